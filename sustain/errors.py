@@ -1,0 +1,70 @@
+"""Exceptions and warnings of `sustain`, each under one base so that a caller can catch them by kind.
+
+Messages name the argument or file, what came, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SustainError(Exception):
+    """Base of every error that `sustain` raises on purpose."""
+
+
+class ConfigError(SustainError, ValueError):
+    """A parameter file or a parameter is wrong."""
+
+
+class DataError(SustainError, ValueError):
+    """Input data have the wrong columns, values, shape or content."""
+
+
+class FileFormatError(DataError):
+    """A file is not what its name promises: truncated, empty, of another type or version."""
+
+
+class DownloadError(SustainError, OSError):
+    """Bytes could not be fetched, or what came is not what the manifest describes."""
+
+
+class DiskSpaceError(SustainError, OSError):
+    """There is not enough room for what is about to be written."""
+
+
+class CalibrationError(SustainError, ValueError):
+    """A calibration cannot be fitted, or cannot be applied to what was passed."""
+
+
+class CardError(CalibrationError):
+    """A calibration card is unreadable, edited, of an unknown version or for something else."""
+
+
+class RasterError(DataError):
+    """A raster has the wrong bands, units, coordinate system or grid."""
+
+
+class ModelError(SustainError, ValueError):
+    """A trained model is missing, altered, or does not fit the imagery."""
+
+
+class EffectError(SustainError, ValueError):
+    """A treatment effect cannot be estimated from the data as given."""
+
+
+class SustainWarning(UserWarning):
+    """Base of every warning of `sustain`."""
+
+
+class SupportWarning(SustainWarning):
+    """Predictions lie outside the range in which the correction was learned."""
+
+
+class WeakCalibrationWarning(SustainWarning):
+    """The calibration is too weak to carry a correction (slope near zero, few pairs, useless r2)."""
+
+
+class TransportWarning(SustainWarning):
+    """Calibration and trial differ in a way that a correction may not survive."""
+
+
+class InSampleWarning(SustainWarning):
+    """Calibration rows were seen in training, so the error of the predictions is understated."""

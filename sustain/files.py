@@ -1,0 +1,147 @@
+"""Files that are either whole or absent: written aside, then moved into place.
+
+A process killed in the middle leaves a temporary file (removed on the next write), never half a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sustain.errors import DiskSpaceError, FileFormatError
+
+__all__ = [
+    "atomic_directory",
+    "atomic_path",
+    "read_json",
+    "require_free_space",
+    "sha256_of",
+    "write_json",
+    "write_text",
+]
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place when the block ends without error.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final place. Missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        Where to write. The name keeps the final suffix, because GDAL and others choose a format by it.
+
+    Raises
+    ------
+    DiskSpaceError
+        When the disk fills up while writing (`ENOSPC`).
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".partial-{final.stem}{final.suffix}")
+    partial.unlink(missing_ok=True)
+    try:
+        yield partial
+        os.replace(partial, final)
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            raise DiskSpaceError(
+                f"{final}: the disk filled up while writing; nothing was put in place. "
+                f"Free some space on {final.parent} and run again."
+            ) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; swap it in for `path` when the block succeeds."""
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".partial-{final.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write UTF-8 text atomically and return the path."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write `value` as JSON with sorted keys, atomically; non-finite numbers become ``null``."""
+    return write_text(path, json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    FileFormatError
+        When the file is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path}: not a JSON file ({error}). Make it again, or restore it.") from error
+
+
+def sha256_of(path: str | Path, chunk: int = 1 << 20) -> str:
+    """Hexadecimal sha256 of a file, read in chunks of `chunk` bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(chunk):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def require_free_space(folder: str | Path, n_bytes: int, what: str) -> None:
+    """Raise `DiskSpaceError` unless `n_bytes` bytes are free where `folder` is (or will be)."""
+    place = Path(folder).resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < n_bytes:
+        raise DiskSpaceError(
+            f"{folder}: {what} needs {n_bytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on that disk. "
+            "Free some space, or choose a folder on another disk."
+        )
