@@ -1,0 +1,212 @@
+"""The typed content of ``params.yaml``: one model a stage, one profile a source.
+
+``params.yaml`` holds one switch, ``source``, and one profile per source. A stage script reads its own section
+through `load_params`; an unknown or mistyped key is an error that names it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sustain.errors import ConfigError
+
+__all__ = [
+    "AcquireParams",
+    "CalibrateParams",
+    "CorrectParams",
+    "DownloadParams",
+    "EffectsParams",
+    "MapParams",
+    "Params",
+    "PredictParams",
+    "PublishParams",
+    "ReportParams",
+    "SurveyPredictionsParams",
+    "SyntheticWorldParams",
+    "TilesParams",
+    "TrainParams",
+    "load_params",
+]
+
+Method = Literal["none", "linear", "tweedie"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SyntheticWorldParams(_Section):
+    """Size and difficulty of the embedded world (`sustain.data.synthetic`)."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    scene_px: int = Field(2048, gt=0, description="Side of the square scene, in pixels.")
+    tile_px: int = Field(64, gt=0, description="Side of a survey tile, in pixels.")
+    pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres.")
+    n_sites: int = Field(1600, gt=0, description="Number of survey sites.")
+    households: int = Field(22, gt=1, description="Households averaged into one label.")
+    effect_villages: float = Field(0.5, description="True effect of trial (a), in units of the wealth index.")
+    effect_districts: float = Field(0.4, description="True effect of trial (b), in units of the wealth index.")
+
+
+class DownloadParams(_Section):
+    """Published files to fetch and verify (`sustain.data.fetch`)."""
+
+    kind: Literal["download"] = "download"
+    manifests: list[str] = Field(min_length=1, description="Names of files in data_manifests/, without suffix.")
+
+
+AcquireParams = Annotated[SyntheticWorldParams | DownloadParams, Field(discriminator="kind")]
+
+
+class TilesParams(_Section):
+    """How raw tiles become packed shards, and how sites are split (`sustain.data.tiles`, `splits`)."""
+
+    label: str = Field("asset_index", description="Label column of the SustainBench table.")
+    shard_size: int = Field(2048, gt=0, description="Tiles in one shard file.")
+    block_km: float = Field(10.0, gt=0, description="Side of a spatial block; a block is never divided.")
+    shares: dict[Literal["train", "val", "calibration", "test"], float] = Field(
+        default={"train": 0.45, "val": 0.1, "calibration": 0.25, "test": 0.2},
+        description="Share of the sites in each part; the parts are disjoint sets of blocks.",
+    )
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> TilesParams:
+        if set(self.shares) != {"train", "val", "calibration", "test"}:
+            raise ValueError(f"shares needs train, val, calibration and test; got {sorted(self.shares)}")
+        if any(share <= 0 for share in self.shares.values()) or abs(sum(self.shares.values()) - 1) > 1e-9:
+            raise ValueError(f"shares must be positive and add up to 1; got {self.shares}")
+        return self
+
+
+class TrainParams(_Section):
+    """The CNN and its training (`sustain.models`)."""
+
+    backbone: str = Field("resnet_narrow", description="Name in `sustain.models.backbone.BACKBONES`.")
+    epochs: int = Field(20, gt=0)
+    batch_size: int = Field(64, gt=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    patience: int = Field(8, gt=0, description="Epochs without a better validation loss before stopping.")
+    threads: int = Field(2, gt=0, description="CPU threads; fixed, because sums depend on it.")
+
+
+class PredictParams(_Section):
+    """Predictions at the survey sites."""
+
+    batch_size: int = Field(256, gt=0)
+
+
+class SurveyPredictionsParams(_Section):
+    """Somebody else's predictions, brought into the house's table ("bring your own map")."""
+
+    model: str = Field(description="Prediction column that the map was made by.")
+    hold_out_country: str | None = Field(None, description="Country kept out of the calibration sample.")
+
+
+class CalibrateParams(_Section):
+    """What is learned from the calibration split (`sustain.debias`)."""
+
+    groups: str = Field("block", description="Column of clusters for covariances and the bootstrap.")
+    n_boot: int = Field(200, ge=20, description="Bootstrap draws stored in the card.")
+    score: Literal["mixture", "kde", "scott"] = Field("mixture", description="Score of Tweedie's correction.")
+    target_noise_var: float = Field(0.0, ge=0, description="Variance of the label's sampling noise.")
+
+
+class MapParams(_Section):
+    """Wall-to-wall prediction (`sustain.maps.predict`)."""
+
+    spacing_px: int = Field(32, gt=0, description="Distance between cells, in pixels of the imagery.")
+    block_cells: int = Field(16, gt=0, description="Cells along one side of a work block.")
+    batch_size: int = Field(256, gt=0)
+
+
+class CorrectParams(_Section):
+    """Correction of the map (`sustain.maps.raster`)."""
+
+    method: Method = Field("linear", description="Correction in the `wealth` band.")
+
+
+class EffectsParams(_Section):
+    """Treatment effects from the map (`sustain.causal`)."""
+
+    methods: list[Method] = Field(default=["none", "linear", "tweedie"], min_length=1)
+    level: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
+
+
+class PublishParams(_Section):
+    """The published folder (`sustain.maps.publish`)."""
+
+    title: str = Field("Wealth map", min_length=1)
+    licence: str = Field("CC-BY-4.0", min_length=1, description="Licence of the product.")
+    citation: str = ""
+
+
+class ReportParams(_Section):
+    """The page (`sustain.report`)."""
+
+    title: str = Field("Wealth map and effects", min_length=1)
+
+
+class Params(_Section):
+    """One source's parameters. A stage that the source does not have is ``None``."""
+
+    source: str
+    seed: int = Field(ge=0)
+    acquire: AcquireParams | None = None
+    tiles: TilesParams | None = None
+    train: TrainParams | None = None
+    predict: PredictParams | SurveyPredictionsParams | None = None
+    calibrate: CalibrateParams | None = None
+    map: MapParams | None = None
+    correct: CorrectParams | None = None
+    effects: EffectsParams | None = None
+    publish: PublishParams | None = None
+    report: ReportParams | None = None
+
+
+def load_params(path: str | Path = "params.yaml", source: str | None = None) -> Params:
+    """Read the profile of one source.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file with ``source``, ``seed`` and ``profiles``.
+    source : str, optional
+        Profile to read; by default the one that the file's ``source`` names.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing or not YAML, when there is no such profile, or when a key is unknown, missing
+        or out of range.
+    """
+    path = Path(path)
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such parameter file. Run from the project's folder, or pass --params.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("profiles"), dict):
+        raise ConfigError(f"{path}: expected a mapping with the keys source, seed and profiles.")
+    chosen = source or content.get("source")
+    profiles = content["profiles"]
+    if chosen not in profiles:
+        raise ConfigError(f"{path}: source is {chosen!r}, but the profiles are {', '.join(sorted(profiles))}.")
+    try:
+        return Params(source=chosen, seed=content.get("seed", 0), **(profiles[chosen] or {}))
+    except (ValidationError, TypeError) as error:
+        raise ConfigError(f"{path}: profile {chosen!r} is wrong: {_explain(error)}") from error
+
+
+def _explain(error: ValidationError | TypeError) -> str:
+    if isinstance(error, TypeError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'profile'}: {item['msg']} (got {item['input']!r})"
+        for item in error.errors()
+    )
