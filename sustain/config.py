@@ -49,14 +49,18 @@ class SyntheticWorldParams(_Section):
     n_sites: int = Field(1600, gt=0, description="Number of survey sites.")
     households: int = Field(22, gt=1, description="Households averaged into one label.")
     effect_villages: float = Field(0.5, description="True effect of trial (a), in units of the wealth index.")
-    effect_districts: float = Field(0.4, description="True effect of trial (b), in units of the wealth index.")
+    effect_districts: float = Field(
+        0.4, description="True effect of trial (b), in units of the wealth index."
+    )
 
 
 class DownloadParams(_Section):
     """Published files to fetch and verify (`sustain.data.fetch`)."""
 
     kind: Literal["download"] = "download"
-    manifests: list[str] = Field(min_length=1, description="Names of files in data_manifests/, without suffix.")
+    manifests: list[str] = Field(
+        min_length=1, description="Names of files in data_manifests/, without suffix."
+    )
 
 
 AcquireParams = Annotated[SyntheticWorldParams | DownloadParams, Field(discriminator="kind")]
@@ -188,7 +192,9 @@ def load_params(path: str | Path = "params.yaml", source: str | None = None) -> 
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such parameter file. Run from the project's folder, or pass --params.") from error
+        raise ConfigError(
+            f"{path}: no such parameter file. Run from the project's folder, or pass --params."
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("profiles"), dict):
@@ -196,7 +202,9 @@ def load_params(path: str | Path = "params.yaml", source: str | None = None) -> 
     chosen = source or content.get("source")
     profiles = content["profiles"]
     if chosen not in profiles:
-        raise ConfigError(f"{path}: source is {chosen!r}, but the profiles are {', '.join(sorted(profiles))}.")
+        raise ConfigError(
+            f"{path}: source is {chosen!r}, but the profiles are {', '.join(sorted(profiles))}."
+        )
     try:
         return Params(source=chosen, seed=content.get("seed", 0), **(profiles[chosen] or {}))
     except (ValidationError, TypeError) as error:

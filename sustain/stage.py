@@ -1,4 +1,4 @@
-"""What every pipeline stage shares: its parameters, the places of the artefacts, and one clear message on failure."""
+"""What every pipeline stage shares: parameters, the places of the artefacts, one clear message on failure."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class Artefacts:
 def required(section: Section | None, name: str, params: Params) -> Section:
     """Return a stage's parameters, or say that the profile lacks them."""
     if section is None:
-        raise ConfigError(f"profile {params.source!r} has no section {name!r}, which this stage needs. Add it.")
+        raise ConfigError(
+            f"profile {params.source!r} has no section {name!r}, which this stage needs. Add it."
+        )
     return section
 
 
