@@ -1,0 +1,21 @@
+"""Stage `acquire`: the raw data of a source, exactly as published, or the embedded world."""
+
+from sustain.config import Params, SyntheticWorldParams
+from sustain.data.fetch import fetch
+from sustain.data.manifest import load_manifest
+from sustain.data.synthetic import write_world
+from sustain.stage import Artefacts, required, run_stage
+
+
+def main(params: Params, artefacts: Artefacts) -> None:
+    """Generate the world or fetch every manifest of the source."""
+    acquire = required(params.acquire, "acquire", params)
+    if isinstance(acquire, SyntheticWorldParams):
+        write_world(acquire, params.seed, artefacts.raw, artefacts.truth)
+        return
+    for name in acquire.manifests:
+        fetch(load_manifest(name), artefacts.raw / name)
+
+
+if __name__ == "__main__":
+    run_stage(main)
