@@ -1,0 +1,92 @@
+import errno
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sustain.errors import DiskSpaceError, FileFormatError
+from sustain.files import atomic_directory, atomic_path, read_json, require_free_space, sha256_of, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(target) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_folder_and_no_other(tmp_path):
+    target = tmp_path / "d"
+    target.mkdir()
+    (target / "x").write_text("old")
+    with pytest.raises(RuntimeError), atomic_directory(target) as partial:
+        (partial / "x").write_text("half")
+        raise RuntimeError
+    assert (target / "x").read_text() == "old"
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
+    for content in ("a", "b"):
+        with atomic_directory(tmp_path / "d") as partial:
+            (partial / content).write_text(content)
+    assert os.listdir(tmp_path / "d") == ["b"]
+
+
+def test_a_killed_writer_leaves_nothing_in_place_and_the_next_one_cleans_up(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from sustain.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as p:\n"
+        "    p.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    target = tmp_path / "a.txt"
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not target.exists()
+    with atomic_path(target) as partial:
+        partial.write_text("whole")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
+    with pytest.raises(DiskSpaceError, match=r"a\.txt: the disk filled up"), atomic_path(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert os.listdir(tmp_path) == []
+
+
+def test_json_is_stable_and_strict(tmp_path):
+    value = {"b": np.float64(math.nan), "a": np.arange(2), "c": (1, math.inf), "d": tmp_path.name}
+    first = write_json(tmp_path / "a.json", value).read_bytes()
+    again = write_json(tmp_path / "b.json", dict(reversed(value.items()))).read_bytes()
+    assert first == again
+    assert json.loads(first) == {"a": [0, 1], "b": None, "c": [1, None], "d": tmp_path.name}
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path):
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(FileFormatError, match=r"card\.json: not a JSON file"):
+        read_json(tmp_path / "card.json")
+
+
+def test_sha256_of_known_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "abc", chunk=2) == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_too_little_space_names_the_folder_and_both_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 10**9))
+    require_free_space(tmp_path / "not" / "there", 10**9, "the world")
+    with pytest.raises(DiskSpaceError, match=r"the world needs 2\.00 GB, but 1\.00 GB are free"):
+        require_free_space(tmp_path / "not" / "there", 2 * 10**9, "the world")
