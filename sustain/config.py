@@ -70,6 +70,7 @@ class TilesParams(_Section):
     """How raw tiles become packed shards, and how sites are split (`sustain.data.tiles`, `splits`)."""
 
     label: str = Field("asset_index", description="Label column of the SustainBench table.")
+    pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres; raw tiles do not say it.")
     shard_size: int = Field(2048, gt=0, description="Tiles in one shard file.")
     block_km: float = Field(10.0, gt=0, description="Side of a spatial block; a block is never divided.")
     shares: dict[Literal["train", "val", "calibration", "test"], float] = Field(
@@ -126,6 +127,9 @@ class MapParams(_Section):
     spacing_px: int = Field(32, gt=0, description="Distance between cells, in pixels of the imagery.")
     block_cells: int = Field(16, gt=0, description="Cells along one side of a work block.")
     batch_size: int = Field(256, gt=0)
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="Least share of a tile's pixels that must hold imagery for a prediction."
+    )
 
 
 class CorrectParams(_Section):

@@ -1,0 +1,218 @@
+"""Opening and writing GeoTIFFs the way this package needs: typed errors, whole files, the same bytes every time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.shutil
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from sustain.errors import DataError, DiskSpaceError, FileFormatError, RasterError
+
+__all__ = [
+    "COVERAGE",
+    "SUPPORT",
+    "WEALTH",
+    "WEALTH_RAW",
+    "WEALTH_SE",
+    "band_index",
+    "copy_as_cog",
+    "create_geotiff",
+    "open_raster",
+    "read_window",
+    "target_of",
+]
+
+WEALTH = "wealth"
+WEALTH_RAW = "wealth_raw"
+WEALTH_SE = "wealth_se"
+SUPPORT = "support"
+COVERAGE = "coverage"
+
+BLOCK_PX = 512
+# No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
+_GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
+# GDAL may need the file system itself to have some slack; below this, call the disk full.
+_FULL_DISK_BYTES = 1 << 20
+
+
+@contextmanager
+def open_raster(path: str | Path) -> Iterator[rasterio.io.DatasetReader]:
+    """Open a raster for reading.
+
+    Raises
+    ------
+    RasterError
+        When there is no such file.
+    FileFormatError
+        When GDAL cannot open it: not a raster, empty or truncated.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RasterError(f"{path}: no such raster. Check the path, or run the stage that makes it.")
+    with rasterio.Env(**_GDAL):
+        try:
+            dataset = rasterio.open(path)
+        except RasterioError as error:
+            raise FileFormatError(
+                f"{path}: GDAL cannot open this file as a raster ({error}). It may be truncated or of another type; "
+                "make it or fetch it again."
+            ) from error
+        with dataset:
+            yield dataset
+
+
+def read_window(
+    dataset: rasterio.io.DatasetReader, indexes: Sequence[int], window: Window | None = None
+) -> npt.NDArray[Any]:
+    """Read bands (counted from 1) of a window as an array (bands, height, width).
+
+    Raises
+    ------
+    FileFormatError
+        When the pixels cannot be decoded, as in a truncated file.
+    """
+    try:
+        pixels: npt.NDArray[Any] = dataset.read(list(indexes), window=window)
+    except RasterioError as error:
+        cause = error.__cause__ or error
+        where = "" if window is None else f" at row {window.row_off:.0f}, column {window.col_off:.0f}"
+        raise FileFormatError(
+            f"{dataset.name}: pixels{where} cannot be read ({cause}). The file is truncated or damaged; "
+            "make it or fetch it again."
+        ) from error
+    return pixels
+
+
+@contextmanager
+def create_geotiff(
+    path: Path,
+    *,
+    shape: tuple[int, int],
+    transform: rasterio.Affine,
+    crs: Any,
+    bands: Sequence[str],
+    units: Sequence[str],
+    tags: Mapping[str, str],
+    **layout: Any,
+) -> Iterator[rasterio.io.DatasetWriter]:
+    """Create a compressed float32 GeoTIFF with NaN for no data, named bands, units and tags.
+
+    Write each of its internal blocks (`layout`: ``blockysize`` and so on) once and in order: then the bytes do
+    not depend on GDAL's cache. Call it inside `sustain.files.atomic_path`.
+
+    Raises
+    ------
+    DiskSpaceError
+        When writing fails on a full disk.
+    RasterError
+        When writing fails otherwise, or when what was written cannot be read back.
+    """
+    height, width = shape
+    with rasterio.Env(**_GDAL), _write_failures(path):
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            dtype="float32",
+            nodata=np.nan,
+            height=height,
+            width=width,
+            count=len(bands),
+            crs=crs,
+            transform=transform,
+            compress="deflate",
+            predictor=3,
+            interleave="band",
+            bigtiff="IF_SAFER",
+            **layout,
+        ) as dataset:
+            dataset.descriptions = tuple(bands)
+            dataset.units = tuple(units)
+            dataset.update_tags(**{key: tags[key] for key in sorted(tags)})
+            yield dataset
+        _read_back(path)
+
+
+def copy_as_cog(source: Path, path: Path) -> None:
+    """Copy a GeoTIFF into a Cloud Optimised GeoTIFF with averaged overviews. Memory stays bounded.
+
+    Raises
+    ------
+    DiskSpaceError, RasterError
+        As `create_geotiff`.
+    """
+    with rasterio.Env(**_GDAL), _write_failures(path):
+        rasterio.shutil.copy(
+            source,
+            path,
+            driver="COG",
+            compress="DEFLATE",
+            predictor="FLOATING_POINT",
+            blocksize=str(BLOCK_PX),
+            overviews="IGNORE_EXISTING",
+            overview_resampling="AVERAGE",
+            bigtiff="IF_SAFER",
+        )
+        _read_back(path)
+
+
+def band_index(dataset: rasterio.io.DatasetReader, name: str) -> int:
+    """Index (from 1) of the band described as `name`.
+
+    Raises
+    ------
+    RasterError
+        When no band, or more than one, has that name.
+    """
+    found = [index for index, text in enumerate(dataset.descriptions, start=1) if text == name]
+    if len(found) != 1:
+        raise RasterError(
+            f"{dataset.name}: expected one band named {name!r}; the bands are "
+            f"{', '.join(str(text) for text in dataset.descriptions)}."
+        )
+    return found[0]
+
+
+def target_of(value: Any) -> tuple[str, str]:
+    """(name, unit) of a target given as a mapping or as an object with these fields."""
+    if isinstance(value, Mapping):
+        return str(value["name"]), str(value["unit"])
+    return str(value.name), str(value.unit)
+
+
+@contextmanager
+def _write_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    # GDAL reports a failed write without its errno, and a failed COG copy as SystemError.
+    except (RasterioError, SystemError) as error:
+        free = shutil.disk_usage(path.parent).free
+        name = path.parent / path.name.removeprefix(".partial-")
+        if free < _FULL_DISK_BYTES:
+            raise DiskSpaceError(
+                f"{name}: the disk filled up while writing; nothing was put in place. "
+                f"Free some space on {path.parent} and run again."
+            ) from error
+        raise RasterError(
+            f"{name}: GDAL could not write this raster ({error.__cause__ or error}); nothing was put in place. "
+            f"{free / 1e9:.2f} GB are free there; look for a quota, a file-size limit or missing permissions."
+        ) from error
+
+
+def _read_back(path: Path) -> None:
+    # Blocks still in GDAL's cache are written on closing, where a failure is only printed: so look.
+    with rasterio.open(path) as dataset:
+        for index in dataset.indexes:
+            for _, window in dataset.block_windows(index):
+                dataset.read(index, window=window)
