@@ -1,0 +1,63 @@
+"""The command line: the same functions that stages and notebooks call.
+
+Heavy imports stay inside the commands, so that ``sustain --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sustain import __version__
+from sustain.cli import data, debias
+from sustain.cli.effect import effect
+from sustain.errors import SustainError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Satellite wealth maps whose errors are known, and causal effects that hold.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(debias.app, name="debias")
+app.command()(effect)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Options of every command."""
+    if show:
+        typer.echo(f"sustain {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def summary(
+    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+    source: Annotated[
+        str | None, typer.Option(help="Profile other than the one that the file names.")
+    ] = None,
+) -> None:
+    """Show the effects table of a finished pipeline, and where its page is."""
+    from rich.console import Console
+
+    from sustain.config import load_params
+    from sustain.report import summary as summarise
+    from sustain.stage import Artefacts
+
+    Console().print(summarise(Artefacts(load_params(params, source).source)))
+
+
+def main() -> None:
+    """Run the command line; an expected error is one message and status 1."""
+    try:
+        app()
+    except (SustainError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
