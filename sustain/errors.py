@@ -54,6 +54,10 @@ class SustainWarning(UserWarning):
     """Base of every warning of `sustain`."""
 
 
+class DataWarning(SustainWarning):
+    """Rows, tiles or values were left out or limited; the message counts and names them."""
+
+
 class SupportWarning(SustainWarning):
     """Predictions lie outside the range in which the correction was learned."""
 
@@ -68,3 +72,7 @@ class TransportWarning(SustainWarning):
 
 class InSampleWarning(SustainWarning):
     """Calibration rows were seen in training, so the error of the predictions is understated."""
+
+
+class MissingDataWarning(SustainWarning):
+    """Rows are left out because a value is missing."""

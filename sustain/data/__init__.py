@@ -1,0 +1,1 @@
+"""Where data come from: manifests, downloads, readers, packed tiles, splits, and the embedded world."""

@@ -1,0 +1,153 @@
+"""What a packed tile's numbers mean, and the ``.npy`` files that tiles are appended to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sustain.errors import FileFormatError
+from sustain.files import require_free_space
+
+__all__ = ["MAX_DN", "ShardWriter", "TileFormat", "shard_path"]
+
+MAX_DN = 65535
+
+
+class TileFormat(BaseModel):
+    """The meaning of a tile's numbers: ``value = scale * DN + offset`` band by band, and DN 0 is missing.
+
+    Packed tiles, the model trained on them and the imagery it maps must agree in this.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bands: tuple[str, ...] = Field(min_length=1)
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: int = Field(0, ge=0, le=0, description="DN of a missing value.")
+    pixel_m: float = Field(gt=0, description="Side of a pixel, in metres.")
+    tile_px: int = Field(gt=0, description="Side of a tile, in pixels.")
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if not len(self.bands) == len(set(self.bands)) == len(self.scale) == len(self.offset):
+            raise ValueError("bands must differ, and scale and offset must have one number a band")
+        if not np.isfinite([*self.scale, *self.offset]).all() or min(self.scale) <= 0:
+            raise ValueError("scale must be positive, and scale and offset finite")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one tile, ``(C, H, W)``."""
+        return len(self.bands), self.tile_px, self.tile_px
+
+    def encode(
+        self, values: NDArray[np.floating], missing: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """Turn physical values into DN.
+
+        Parameters
+        ----------
+        values : ndarray, shape (C, H, W)
+            Physical values; finite wherever `missing` is False.
+        missing : ndarray of bool, shape (C, H, W)
+            Becomes DN 0.
+
+        Returns
+        -------
+        tile : ndarray of uint16, shape (C, H, W)
+        limited : ndarray of int, shape (C,)
+            How many values of each band lay beyond the ends of the range and were set to the nearer end.
+        """
+        scale, offset = (np.asarray(x, dtype=np.float64)[:, None, None] for x in (self.scale, self.offset))
+        numbers = np.rint((np.where(missing, offset + scale, values) - offset) / scale)
+        limited = ((numbers < 1) | (numbers > MAX_DN)).sum(axis=(1, 2))
+        tile = np.clip(numbers, 1, MAX_DN).astype(np.uint16)
+        tile[missing] = self.nodata
+        return tile, limited
+
+    def decode(self, tiles: NDArray[np.uint16], band: str) -> NDArray[np.float32]:
+        """Return one band of tiles ``(n, C, H, W)`` as physical values ``(n, H, W)``, missing ones NaN."""
+        k = self.bands.index(band)
+        numbers = tiles[:, k]
+        values = numbers.astype(np.float32) * np.float32(self.scale[k]) + np.float32(self.offset[k])
+        return np.where(numbers == self.nodata, np.float32(np.nan), values)
+
+
+class Place(NamedTuple):
+    """Where a tile lies: number of the shard, row in it."""
+
+    shard: int
+    row: int
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """Return the path of a shard file."""
+    return folder / f"shard-{shard:04d}.npy"
+
+
+class ShardWriter:
+    """Append tiles to ``.npy`` shards of at most `shard_size` tiles, as a context manager.
+
+    Tiles are written as they come, so memory holds one; the header of each shard, which NumPy pads so that the first
+    axis may grow, is completed when the shard is. Plain writes are used rather than a memory map, because a disk that
+    fills up under a map kills the process instead of raising an error.
+    """
+
+    def __init__(self, folder: Path, shard_size: int) -> None:
+        self.folder = folder
+        self.shard_size = shard_size
+        self.tile_shape: tuple[int, ...] = ()
+        self._stream: BinaryIO | None = None
+        self._place = Place(0, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def append(self, tile: NDArray[np.uint16]) -> Place:
+        """Write one tile and return its place.
+
+        Raises
+        ------
+        FileFormatError
+            When the tile has another shape than the first one.
+        DiskSpaceError
+            When there is no room for another shard.
+        """
+        if not self.tile_shape:
+            self.tile_shape = tile.shape
+        if tile.shape != self.tile_shape:
+            raise FileFormatError(f"a tile has shape {tile.shape}, but the first one {self.tile_shape}.")
+        if self._place.row == self.shard_size:
+            self._close()
+            self._place = Place(self._place.shard + 1, 0)
+        if self._stream is None:
+            require_free_space(self.folder, self.shard_size * tile.nbytes, "a shard of tiles")
+            self._stream = open(shard_path(self.folder, self._place.shard), "wb")  # noqa: SIM115 - closed by _close
+            self._write_header(self._stream, 0)
+        self._stream.write(tile.astype("<u2", copy=False).tobytes())
+        place = self._place
+        self._place = Place(place.shard, place.row + 1)
+        return place
+
+    def _write_header(self, stream: BinaryIO, n_tiles: int) -> None:
+        header = {"descr": "<u2", "fortran_order": False, "shape": (n_tiles, *self.tile_shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
+
+    def _close(self) -> None:
+        if self._stream is None:
+            return
+        with self._stream as stream:
+            stream.seek(0)
+            self._write_header(stream, self._place.row)
+        self._stream = None

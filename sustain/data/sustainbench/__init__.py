@@ -1,0 +1,1 @@
+"""Readers of SustainBench's published files, one module a source."""

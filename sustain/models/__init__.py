@@ -1,0 +1,1 @@
+"""Networks that predict wealth from tiles: training, prediction, baselines."""
