@@ -76,3 +76,7 @@ class InSampleWarning(SustainWarning):
 
 class MissingDataWarning(SustainWarning):
     """Rows are left out because a value is missing."""
+
+
+class MirrorWarning(SustainWarning):
+    """The mirror that was named could not give a file, so it came from elsewhere."""

@@ -1,0 +1,197 @@
+"""The units of one trial, checked: which rows are used, and what was wrong with the others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sustain.errors import EffectError, MissingDataWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Units", "read_units"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Columns of a trial, row by row, without missing values.
+
+    Attributes
+    ----------
+    outcome, treated, weights : ndarray, shape (n,)
+        Raw prediction, 0 or 1, positive weight.
+    covariates : ndarray, shape (n, k)
+        Numbers; a text or categorical column has become dummies, its first category left out.
+    names : tuple of str
+        Names of the covariates.
+    extra : dict of str to ndarray
+        Further columns that were asked for, such as clusters, lat and lon.
+    n_dropped, n_unweighted : int
+        Rows left out for a missing value, and for a weight of zero.
+    """
+
+    outcome: Floats
+    treated: Floats
+    weights: Floats
+    covariates: Floats
+    names: tuple[str, ...]
+    extra: dict[str, NDArray[Any]]
+    n_dropped: int
+    n_unweighted: int
+
+    @property
+    def n(self) -> int:
+        """Number of units used."""
+        return len(self.outcome)
+
+
+def read_units(
+    data: pd.DataFrame,
+    outcome: str,
+    treatment: str,
+    covariates: Sequence[str],
+    weights: str | ArrayLike | None,
+    extra: Iterable[str] = (),
+) -> Units:
+    """Take the columns of a trial out of `data` and check them.
+
+    Parameters
+    ----------
+    data : DataFrame
+        One row a unit. The index is not used and may repeat.
+    outcome, treatment : str
+        Columns.
+    covariates : sequence of str
+        Columns.
+    weights : str or array_like of shape (n,), optional
+        Column or values; all 1 by default.
+    extra : iterable of str
+        Further columns to keep beside the others.
+
+    Raises
+    ------
+    EffectError
+        When a column is missing or of the wrong type, treatment is not 0/1, an arm has fewer than two units,
+        or a weight is negative.
+
+    Warns
+    -----
+    MissingDataWarning
+        When rows are left out because a value is missing.
+    """
+    if isinstance(covariates, str):
+        covariates = (covariates,)
+    for name in (outcome, treatment, *covariates, *extra):
+        _require_column(data, name)
+    if treatment in covariates or outcome in covariates:
+        raise EffectError(f"covariates: {list(covariates)} holds the treatment or the outcome. Take it out.")
+    weight = _weights(data, weights)
+    y, t = _numbers(data, outcome, "outcome"), _numbers(data, treatment, "treatment")
+    kept = {name: data[name] for name in extra}
+    missing = {outcome: np.isnan(y), treatment: np.isnan(t), "weights": np.isnan(weight)}
+    missing |= {name: data[name].isna().to_numpy() for name in (*covariates, *extra)}
+    incomplete = np.logical_or.reduce(list(missing.values()))
+    unweighted = ~incomplete & (weight == 0)
+    use = ~incomplete & ~unweighted
+    if incomplete.any():
+        counts = ", ".join(f"{name} {int(where.sum())}" for name, where in missing.items() if where.any())
+        warnings.warn(
+            f"{int(incomplete.sum())} of {len(data)} rows are left out for missing values ({counts}). If "
+            "they are missing for a reason (clouds, places off the map), the effect is that of the rows "
+            "that remain.",
+            MissingDataWarning,
+            stacklevel=3,
+        )
+    _require_arms(t[use], treatment)
+    if not np.all(np.isfinite(y[use])):
+        raise EffectError(
+            f"outcome: column {outcome!r} holds infinite values. Mark missing predictions as NaN."
+        )
+    columns, names = _covariates(data.loc[use], covariates)
+    return Units(
+        outcome=y[use],
+        treated=t[use],
+        weights=weight[use],
+        covariates=columns,
+        names=names,
+        extra={name: values.to_numpy()[use] for name, values in kept.items()},
+        n_dropped=int(incomplete.sum()),
+        n_unweighted=int(unweighted.sum()),
+    )
+
+
+def _require_column(data: pd.DataFrame, name: str) -> None:
+    if name not in data.columns:
+        raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
+    if data.columns.tolist().count(name) > 1:
+        raise EffectError(f"data has more than one column named {name!r}. Rename or drop one.")
+
+
+def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(data[name]):  # bool counts as numeric
+        raise EffectError(f"{role}: column {name!r} is {data[name].dtype}, expected numbers.")
+    return data[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def _weights(data: pd.DataFrame, weights: str | ArrayLike | None) -> Floats:
+    if weights is None:
+        return np.ones(len(data))
+    if isinstance(weights, str):
+        _require_column(data, weights)
+        values = _numbers(data, weights, "weights")
+    else:
+        values = np.asarray(weights, dtype=float)
+        if values.shape != (len(data),):
+            raise EffectError(
+                f"weights: got shape {values.shape}, expected ({len(data)},), one for each row of data."
+            )
+    if np.any(values < 0) or np.any(np.isinf(values)):
+        raise EffectError(f"weights: must be finite and not negative; the smallest is {np.nanmin(values):g}.")
+    return values
+
+
+def _require_arms(treated: Floats, name: str) -> None:
+    others = np.setdiff1d(np.unique(treated), [0.0, 1.0])
+    if len(others):
+        raise EffectError(
+            f"treatment: column {name!r} must hold 0 and 1 only, but holds "
+            f"{', '.join(f'{v:g}' for v in others[:5])}. Code the arms as 0 (control) and 1 (treated)."
+        )
+    n_treated, n_control = int((treated == 1).sum()), int((treated == 0).sum())
+    if min(n_treated, n_control) < 2:
+        raise EffectError(
+            f"treatment: {n_treated} treated and {n_control} control units are usable in column {name!r}; "
+            "each arm needs at least 2. Check for missing predictions, zero weights, and whether the arms "
+            "are coded as 0 and 1."
+        )
+
+
+def _covariates(data: pd.DataFrame, covariates: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
+    import pandas as pd
+
+    if not covariates:
+        return np.empty((len(data), 0)), ()
+    table = data[list(covariates)].reset_index(drop=True)
+    text = [name for name in covariates if not pd.api.types.is_numeric_dtype(table[name])]
+    wrong = [name for name in text if pd.api.types.is_datetime64_any_dtype(table[name])]
+    if wrong:
+        raise EffectError(
+            f"covariates: {wrong[0]!r} is a date. Turn it into numbers (years) or categories first."
+        )
+    # As objects, so that a category which no used row has makes no column of zeros.
+    table = table.astype(dict.fromkeys(text, object))
+    table = pd.get_dummies(table, columns=text, drop_first=True, dtype=float)
+    values = table.to_numpy(dtype=float)
+    if not np.all(np.isfinite(values)):
+        raise EffectError(f"covariates: {list(covariates)} hold infinite values.")
+    return values, tuple(map(str, table.columns))
