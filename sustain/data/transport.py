@@ -1,0 +1,163 @@
+"""Bytes from one place, a file or an http(s) address, from a given position on, with its failures told apart.
+
+`requests` does the talking. What it leaves to its user, and what resuming needs, is here: reading the answer to a range
+request (granted, ignored, refused), and sorting what went wrong into "ask again" and "do not".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+__all__ = ["Interrupted", "Refused", "Stream", "open_stream", "refuse_html"]
+
+CHUNK = 1 << 15  # also what a break can lose
+# Too early, too many, or the server's own trouble: another attempt may succeed.
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head)\b", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
+
+class Interrupted(Exception):
+    """Nothing came, or not to the end; asking again may help."""
+
+
+class Refused(Exception):
+    """The place will not give the file, however often it is asked."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An open source of bytes.
+
+    Attributes
+    ----------
+    start : int
+        Position in the file of the first byte to come: the one asked for, or 0 where the place gives no ranges.
+    total : int or None
+        Size of the whole file, as the place states it.
+    html : bool
+        The place says that an HTML page is coming.
+    chunks : iterator of bytes
+    """
+
+    start: int
+    total: int | None
+    html: bool
+    chunks: Iterator[bytes]
+
+
+@contextmanager
+def open_stream(place: str | Path, start: int, timeout: float) -> Iterator[Stream]:
+    """Open a file or address, from byte `start` on if the place can do that.
+
+    Parameters
+    ----------
+    place : str or Path
+        A `Path` is a file; a string is an http(s) address.
+    start : int
+        First byte wanted.
+    timeout : float
+        Seconds without an answer, or without a byte, after which the place counts as silent.
+
+    Raises
+    ------
+    Interrupted
+        When the place cannot be reached, is silent or in passing trouble; also while reading the chunks.
+    Refused
+        When it answers that it has no such file, or gives none.
+    """
+    if isinstance(place, Path):
+        with _open_file(place, start) as stream:
+            yield stream
+    else:
+        with _open_url(place, start, timeout) as stream:
+            yield stream
+
+
+@contextmanager
+def _open_file(path: Path, start: int) -> Iterator[Stream]:
+    try:
+        source = path.open("rb")
+    except FileNotFoundError as error:
+        raise Refused("there is no such file") from error
+    except OSError as error:
+        raise Refused(f"it cannot be read ({error.strerror})") from error
+    with source:
+        source.seek(start)
+        yield Stream(start, path.stat().st_size, False, iter(lambda: source.read(CHUNK), b""))
+
+
+@contextmanager
+def _open_url(url: str, start: int, timeout: float) -> Iterator[Stream]:
+    # Compressed on the way, sizes and ranges would be those of other bytes.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = requests.get(url, headers=headers, stream=True, timeout=timeout)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise Interrupted(f"it cannot be reached ({_cause(error)})") from error
+    except requests.RequestException as error:
+        raise Refused(f"it cannot be asked for ({error})") from error
+    with response:
+        status = response.status_code
+        granted = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        misses = status == 206 and (granted is None or int(granted[1]) != start)
+        if start and (
+            status == 416 or misses
+        ):  # no such range, or another one than asked for: the whole file then
+            with _open_url(url, 0, timeout) as stream:
+                yield stream
+            return
+        if status in PASSING:
+            raise Interrupted(f"the server answers {status} {response.reason}")
+        if status not in {200, 206}:
+            raise Refused(f"the server answers {status} {response.reason}")
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else None
+        if status == 206 and granted is not None:
+            total = int(granted[2]) if granted[2] != "*" else None
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        yield Stream(start if status == 206 else 0, total, kind == "text/html", _chunks(response))
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_content(CHUNK)
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        raise Interrupted(f"the connection broke off ({_cause(error)})") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Give the innermost reason; the outer ones repeat addresses and class names."""
+    while True:
+        inner = error.__cause__ or error.__context__ or next(iter(getattr(error, "args", ())), None)
+        reason = getattr(inner, "reason", inner)
+        if not isinstance(reason, BaseException):
+            return str(error).rpartition(": ")[2] or type(error).__name__
+        error = reason
+
+
+def refuse_html(chunk: bytes, announced: bool, path: str) -> None:
+    """Raise `Refused` where a web page came (a login, a quota notice, an error) instead of data.
+
+    Parameters
+    ----------
+    chunk : bytes
+        The first bytes that came.
+    announced : bool
+        The place called them HTML.
+    path : str
+        Name of the file wanted; HTML is fine where it ends in .html.
+    """
+    if path.lower().endswith((".html", ".htm")) or not (announced or _HTML.match(chunk)):
+        return
+    title = _TITLE.search(chunk)
+    named = f' ("{" ".join(title[1].decode(errors="replace").split())[:80]}")' if title else ""
+    raise Refused(f"an HTML page came instead of data{named}")
