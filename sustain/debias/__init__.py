@@ -1,0 +1,21 @@
+"""Corrections of shrunken predictions, and the calibration card that carries them.
+
+Satellite models predict the poor too rich and the rich too poor. These corrections undo that for a purpose: so that
+group means and treatment effects computed from the corrected map equal those of the truth, when the predictions
+relate to the truth in the trial as they do in the calibration sample ("measurement stability").
+"""
+
+from sustain.debias.build import build_card
+from sustain.debias.card import CalibrationCard
+from sustain.debias.functions import linear_correct, tweedie_correct
+from sustain.debias.linear import LinearCalibration
+from sustain.debias.tweedie import TweedieCalibration
+
+__all__ = [
+    "CalibrationCard",
+    "LinearCalibration",
+    "TweedieCalibration",
+    "build_card",
+    "linear_correct",
+    "tweedie_correct",
+]

@@ -1,0 +1,263 @@
+"""Build a calibration card from calibration rows: fit, tabulate, resample groups, refit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.card import (
+    CalibrationCard,
+    ComponentDraws,
+    Correction,
+    GridCard,
+    LineCard,
+    LineDraws,
+    Predictor,
+    Sample,
+    Stratum,
+    Support,
+    Target,
+)
+from sustain.debias.draws import compress
+from sustain.debias.estimator import Calibration
+from sustain.debias.linear import LinearCalibration
+from sustain.debias.regression import Line, fit_line, moments
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
+from sustain.debias.table import Grid
+from sustain.debias.tweedie import TweedieCalibration
+from sustain.errors import CalibrationError
+
+__all__ = ["build_card", "card_of"]
+
+Array = NDArray[np.float64]
+
+
+def build_card(
+    y_pred: Any,
+    y_true: Any,
+    *,
+    target: Mapping[str, str],
+    predictor: Mapping[str, str | None] | str,
+    sample_weight: Any = None,
+    groups: Any = None,
+    strata: Any = None,
+    methods: Sequence[str | Calibration] = ("linear", "tweedie"),
+    score: Literal["mixture", "kde", "scott"] = "mixture",
+    target_noise_var: float = 0.0,
+    n_boot: int = 200,
+    seed: int = 0,
+    years: Iterable[int] | None = None,
+    countries: Iterable[str] | None = None,
+    licence: str = "",
+    citation: str = "",
+) -> CalibrationCard:
+    """Fit corrections on calibration rows and write down all that a downstream user needs.
+
+    Parameters
+    ----------
+    y_pred, y_true : array_like, shape (n,)
+        Out-of-sample predictions and labels.
+    target : mapping
+        ``{"name": ..., "unit": ...}`` of the labels.
+    predictor : mapping or str
+        ``{"id": ..., "sha256": ...}`` of the model, or its id.
+    sample_weight, groups, strata : array_like, shape (n,), optional
+        Sampling weights; clusters, which the bootstrap resamples whole; strata (urban, rural) for slopes within.
+    methods : sequence of str or calibration
+        ``"linear"``, ``"tweedie"``, or unfitted calibrations with options of their own.
+    score : str
+        Score of ``"tweedie"``.
+    target_noise_var : float
+        Variance of the labels' sampling error.
+    n_boot : int
+        Bootstrap draws stored in the card.
+    seed : int
+        Seed of the draws; the same seed gives the same bytes.
+    years, countries : iterable, optional
+        Extent of the calibration sample; repeated values are fine.
+    licence, citation : str
+        Of the card.
+
+    Returns
+    -------
+    CalibrationCard
+
+    Raises
+    ------
+    CalibrationError
+        When the rows cannot carry a calibration (see the calibrations' ``fit``), or an argument is unknown.
+    """
+    sample = as_sample(y_pred, y_true, sample_weight, groups, strata)
+    fitted = []
+    for method in methods:
+        calibration = _make(method, score)
+        calibration.fit(
+            y_pred, y_true, sample_weight=sample_weight, groups=groups, target_noise_var=target_noise_var
+        )
+        fitted.append(calibration)
+    return card_of(
+        fitted,
+        sample,
+        target=target,
+        predictor=predictor,
+        n_boot=n_boot,
+        seed=seed,
+        years=years,
+        countries=countries,
+        licence=licence,
+        citation=citation,
+    )
+
+
+def card_of(
+    fitted: Sequence[Calibration],
+    sample: CalibrationSample,
+    *,
+    target: Mapping[str, str],
+    predictor: Mapping[str, str | None] | str,
+    n_boot: int,
+    seed: int,
+    years: Iterable[int] | None = None,
+    countries: Iterable[str] | None = None,
+    licence: str = "",
+    citation: str = "",
+) -> CalibrationCard:
+    """Card of calibrations that were fitted on `sample`; arguments as for `build_card`."""
+    names = [calibration.method for calibration in fitted]
+    if not names or len(set(names)) < len(names):
+        raise CalibrationError(f"methods: expected at least one, each once; got {names}.")
+    if n_boot < 20:
+        raise CalibrationError(f"n_boot: {n_boot} draws cannot describe an uncertainty. Pass 20 or more.")
+    first = fitted[0]
+    noise = first.target_noise_var_
+    grid = _widest([calibration._grid() for calibration in fitted])
+    counts = _resample(sample, n_boot, seed, noise)
+    return CalibrationCard(
+        target=Target.model_validate(target),
+        predictor=Predictor(id=predictor)
+        if isinstance(predictor, str)
+        else Predictor.model_validate(predictor),
+        sample=Sample(
+            n=sample.n,
+            n_groups=sample.n_groups,
+            years=[] if years is None else sorted({int(year) for year in years}),
+            countries=[] if countries is None else sorted({str(country) for country in countries}),
+        ),
+        r2=_short(first.prediction_on_truth_.r2),
+        prediction_on_truth=_line(first.prediction_on_truth_),
+        truth_on_prediction=_line(first.truth_on_prediction_),
+        target_noise_var=noise,
+        support_range=Support(low=_short(first.support_[0]), high=_short(first.support_[1])),
+        grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
+        corrections=[_correction(calibration, counts, grid) for calibration in fitted],
+        strata=_strata(sample, noise),
+        licence=licence,
+        citation=citation,
+    )
+
+
+def _make(method: str | Calibration, score: Literal["mixture", "kde", "scott"]) -> Calibration:
+    if isinstance(method, Calibration):
+        return type(method)(**method.get_params())
+    if method == "linear":
+        return LinearCalibration()
+    if method == "tweedie":
+        return TweedieCalibration(score=score)
+    raise CalibrationError(
+        f"methods: {method!r} is unknown. Pass 'linear', 'tweedie' or a calibration object."
+    )
+
+
+def _correction(calibration: Calibration, counts: Array, grid: Grid) -> Correction:
+    table, error = calibration._tabulate(grid)
+    refits = calibration._bootstrap(counts, grid)
+    draws: LineDraws | ComponentDraws
+    if isinstance(refits, tuple):
+        intercept, slope = refits
+        draws = LineDraws(intercept=[_short(v) for v in intercept], slope=[_short(v) for v in slope])
+    else:
+        parts = compress(refits, table.h)
+        draws = ComponentDraws(
+            scores=parts.scores.tolist(), curves=parts.curves.tolist(), max_error=_short(parts.max_error)
+        )
+    return Correction(
+        method=calibration.method,
+        options=calibration.get_params(),
+        notes={name: _short(value) for name, value in calibration._notes().items()},
+        h=[_short(v, 12) for v in table.h],
+        dh=[_short(v) for v in table.dh],
+        max_error=_short(error),
+        draws=draws,
+    )
+
+
+def _strata(sample: CalibrationSample, noise: float) -> list[Stratum]:
+    """Lines within each stratum; one with too few pairs to say anything is left out."""
+    strata = []
+    for code, name in enumerate(sample.stratum_names):
+        rows = np.flatnonzero(sample.stratum == code)
+        if rows.size < MIN_PAIRS:
+            continue
+        part = sample.take(rows)
+        group = part.group if part.group is not None and part.group.max() > 0 else None
+        down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        up = fit_line(part.y_pred, part.y_true, part.weight, group)
+        strata.append(
+            Stratum(
+                name=name,
+                n=part.n,
+                prediction_on_truth=_line(down),
+                truth_on_prediction=_line(up),
+                r2=_short(down.r2),
+            )
+        )
+    return strata
+
+
+def _resample(sample: CalibrationSample, n_boot: int, seed: int, noise: float) -> Array:
+    """How often each group (row, without groups) is in each draw, shape (n_boot, n_groups).
+
+    A draw whose slope is not above zero has no inverse; it is drawn again, at most as often as there are draws.
+    """
+    rng = np.random.default_rng(seed)
+    n = sample.n_groups or sample.n
+    kept: list[Array] = []
+    for _ in range(2 * n_boot):
+        counts = rng.multinomial(n, np.full(n, 1 / n))[None].astype(np.float64)
+        m = moments(sample.y_true, sample.y_pred, sample.weight, sample.group, counts)
+        if m.cov_xy[0] > 0 and m.var_x[0] > noise:
+            kept.append(counts[0])
+        if len(kept) == n_boot:
+            return np.stack(kept)
+    raise CalibrationError(
+        f"groups: in half of the resamples of {n} groups the predictions do not rise with the truth, so the "
+        "uncertainty of a correction cannot be computed. Calibrate on more groups."
+    )
+
+
+def _widest(grids: Sequence[Grid]) -> Grid:
+    """Take the widest of the calibrations' grids, so that one grid serves all."""
+    return max(grids, key=lambda grid: (grid.stop - grid.start, grid.n))
+
+
+def _line(line: Line) -> LineCard:
+    return LineCard(
+        intercept=_short(line.intercept, 12),
+        slope=_short(line.slope, 12),
+        cov=[[_short(v) for v in row] for row in line.cov],
+        vcov="HC1" if line.vcov == "HC1" else "CRV1",
+        df=line.df,
+        residual_sd=_short(line.sigma),
+    )
+
+
+def _short(value: float, digits: int = 7) -> float:
+    """`value` to `digits` significant digits."""
+    value = float(value)
+    if value == 0 or not math.isfinite(value):
+        return value
+    return round(value, digits - 1 - math.floor(math.log10(abs(value))))

@@ -1,0 +1,199 @@
+"""What every calibration has in common: scikit-learn's conventions, and application through one table.
+
+The conventions are kept without importing scikit-learn, whose import alone takes longer than a correction:
+parameters are stored untouched by ``__init__``, fitted names end in an underscore, `sklearn.base.clone` works.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.apply import apply_elementwise, is_lazy
+from sustain.debias.regression import Line
+from sustain.debias.sample import CalibrationSample
+from sustain.debias.table import Grid, Table
+from sustain.errors import CalibrationError, SupportWarning, WeakCalibrationWarning
+
+if TYPE_CHECKING:
+    from sustain.debias.card import CalibrationCard
+
+__all__ = ["EXPECTED_OUTSIDE", "Calibration", "check_line", "warn_outside"]
+
+Array = NDArray[np.float64]
+
+EXPECTED_OUTSIDE = 0.02
+"""Share of predictions beyond the support that passes without a warning: twice what the calibration has itself."""
+
+
+class Calibration:
+    """Base of the calibrations. See `LinearCalibration` and `TweedieCalibration`."""
+
+    method: ClassVar[str]
+
+    _sample: CalibrationSample
+    table_: Table
+    table_error_: float
+    support_: tuple[float, float]
+    prediction_on_truth_: Line
+    truth_on_prediction_: Line
+    target_noise_var_: float
+
+    def fit(
+        self,
+        y_pred: Any,
+        y_true: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        target_noise_var: float = 0.0,
+    ) -> Calibration:
+        """Learn the correction; see the subclass."""
+        raise NotImplementedError
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters as passed to ``__init__``."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **params: Any) -> Calibration:
+        """Set parameters by name and return the object.
+
+        Raises
+        ------
+        ValueError
+            When there is no such parameter.
+        """
+        for name, value in params.items():
+            if name not in self._names():
+                raise ValueError(
+                    f"{name!r} is not a parameter of {type(self).__name__}; it has {', '.join(self._names())}."
+                )
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return list(inspect.signature(cls).parameters)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "table_")
+
+    def _require_fit(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise CalibrationError(f"{type(self).__name__} is not fitted. Call fit(y_pred, y_true) first.")
+
+    def transform(self, y_pred: Any, check_support: bool = True) -> Any:
+        """Correct predictions.
+
+        Parameters
+        ----------
+        y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
+            Predictions in the target's unit, any shape; NaN passes through. Lazy arrays stay lazy.
+        check_support : bool
+            Whether to warn when predictions leave the calibrated support (never for lazy arrays).
+
+        Returns
+        -------
+        same kind and floating type as `y_pred`
+            Through the table `table_`, within `table_error_` of the formula.
+
+        Warns
+        -----
+        SupportWarning
+            When more than 2% of the predictions lie outside `support_`.
+        """
+        self._require_fit()
+        if check_support:
+            warn_outside(y_pred, self.support_)
+        return apply_elementwise(self.table_, y_pred)
+
+    def derivative(self, y_pred: Any) -> Any:
+        """Slope of the correction at the predictions; same kind out as `transform`."""
+        self._require_fit()
+        return apply_elementwise(self.table_.derivative, y_pred)
+
+    def to_card(
+        self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
+    ) -> CalibrationCard:
+        """Make the calibration card of this fit alone; arguments as for `sustain.debias.build_card`."""
+        from sustain.debias.build import card_of
+
+        self._require_fit()
+        return card_of(
+            [self], self._sample, target=target, predictor=predictor, n_boot=n_boot, seed=seed, **about
+        )
+
+    # What a card needs of a calibration.
+
+    def _grid(self) -> Grid:
+        """Nodes on which a card should tabulate this correction."""
+        return Grid.around(*self.support_)
+
+    def _tabulate(self, grid: Grid) -> tuple[Table, float]:
+        """Evaluate the correction on `grid`; also give the greatest difference from the formula inside the support."""
+        raise NotImplementedError
+
+    def _bootstrap(self, counts: Array, grid: Grid) -> Array | tuple[Array, Array]:
+        """Refit on resampled groups: curves (n_draws, grid.n), or (intercepts, slopes) of prediction on truth."""
+        raise NotImplementedError
+
+    def _notes(self) -> dict[str, float]:
+        """Numbers about the fit that a reader of the card should see."""
+        return {}
+
+
+def check_line(line: Line, what: str, level: float, min_r2: float) -> None:
+    """Refuse a slope that may be zero; warn of a useless r2.
+
+    Raises
+    ------
+    CalibrationError
+        When the interval of the slope at `level` is not above zero.
+
+    Warns
+    -----
+    WeakCalibrationWarning
+        When r2 is below `min_r2`.
+    """
+    low, high = line.slope_interval(level)
+    if not low > 0:
+        raise CalibrationError(
+            f"The slope of {what} is {line.slope:.3g} with a {level:.0%} interval of [{low:.3g}, {high:.3g}] "
+            f"(n = {line.n}, {line.vcov}), which is not above zero: these predictions cannot carry a correction. "
+            "Calibrate on more or better matched rows, or use a better model."
+        )
+    if line.r2 < min_r2:
+        warnings.warn(
+            f"The predictions explain {line.r2:.1%} of the variance of the labels (less than {min_r2:.0%}). "
+            "A correction will multiply their noise; expect wide intervals.",
+            WeakCalibrationWarning,
+            stacklevel=3,
+        )
+
+
+def warn_outside(y_pred: Any, support: tuple[float, float]) -> None:
+    """Warn when more predictions than expected lie outside the support; lazy arrays are not looked at."""
+    if is_lazy(y_pred):
+        return
+    values = np.asarray(getattr(y_pred, "values", y_pred))
+    if values.dtype.kind not in "fiu" or not values.size:
+        return
+    low, high = support
+    outside = int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
+    if not outside:
+        return
+    seen = int(np.count_nonzero(values == values))
+    if outside > EXPECTED_OUTSIDE * seen:
+        warnings.warn(
+            f"{outside / seen:.1%} of {seen} predictions lie outside [{low:.4g}, {high:.4g}], the support of the "
+            "calibration. There the correction is a straight line that no label supports. Calibrate on rows "
+            "with such predictions, or leave these places out.",
+            SupportWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,160 @@
+"""Linear calibration correction (LCC): regress the prediction on the truth, then invert the line."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.estimator import Calibration, check_line
+from sustain.debias.regression import critical_value, delta_ratio, fieller_ratio, fit_line, moments
+from sustain.debias.sample import as_sample
+from sustain.debias.table import Grid, Table, support_of
+from sustain.errors import CalibrationError
+
+__all__ = ["LinearCalibration"]
+
+Array = NDArray[np.float64]
+
+
+class LinearCalibration(Calibration):
+    """Linear calibration correction: ``h(x) = (x - a) / b`` with ``prediction = a + b * truth + noise``.
+
+    Under measurement stability, P(prediction | truth) being the same in the trial, the mean of ``h`` in any arm is
+    the mean truth whenever E[prediction | truth] is linear. An effect estimated from predictions is multiplied by
+    ``1 / b``. This is the method-of-moments correction of an outcome measured with systematic error (Nab et al.
+    2019, doi:10.1002/sim.8359); it is not regression calibration, which predicts truth from prediction.
+
+    Parameters
+    ----------
+    level : float
+        Confidence level at which the slope must differ from zero.
+    min_r2 : float
+        Squared correlation under which a fit is called weak.
+
+    Attributes
+    ----------
+    slope_, intercept_ : float
+        ``b`` and ``a`` of prediction on truth.
+    cov_ : ndarray, shape (2, 2)
+        Covariance of (intercept, slope): HC1, or CRV1 by `groups`.
+    r2_, sigma_ : float
+        Squared correlation; standard deviation of the prediction given the truth.
+    n_, n_groups_ : int
+        Pairs and clusters (``n_groups_`` is None without groups).
+    support_ : tuple of float
+        Range of predictions in which the correction was learned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=500)
+    >>> predicted = 0.6 * truth + rng.normal(scale=0.3, size=500)
+    >>> calibration = LinearCalibration().fit(predicted, truth)
+    >>> float(np.round(np.polyfit(truth, calibration.transform(predicted), 1)[0], 6))
+    1.0
+    """
+
+    method: ClassVar[str] = "linear"
+
+    def __init__(self, level: float = 0.95, min_r2: float = 0.1) -> None:
+        self.level = level
+        self.min_r2 = min_r2
+
+    def fit(
+        self,
+        y_pred: Any,
+        y_true: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        target_noise_var: float = 0.0,
+    ) -> LinearCalibration:
+        """Fit the line.
+
+        Parameters
+        ----------
+        y_pred, y_true : array_like, shape (n,)
+            Out-of-sample predictions and labels of the calibration sample, in one unit.
+        sample_weight : array_like, shape (n,), optional
+            Sampling weights.
+        groups : array_like, shape (n,), optional
+            Clusters (survey, spatial block); the covariance is then CRV1.
+        target_noise_var : float
+            Variance of the labels' own sampling error (few households to a cluster). It flattens the slope:
+            ``b = Cov(prediction, label) / (Var(label) - target_noise_var)``.
+
+        Raises
+        ------
+        CalibrationError
+            On unusable rows, or when the interval of the slope is not above zero.
+
+        Warns
+        -----
+        WeakCalibrationWarning
+            When r2 is below `min_r2`.
+        """
+        sample = as_sample(y_pred, y_true, sample_weight, groups)
+        noise = _noise(target_noise_var)
+        line = fit_line(sample.y_true, sample.y_pred, sample.weight, sample.group, noise)
+        check_line(line, "prediction on truth", self.level, self.min_r2)
+        self._sample = sample
+        self.target_noise_var_ = noise
+        self.prediction_on_truth_ = line
+        self.truth_on_prediction_ = fit_line(sample.y_pred, sample.y_true, sample.weight, sample.group)
+        self.intercept_, self.slope_, self.cov_ = line.intercept, line.slope, line.cov
+        self.r2_, self.sigma_, self.n_, self.n_groups_ = line.r2, line.sigma, line.n, sample.n_groups
+        self.support_ = support_of(sample.y_pred, sample.weight)
+        self.table_, self.table_error_ = self._tabulate(self._grid())
+        return self
+
+    def slope_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the slope ``b``."""
+        self._require_fit()
+        return self.prediction_on_truth_.slope_interval(level)
+
+    def factor_interval(self, level: float = 0.95, method: str = "delta") -> tuple[float, float]:
+        """Confidence interval of ``1 / b``, by which naive effects are multiplied.
+
+        Parameters
+        ----------
+        level : float
+            Confidence level.
+        method : {"delta", "fieller"}
+            Fieller's interval is exact under normality and never symmetric.
+        """
+        self._require_fit()
+        critical = critical_value(level, self.prediction_on_truth_.df)
+        error = self.prediction_on_truth_.slope_se
+        if method == "delta":
+            return delta_ratio(1.0, 0.0, self.slope_, error, critical)[2:]
+        if method == "fieller":
+            return fieller_ratio(1.0, 0.0, self.slope_, error, critical)
+        raise CalibrationError(f"method: {method!r} is unknown. Pass 'delta' or 'fieller'.")
+
+    def influence(self) -> Array:
+        """Influence of every calibration row on (intercept, slope), shape (n, 2), in the order of `fit`.
+
+        Sum it within clusters, or weigh it by distance, for any robust covariance; the influence on a mean of
+        corrected values with mean ``m`` is ``-(influence @ (1, m)) / slope_``.
+        """
+        self._require_fit()
+        return self.prediction_on_truth_.influence
+
+    def _tabulate(self, grid: Grid) -> tuple[Table, float]:
+        return Table(grid, (grid.x - self.intercept_) / self.slope_), 0.0
+
+    def _bootstrap(self, counts: Array, grid: Grid) -> tuple[Array, Array]:
+        s = self._sample
+        m = moments(s.y_true, s.y_pred, s.weight, s.group, counts)
+        slope = m.cov_xy / (m.var_x - self.target_noise_var_)
+        return m.mean_y - slope * m.mean_x, slope
+
+
+def _noise(target_noise_var: float) -> float:
+    if not (np.isfinite(target_noise_var) and target_noise_var >= 0):
+        raise CalibrationError(
+            f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."
+        )
+    return float(target_noise_var)

@@ -1,0 +1,203 @@
+"""Straight-line regression with robust covariances, and intervals of a ratio.
+
+The line may be corrected for noise in its regressor: with ``x_observed = x + u`` the slope is
+``Cov(x_observed, y) / (Var(x_observed) - Var(u))``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.errors import CalibrationError
+
+__all__ = ["Line", "Moments", "critical_value", "delta_ratio", "fieller_ratio", "fit_line", "moments"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A fitted line ``y = intercept + slope * x``.
+
+    Attributes
+    ----------
+    intercept, slope : float
+        Coefficients.
+    cov : ndarray, shape (2, 2)
+        Covariance of (intercept, slope): HC1, or CRV1 when fitted with groups.
+    r2 : float
+        Squared correlation of x and y.
+    sigma : float
+        Residual standard deviation of y about the line (of the noise-free x, if noise was given).
+    n : int
+        Number of rows.
+    df : int
+        Degrees of freedom for intervals: ``n - 2``, or the number of groups less one.
+    vcov : str
+        ``"HC1"`` or ``"CRV1"``.
+    influence : ndarray, shape (n, 2)
+        Influence of every row on (intercept, slope): they average to zero, and ``influence.T @ influence / n**2``
+        is the covariance HC0.
+    """
+
+    intercept: float
+    slope: float
+    cov: Array
+    r2: float
+    sigma: float
+    n: int
+    df: int
+    vcov: str
+    influence: Array = field(repr=False)
+
+    @property
+    def slope_se(self) -> float:
+        """Standard error of the slope."""
+        return math.sqrt(self.cov[1, 1])
+
+    def slope_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the slope, by Student's t with `df` degrees of freedom."""
+        margin = critical_value(level, self.df) * self.slope_se
+        return self.slope - margin, self.slope + margin
+
+
+def fit_line(
+    x: Array, y: Array, weight: Array, group: NDArray[np.intp] | None = None, noise_var: float = 0.0
+) -> Line:
+    """Regress `y` on `x`.
+
+    Parameters
+    ----------
+    x, y, weight : ndarray, shape (n,)
+        Regressor, response and weights with a mean of one.
+    group : ndarray of int, shape (n,), optional
+        Cluster codes; with them the covariance is CRV1, else HC1.
+    noise_var : float
+        Variance of the noise in `x`, taken off its variance.
+
+    Raises
+    ------
+    CalibrationError
+        When `noise_var` is not below the variance of `x`.
+    """
+    n = x.size
+    mean_x, mean_y = float(np.average(x, weights=weight)), float(np.average(y, weights=weight))
+    dx, dy = x - mean_x, y - mean_y
+    var_x, var_y = float(np.average(dx**2, weights=weight)), float(np.average(dy**2, weights=weight))
+    cov_xy = float(np.average(dx * dy, weights=weight))
+    true_var = var_x - noise_var
+    if true_var <= 0:
+        raise CalibrationError(
+            f"target_noise_var: {noise_var:g} is not below the variance of the labels, {var_x:g}. "
+            "Give the variance of the labels' sampling error, in squared units of the label."
+        )
+    slope = cov_xy / true_var
+    residual = dy - slope * dx
+    # Influence of a ratio of moments; without noise the second term is zero and this is OLS.
+    on_slope = (dx * residual - (cov_xy - slope * var_x)) / true_var
+    influence = weight[:, None] * np.column_stack([residual - mean_x * on_slope, on_slope])
+    residual_var = max(0.0, var_y - slope**2 * true_var) * n / (n - 2)
+    if group is None:
+        cov = influence.T @ influence / n**2 * (n / (n - 2))
+        df, vcov = n - 2, "HC1"
+    else:
+        sums = np.column_stack([np.bincount(group, weights=influence[:, k]) for k in (0, 1)])
+        n_groups = sums.shape[0]
+        cov = sums.T @ sums / n**2 * (n_groups / (n_groups - 1)) * ((n - 1) / (n - 2))
+        df, vcov = n_groups - 1, "CRV1"
+    return Line(
+        intercept=mean_y - slope * mean_x,
+        slope=slope,
+        cov=cov,
+        r2=cov_xy**2 / (var_x * var_y),
+        sigma=math.sqrt(residual_var),
+        n=n,
+        df=df,
+        vcov=vcov,
+        influence=influence,
+    )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second weighted moments of (x, y), one value a draw (shape (n_draws,) each)."""
+
+    mean_x: Array
+    mean_y: Array
+    var_x: Array
+    var_y: Array
+    cov_xy: Array
+
+
+def moments(x: Array, y: Array, weight: Array, group: NDArray[np.intp] | None, counts: Array) -> Moments:
+    """Moments of resampled rows, without touching the rows again for every draw.
+
+    Parameters
+    ----------
+    x, y, weight : ndarray, shape (n,)
+        The sample.
+    group : ndarray of int, shape (n,), or None
+        Cluster codes; None when every row is its own cluster.
+    counts : ndarray, shape (n_draws, n_groups)
+        How often each cluster was drawn.
+    """
+    # Sums are of centred values: raw second moments would cancel when the mean is far from zero.
+    centre_x, centre_y = x.mean(), y.mean()
+    dx, dy = x - centre_x, y - centre_y
+    columns = [weight, weight * dx, weight * dy, weight * dx**2, weight * dy**2, weight * dx * dy]
+    if group is not None:
+        columns = [np.bincount(group, weights=column) for column in columns]
+    total, sx, sy, sxx, syy, sxy = (counts @ np.column_stack(columns)).T
+    mx, my = sx / total, sy / total
+    return Moments(
+        mx + centre_x, my + centre_y, sxx / total - mx**2, syy / total - my**2, sxy / total - mx * my
+    )
+
+
+def critical_value(level: float, df: float = math.inf) -> float:
+    """Two-sided critical value of Student's t (of the normal when `df` is infinite).
+
+    Raises
+    ------
+    CalibrationError
+        When `level` is not between 0 and 1.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    if not 0 < level < 1:
+        raise CalibrationError(f"level: {level!r} is not a confidence level. Pass a share such as 0.95.")
+    upper = 0.5 + level / 2
+    return float(ndtri(upper)) if math.isinf(df) else float(stdtrit(df, upper))
+
+
+def delta_ratio(
+    numerator: float, numerator_se: float, slope: float, slope_se: float, critical: float
+) -> tuple[float, float, float, float]:
+    """Ratio ``numerator / slope`` with its delta-method error: (estimate, standard error, low, high).
+
+    ``V = V_n / b^2 + t^2 V_b / b^2``, for independent numerator and slope (Nab et al. 2019,
+    doi:10.1002/sim.8359, equation for the "delta" interval).
+    """
+    estimate = numerator / slope
+    error = math.hypot(numerator_se, estimate * slope_se) / abs(slope)
+    return estimate, error, estimate - critical * error, estimate + critical * error
+
+
+def fieller_ratio(
+    numerator: float, numerator_se: float, slope: float, slope_se: float, critical: float
+) -> tuple[float, float]:
+    """Fieller's interval of ``numerator / slope`` for independent numerator and slope.
+
+    The roots of ``(b^2 - z^2 V_b) t^2 - 2 n b t + (n^2 - z^2 V_n) = 0``. The interval is bounded only when the slope
+    differs from zero at the level of `critical`; otherwise ``(-inf, inf)`` is returned, the honest answer.
+    """
+    a = slope**2 - (critical * slope_se) ** 2
+    if a <= 0:
+        return -math.inf, math.inf
+    half = numerator * slope
+    root = math.sqrt(max(0.0, half**2 - a * (numerator**2 - (critical * numerator_se) ** 2)))
+    return (half - root) / a, (half + root) / a

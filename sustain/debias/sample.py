@@ -1,0 +1,199 @@
+"""The calibration sample: labels beside out-of-sample predictions, checked once on the way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.errors import CalibrationError
+
+__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "as_vector"]
+
+Array = NDArray[np.float64]
+
+MIN_PAIRS = 20
+"""Fewer pairs than this are refused: the slope of so small a sample is mostly noise."""
+
+
+@dataclass(frozen=True)
+class CalibrationSample:
+    """Checked calibration rows.
+
+    Attributes
+    ----------
+    y_pred, y_true : ndarray, shape (n,), float64
+        Predictions and labels, in the target's unit.
+    weight : ndarray, shape (n,), float64
+        Sampling weights, scaled to a mean of one.
+    group : ndarray, shape (n,), int, or None
+        Cluster of each row, as codes ``0 .. n_groups - 1``.
+    stratum : ndarray, shape (n,), int, or None
+        Stratum of each row, as codes into `stratum_names`.
+    stratum_names : tuple of str
+        Names of the strata, sorted.
+    """
+
+    y_pred: Array
+    y_true: Array
+    weight: Array
+    group: NDArray[np.intp] | None = None
+    stratum: NDArray[np.intp] | None = None
+    stratum_names: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of pairs."""
+        return int(self.y_pred.size)
+
+    @property
+    def n_groups(self) -> int | None:
+        """Number of clusters, or None when rows are taken as independent."""
+        return None if self.group is None else int(self.group.max()) + 1
+
+    @property
+    def n_effective(self) -> float:
+        """Kish's effective sample size, ``(sum w)^2 / sum w^2``."""
+        return float(self.weight.sum() ** 2 / np.square(self.weight).sum())
+
+    def take(self, rows: NDArray[Any]) -> CalibrationSample:
+        """Rows of the sample, as a sample; clusters are numbered afresh, strata keep their codes."""
+        weight = self.weight[rows]
+        group = None if self.group is None else np.unique(self.group[rows], return_inverse=True)[1]
+        return CalibrationSample(
+            self.y_pred[rows],
+            self.y_true[rows],
+            weight / weight.mean(),
+            group,
+            None if self.stratum is None else self.stratum[rows],
+            self.stratum_names,
+        )
+
+
+def as_vector(name: str, values: Any, n: int | None = None) -> Array:
+    """Check one column of finite numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    values : array_like, shape (n,)
+        What the caller passed.
+    n : int, optional
+        Length that the column must have.
+
+    Raises
+    ------
+    CalibrationError
+        When `values` is not one-dimensional, not numeric, not finite, or of another length.
+    """
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(f"{name}: expected numbers, got {type(values).__name__} ({error}).") from error
+    if vector.ndim != 1:
+        raise CalibrationError(f"{name}: expected one dimension, got shape {vector.shape}. Pass one column.")
+    if n is not None and vector.size != n:
+        raise CalibrationError(
+            f"{name}: has {vector.size} values, but y_pred has {n}. Pass one value per pair."
+        )
+    bad = ~np.isfinite(vector)
+    if bad.any():
+        raise CalibrationError(
+            f"{name}: {int(bad.sum())} of {vector.size} values are NaN or infinite "
+            f"(first at row {int(bad.argmax())}). Drop those rows before calibrating."
+        )
+    return vector
+
+
+def as_sample(
+    y_pred: Any, y_true: Any, sample_weight: Any = None, groups: Any = None, strata: Any = None
+) -> CalibrationSample:
+    """Check calibration rows and put them into a `CalibrationSample`.
+
+    Parameters
+    ----------
+    y_pred, y_true : array_like, shape (n,)
+        Out-of-sample predictions and labels of the same places.
+    sample_weight : array_like, shape (n,), optional
+        Non-negative sampling weights; only their ratios matter.
+    groups : array_like, shape (n,), optional
+        Cluster of each row (survey, spatial block, ...), of any hashable, sortable kind.
+    strata : array_like, shape (n,), optional
+        Stratum of each row (urban or rural, country, ...).
+
+    Raises
+    ------
+    CalibrationError
+        On fewer than 20 pairs, different lengths or indexes, missing or infinite values, constant predictions or
+        labels, or weights that are negative or all zero.
+    """
+    predictions = as_vector("y_pred", y_pred)
+    labels = as_vector("y_true", y_true, predictions.size)
+    _same_index(y_pred, y_true)
+    n = predictions.size
+    if n < MIN_PAIRS:
+        raise CalibrationError(
+            f"y_pred: {n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
+        )
+    weight = _weights(sample_weight, n)
+    for name, values in (("y_pred", predictions), ("y_true", labels)):
+        seen = values[weight > 0]
+        if np.ptp(seen) <= 1e-12 * max(1e-300, float(np.abs(seen).max())):
+            raise CalibrationError(
+                f"{name}: every value is {seen[0]:g}, so there is nothing to calibrate. Check the column."
+            )
+    stratum, names = _codes("strata", strata, n)
+    group, group_names = _codes("groups", groups, n)
+    if group is not None and len(group_names) < 2:
+        raise CalibrationError("groups: all rows are in one group. Pass at least two clusters, or no groups.")
+    return CalibrationSample(predictions, labels, weight, group, stratum, names)
+
+
+def _weights(sample_weight: Any, n: int) -> Array:
+    if sample_weight is None:
+        return np.ones(n)
+    weight = as_vector("sample_weight", sample_weight, n)
+    if (weight < 0).any():
+        raise CalibrationError(
+            f"sample_weight: {int((weight < 0).sum())} weights are negative (least {weight.min():g}). "
+            "Pass weights of zero or more."
+        )
+    if (weight > 0).sum() < MIN_PAIRS:
+        raise CalibrationError(
+            f"sample_weight: only {int((weight > 0).sum())} weights are above zero; "
+            f"at least {MIN_PAIRS} pairs must count."
+        )
+    return np.asarray(weight / weight.mean(), dtype=np.float64)
+
+
+def _codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp] | None, tuple[str, ...]]:
+    if labels is None:
+        return None, ()
+    values = np.asarray(labels)
+    if values.shape != (n,):
+        raise CalibrationError(
+            f"{name}: has shape {values.shape}, but y_pred has {n} rows. Pass one per pair."
+        )
+    # Codes are taken from text, so that mixed kinds sort; a missing value would become a cluster called "nan".
+    missing = values != values if values.dtype.kind in "fO" else np.zeros(n, dtype=bool)
+    if values.dtype.kind == "O":
+        missing = missing | np.array([value is None for value in values])
+    if np.any(missing):
+        raise CalibrationError(
+            f"{name}: {int(np.sum(missing))} values are missing. Name the cluster of every row."
+        )
+    names, codes = np.unique(values.astype(str), return_inverse=True)
+    return codes.astype(np.intp), tuple(str(item) for item in names)
+
+
+def _same_index(y_pred: Any, y_true: Any) -> None:
+    left: Any = getattr(y_pred, "index", None)
+    right: Any = getattr(y_true, "index", None)
+    if hasattr(left, "equals") and hasattr(right, "equals") and not left.equals(right):
+        raise CalibrationError(
+            "y_pred and y_true are pandas objects with different indexes. Align them first "
+            "(for example y_true.loc[y_pred.index]), or pass .to_numpy() of both."
+        )
