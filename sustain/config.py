@@ -47,7 +47,11 @@ class SyntheticWorldParams(_Section):
     tile_px: int = Field(64, gt=0, description="Side of a survey tile, in pixels.")
     pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres.")
     n_sites: int = Field(1600, gt=0, description="Number of survey sites.")
-    households: int = Field(22, gt=1, description="Households averaged into one label.")
+    urban_share: float = Field(0.3, gt=0, lt=1, description="Share of the sites that lie in towns.")
+    households: int = Field(22, ge=5, description="Households averaged into one label; SustainBench wants 5.")
+    household_sd: float = Field(
+        1.0, ge=0, description="Spread of wealth between neighbours, in index points."
+    )
     effect_villages: float = Field(0.5, description="True effect of trial (a), in units of the wealth index.")
     effect_districts: float = Field(
         0.4, description="True effect of trial (b), in units of the wealth index."
@@ -91,6 +95,7 @@ class TrainParams(_Section):
     """The CNN and its training (`sustain.models`)."""
 
     backbone: str = Field("resnet_narrow", description="Name in `sustain.models.backbone.BACKBONES`.")
+    loss: Literal["mse", "huber"] = Field("mse", description="Name in `sustain.models.losses.LOSSES`.")
     epochs: int = Field(20, gt=0)
     batch_size: int = Field(64, gt=1)
     learning_rate: float = Field(2e-3, gt=0)
@@ -110,6 +115,8 @@ class SurveyPredictionsParams(_Section):
 
     model: str = Field(description="Prediction column that the map was made by.")
     hold_out_country: str | None = Field(None, description="Country kept out of the calibration sample.")
+    block_km: float = Field(100.0, gt=0, description="Side of a spatial block; a block is never divided.")
+    folds: int = Field(5, ge=2, description="Spatial folds of whole blocks, for cross-fitted calibrations.")
 
 
 class CalibrateParams(_Section):
