@@ -15,11 +15,15 @@ import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from sustain.errors import DataError, DiskSpaceError, FileFormatError, RasterError
+from sustain.errors import DiskSpaceError, FileFormatError, RasterError
 
 __all__ = [
+    "BLOCK_PX",
     "COVERAGE",
+    "NO_IMAGERY",
+    "OUTSIDE_SUPPORT",
     "SUPPORT",
+    "SUPPORTED",
     "WEALTH",
     "WEALTH_RAW",
     "WEALTH_SE",
@@ -29,6 +33,7 @@ __all__ = [
     "open_raster",
     "read_window",
     "target_of",
+    "write_failures",
 ]
 
 WEALTH = "wealth"
@@ -36,6 +41,11 @@ WEALTH_RAW = "wealth_raw"
 WEALTH_SE = "wealth_se"
 SUPPORT = "support"
 COVERAGE = "coverage"
+
+# Values of the support band.
+SUPPORTED = 0
+OUTSIDE_SUPPORT = 1
+NO_IMAGERY = 2
 
 BLOCK_PX = 512
 # No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
@@ -107,17 +117,10 @@ def create_geotiff(
     """Create a compressed float32 GeoTIFF with NaN for no data, named bands, units and tags.
 
     Write each of its internal blocks (`layout`: ``blockysize`` and so on) once and in order: then the bytes do
-    not depend on GDAL's cache. Call it inside `sustain.files.atomic_path`.
-
-    Raises
-    ------
-    DiskSpaceError
-        When writing fails on a full disk.
-    RasterError
-        When writing fails otherwise, or when what was written cannot be read back.
+    not depend on GDAL's cache. Call it inside `sustain.files.atomic_path` and `write_failures`.
     """
     height, width = shape
-    with rasterio.Env(**_GDAL), _write_failures(path):
+    with rasterio.Env(**_GDAL):
         with rasterio.open(
             path,
             "w",
@@ -143,14 +146,11 @@ def create_geotiff(
 
 
 def copy_as_cog(source: Path, path: Path) -> None:
-    """Copy a GeoTIFF into a Cloud Optimised GeoTIFF with averaged overviews. Memory stays bounded.
+    """Copy a GeoTIFF into a Cloud Optimised GeoTIFF with averaged overviews, in bounded memory.
 
-    Raises
-    ------
-    DiskSpaceError, RasterError
-        As `create_geotiff`.
+    Call it inside `sustain.files.atomic_path` and `write_failures`.
     """
-    with rasterio.Env(**_GDAL), _write_failures(path):
+    with rasterio.Env(**_GDAL):
         rasterio.shutil.copy(
             source,
             path,
@@ -190,23 +190,29 @@ def target_of(value: Any) -> tuple[str, str]:
 
 
 @contextmanager
-def _write_failures(path: Path) -> Iterator[None]:
+def write_failures(path: Path) -> Iterator[None]:
+    """Give GDAL's failures while writing `path` a type and a sentence.
+
+    Raises
+    ------
+    DiskSpaceError
+        When writing fails on a full disk.
+    RasterError
+        When writing fails otherwise, or when what was written cannot be read back.
+    """
     try:
         yield
-    except DataError:
-        raise
     # GDAL reports a failed write without its errno, and a failed COG copy as SystemError.
     except (RasterioError, SystemError) as error:
         free = shutil.disk_usage(path.parent).free
-        name = path.parent / path.name.removeprefix(".partial-")
         if free < _FULL_DISK_BYTES:
             raise DiskSpaceError(
-                f"{name}: the disk filled up while writing; nothing was put in place. "
+                f"{path}: the disk filled up while writing; nothing was put in place. "
                 f"Free some space on {path.parent} and run again."
             ) from error
         raise RasterError(
-            f"{name}: GDAL could not write this raster ({error.__cause__ or error}); nothing was put in place. "
-            f"{free / 1e9:.2f} GB are free there; look for a quota, a file-size limit or missing permissions."
+            f"{path}: GDAL could not write this raster ({error.__cause__ or error}); nothing was put in place. "
+            f"{free / 1e9:.2f} GB are free there; look for a quota or a file-size limit."
         ) from error
 
 

@@ -20,7 +20,7 @@ import sustain
 from sustain.config import MapParams
 from sustain.errors import ModelError, RasterError
 from sustain.files import atomic_path, require_free_space
-from sustain.maps.geotiff import COVERAGE, WEALTH_RAW, create_geotiff, target_of
+from sustain.maps.geotiff import COVERAGE, WEALTH_RAW, create_geotiff, target_of, write_failures
 from sustain.maps.grid import Block, Grid
 from sustain.maps.scene import Imagery, Scene
 
@@ -92,6 +92,7 @@ def predict_map(scene: str | Path, predictor: Predictor, out: str | Path, *, par
         name, unit = target_of(predictor.target)
         with (
             atomic_path(out) as partial,
+            write_failures(out),
             create_geotiff(
                 partial,
                 shape=grid.shape,

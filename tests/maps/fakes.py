@@ -6,6 +6,8 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
+from sustain.debias import build_card
+
 BANDS = ("BLUE", "NIR", "TEMP1")
 SCALE = (2.75e-5, 2.75e-5, 0.00341802)
 OFFSET = (-0.2, -0.2, 149.0)
@@ -54,4 +56,40 @@ def write_scene(path, pixels, bands=BANDS, scale=SCALE, offset=OFFSET, nodata=0,
         scene.write(pixels)
         scene.descriptions = bands
         scene.scales, scene.offsets = scale, offset
+    return path
+
+
+def make_card(low=-1.0, high=1.0, unit="index points", predictor="mean-0123456789ab"):
+    """A real card, learned from predictions spread evenly over [low, high] that are 0.1 + truth / 2 plus noise."""
+    y_pred = np.linspace(low, high, 400)
+    y_true = (y_pred - 0.1) / 0.5 + np.random.default_rng(4).normal(scale=0.2, size=y_pred.size)
+    return build_card(
+        y_pred,
+        y_true,
+        target={"name": "asset_index", "unit": unit},
+        predictor=predictor,
+        methods=["linear"],
+        n_boot=20,
+        licence="CC-BY-4.0",
+    )
+
+
+def write_raster(path, bands, names, units=None, tags=None, **changes):
+    """A float32 raster of cells of 960 m, NaN where there is nothing."""
+    bands = np.asarray(bands, dtype=np.float32)
+    profile = {
+        "driver": "GTiff",
+        "dtype": "float32",
+        "count": len(bands),
+        "height": bands.shape[1],
+        "width": bands.shape[2],
+        "crs": "EPSG:3857",
+        "nodata": np.nan,
+        "transform": from_origin(-9600, 9600, 960, 960),
+    } | changes
+    with rasterio.open(path, "w", **profile) as raster:
+        raster.write(bands)
+        raster.descriptions = names
+        raster.units = units or [None] * len(bands)
+        raster.update_tags(**(tags or {}))
     return path

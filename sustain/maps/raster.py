@@ -1,0 +1,222 @@
+"""The corrected map: calibration card times raw map, block by block, as a Cloud Optimised GeoTIFF."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.windows import Window
+from tqdm import tqdm
+
+import sustain
+from sustain.debias import CalibrationCard
+from sustain.errors import RasterError, SupportWarning
+from sustain.files import atomic_path, require_free_space
+from sustain.maps.geotiff import (
+    BLOCK_PX,
+    NO_IMAGERY,
+    OUTSIDE_SUPPORT,
+    SUPPORT,
+    SUPPORTED,
+    WEALTH,
+    WEALTH_RAW,
+    WEALTH_SE,
+    copy_as_cog,
+    create_geotiff,
+    open_raster,
+    read_window,
+    target_of,
+    write_failures,
+)
+
+__all__ = ["BANDS", "correct_raster"]
+
+BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
+
+# A few cells beyond the calibration sample's range are in the support band; more deserve a word.
+_WORTH_A_WARNING = 0.02
+
+
+def correct_raster(
+    src: str | Path, dst: str | Path, card: CalibrationCard | str | Path, method: str = "linear"
+) -> Path:
+    """Correct a raw wealth map with a calibration card.
+
+    Parameters
+    ----------
+    src : str or Path
+        Raster with the raw predictions: in the band named ``wealth_raw``, or in its only band. NaN, and its nodata
+        number if it declares one, mean no prediction.
+    dst : str or Path
+        Cloud Optimised GeoTIFF to write, float32 with NaN for no data, on the grid of `src`. Bands:
+
+        - ``wealth``: corrected by `method`, in the target's unit;
+        - ``wealth_raw``: as in `src`;
+        - ``wealth_se``: standard error of ``wealth`` (`CalibrationCard.standard_error`), in the target's unit;
+        - ``support``: 0 where the prediction lies within the calibration sample's range, 1 outside it (the
+          correction is an extrapolation), 2 without imagery (the other bands are NaN).
+
+        Overviews are averages, for display; read ``support`` and ``wealth_se`` at full resolution.
+    card : CalibrationCard, str or Path
+        The calibration card or its file.
+    method : str
+        A correction that the card holds, or ``"none"``.
+
+    Returns
+    -------
+    Path
+        `dst`.
+
+    Raises
+    ------
+    RasterError
+        When the raw band cannot be told or holds no finite value, or when `src` declares another unit, target or
+        predictor than the card's.
+    CardError, CalibrationError
+        When the card is unreadable or lacks `method`.
+    FileFormatError
+        When `src` cannot be read.
+    DiskSpaceError
+        When there is no room.
+
+    Warns
+    -----
+    SupportWarning
+        When more than 2 % of the predictions lie outside the calibration sample's range.
+
+    Notes
+    -----
+    Memory: some blocks of 512 x 512 cells, whatever the raster's size. Disk: about three times the result while
+    writing, because GDAL makes a Cloud Optimised GeoTIFF only by copying a whole raster.
+    """
+    dst = Path(dst)
+    if isinstance(card, str | Path):
+        card = CalibrationCard.load(card)
+    with open_raster(src) as source:
+        index = _raw_band(source)
+        _check_same_quantity(source, index, card)
+        n_bytes = 4 * len(BANDS) * source.height * source.width
+        require_free_space(dst.parent, 3 * n_bytes, f"correcting {source.height} x {source.width} cells")
+        with atomic_path(dst) as partial, write_failures(dst):
+            plain = partial.with_name(f"{partial.stem}-plain.tif")
+            try:
+                _correct_into(plain, source, index, card, method)
+                copy_as_cog(plain, partial)
+            finally:
+                plain.unlink(missing_ok=True)
+    return dst
+
+
+def _correct_into(
+    plain: Path, source: rasterio.io.DatasetReader, index: int, card: CalibrationCard, method: str
+) -> None:
+    name, unit = target_of(card.target)
+    inherited = {key: text for key, text in source.tags().items() if key.startswith("SUSTAIN_")}
+    n_cells = n_outside = 0
+    with (
+        create_geotiff(
+            plain,
+            shape=source.shape,
+            transform=source.transform,
+            crs=source.crs,
+            bands=BANDS,
+            units=(unit, unit, unit, "1"),
+            tags=inherited
+            | {
+                "SUSTAIN_CARD_SHA256": card.sha256,
+                "SUSTAIN_METHOD": method,
+                "SUSTAIN_TARGET": name,
+                "SUSTAIN_VERSION": sustain.__version__,
+            },
+            tiled=True,
+            blockxsize=BLOCK_PX,
+            blockysize=BLOCK_PX,
+        ) as target,
+        tqdm(
+            total=source.height * source.width, desc="correct", unit="cell", unit_scale=True, disable=None
+        ) as progress,
+    ):
+        for _, window in target.block_windows(1):
+            raw = _read_raw(source, index, window)
+            corrected = _correct_block(raw, card, method)
+            target.write(corrected, window=window)
+            n_cells += int(np.isfinite(raw).sum())
+            n_outside += int((corrected[BANDS.index(SUPPORT)] == OUTSIDE_SUPPORT).sum())
+            progress.update(raw.size)
+    if not n_cells:
+        raise RasterError(f"{source.name}: band {index} holds no value at all; there is nothing to correct.")
+    if n_outside > _WORTH_A_WARNING * n_cells:
+        low, high = card.support
+        warnings.warn(
+            f"{source.name}: {n_outside} of {n_cells} predictions ({n_outside / n_cells:.1%}) lie outside the "
+            f"calibration sample's range [{low:.3g}, {high:.3g}]. Their correction is an extrapolation; they are "
+            f"flagged {OUTSIDE_SUPPORT} in the band {SUPPORT}.",
+            SupportWarning,
+            stacklevel=3,
+        )
+
+
+def _correct_block(
+    raw: npt.NDArray[np.float64], card: CalibrationCard, method: str
+) -> npt.NDArray[np.float32]:
+    """Bands `BANDS` of a block, from its raw predictions (NaN: none)."""
+    seen = np.isfinite(raw)
+    values = raw[seen]
+    low, high = card.support
+    corrected = np.full((len(BANDS), *raw.shape), np.nan, dtype=np.float32)
+    corrected[3] = NO_IMAGERY
+    if values.size:
+        # Support is told once for the whole raster, not once a block.
+        corrected[0, seen] = card.transform(values, method=method, check_support=False)
+        corrected[2, seen] = card.standard_error(values, method=method)
+        corrected[1, seen] = values
+        corrected[3, seen] = np.where((values < low) | (values > high), OUTSIDE_SUPPORT, SUPPORTED)
+    return corrected
+
+
+def _read_raw(source: rasterio.io.DatasetReader, index: int, window: Window) -> npt.NDArray[np.float64]:
+    stored = read_window(source, [index], window)[0]
+    raw: npt.NDArray[np.float64] = (
+        stored.astype(np.float64) * source.scales[index - 1] + source.offsets[index - 1]
+    )
+    nodata = source.nodatavals[index - 1]
+    if nodata is not None:
+        raw[stored == nodata] = np.nan
+    if np.isinf(raw).any():
+        raise RasterError(
+            f"{source.name}: band {index} holds {int(np.isinf(raw).sum())} infinite values at or below row "
+            f"{window.row_off}. Mark cells without a prediction as NaN, or set the band's nodata number."
+        )
+    return raw
+
+
+def _raw_band(source: rasterio.io.DatasetReader) -> int:
+    named = [index for index, text in enumerate(source.descriptions, start=1) if text == WEALTH_RAW]
+    if len(named) == 1:
+        return named[0]
+    if source.count == 1:
+        return 1
+    raise RasterError(
+        f"{source.name}: cannot tell which of {source.count} bands holds the raw predictions; the bands are "
+        f"{', '.join(str(text) for text in source.descriptions)}. Describe one of them as {WEALTH_RAW!r}."
+    )
+
+
+def _check_same_quantity(source: rasterio.io.DatasetReader, index: int, card: CalibrationCard) -> None:
+    """Refuse a raster of something else than the card corrects. What the raster does not declare is not checked."""
+    name, unit = target_of(card.target)
+    tags = source.tags()
+    declared = (
+        ("unit", source.units[index - 1], unit),
+        ("target", tags.get("SUSTAIN_TARGET"), name),
+        ("predictor", tags.get("SUSTAIN_PREDICTOR"), card.predictor.id),
+    )
+    for what, found, expected in declared:
+        if found and found != expected:
+            raise RasterError(
+                f"{source.name}: its {what} is {found!r}, but the card corrects predictions with {what} "
+                f"{expected!r}. Use the card made for this map's model and label."
+            )

@@ -1,0 +1,356 @@
+"""From a map to a table: values at points, around points whose place is not exact, and in polygons."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import exactextract
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rasterio
+from pyproj import Geod
+from rasterio.warp import transform as transform_coordinates
+from rasterio.windows import Window
+from shapely import Polygon
+
+from sustain.errors import DataError, RasterError, SupportWarning
+from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_raster, read_window
+
+__all__ = ["buffer_mean", "sample_points", "zonal_mean"]
+
+_WGS84 = "EPSG:4326"
+# exactextract leaves out cells without data unless it is told what to put in their place.
+_MISSING = "-1e30"
+_PRESENT = -1e29  # larger numbers are values
+_ZONES_AT_A_TIME = 256
+_CIRCLE_CORNERS = 180
+
+
+def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
+    """Values of the cells that contain some points.
+
+    Parameters
+    ----------
+    raster : str or Path
+        A map of this package, or any raster; the bands' descriptions become column names.
+    lon, lat : array_like, shape (n,)
+        Longitude and latitude in degrees (EPSG:4326).
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n, bands)
+        In the order of the points, with the index of `lon` if it is a Series. NaN outside the raster and where the
+        cell holds no value. A ``support`` band becomes a column of integers, 2 (no imagery) in both cases.
+
+    Raises
+    ------
+    DataError
+        When coordinates are missing, of unequal number or out of range, or when longitude and latitude are
+        exchanged (few points lie inside the raster as given, most with the two exchanged).
+    FileFormatError, RasterError
+        When the raster cannot be read or has no coordinate system.
+
+    Warns
+    -----
+    SupportWarning
+        When points lie outside the raster or in cells without imagery; it counts both.
+    """
+    index = lon.index if isinstance(lon, pd.Series) else None
+    lon, lat = _coordinates(lon, lat)
+    with open_raster(raster) as source:
+        rows, cols = _cells(source, lon, lat)
+        inside = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+        _refuse_exchanged(source, lon, lat, inside)
+        values = np.full((lon.size, source.count), np.nan)
+        for points, window in _by_block(source, rows, cols, np.flatnonzero(inside)):
+            block = _nan_for_nodata(source, window)
+            values[points] = block[:, rows[points] - window.row_off, cols[points] - window.col_off].T
+        names = _column_names(source)
+    table = pd.DataFrame(values, columns=names, index=index)
+    empty = inside & np.isnan(table[names[0]].to_numpy())
+    if SUPPORT in names:
+        table[SUPPORT] = table[SUPPORT].fillna(NO_IMAGERY).astype("int8")
+    _warn_of_holes(raster, lon.size, int((~inside).sum()), int(empty.sum()), "points")
+    return table
+
+
+def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.DataFrame:
+    """Mean of the map in a circle around each point, for places that are known only roughly.
+
+    Survey coordinates are displaced on purpose (DHS: up to 2 km in towns and 5 km in the country, 10 km for one
+    in a hundred), so that one cell is too precise.
+
+    Parameters
+    ----------
+    raster : str or Path
+    lon, lat : array_like, shape (n,)
+        Longitude and latitude in degrees (EPSG:4326).
+    radius_m : float
+        Radius on the ground, in metres.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n, ...)
+        Columns of `zonal_mean`.
+
+    Raises
+    ------
+    DataError
+        As `sample_points`, and when `radius_m` is not positive.
+    """
+    if not radius_m > 0:
+        raise DataError(f"radius_m must be a positive number of metres; got {radius_m}.")
+    index = lon.index if isinstance(lon, pd.Series) else None
+    lon, lat = _coordinates(lon, lat)
+    with open_raster(raster) as source:
+        rows, cols = _cells(source, lon, lat)
+        inside = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+        _refuse_exchanged(source, lon, lat, inside)
+    # Drawn on the ellipsoid, so that a metre is a metre in any projection of the raster.
+    bearing = np.linspace(0, 360, _CIRCLE_CORNERS, endpoint=False)
+    corner_lon, corner_lat, _ = Geod(ellps="WGS84").fwd(
+        np.repeat(lon, bearing.size),
+        np.repeat(lat, bearing.size),
+        np.tile(bearing, lon.size),
+        np.full(lon.size * bearing.size, float(radius_m)),
+    )
+    corners = np.stack([corner_lon, corner_lat], axis=-1).reshape(lon.size, bearing.size, 2)
+    circles = gpd.GeoDataFrame(geometry=[Polygon(circle) for circle in corners], crs=_WGS84, index=index)
+    return zonal_mean(raster, circles)
+
+
+def zonal_mean(
+    raster: str | Path, polygons: gpd.GeoDataFrame, weights: str | Path | None = None
+) -> pd.DataFrame:
+    """Mean of every band in every polygon, counting each cell by the share of it that the polygon covers.
+
+    Parameters
+    ----------
+    raster : str or Path
+    polygons : geopandas.GeoDataFrame
+        Zones, with a coordinate system (they are reprojected to the raster's).
+    weights : str or Path, optional
+        Raster of weights, such as people per cell, in the raster's coordinate system and on cells that fit it. Cells
+        without a weight count for nothing. By default every cell weighs its area.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a polygon, same index. Columns: the means of the bands (but not of ``support``) over the cells that
+        hold values; ``imagery_share``, the share of the zone's area (of its weight, with `weights`) on such cells;
+        and, if there is a ``support`` band, ``extrapolated_share``, the share of these that lies outside the
+        calibration sample's range.
+
+        ``wealth_se`` is the mean standard error. That is the standard error of the mean if the cells' errors are
+        perfectly correlated, and an upper bound otherwise: calibration errors are shared by all cells, and nothing
+        in the map says how far the others are.
+
+    Raises
+    ------
+    DataError
+        When `polygons` has no coordinate system, or holds an empty geometry.
+    RasterError
+        When the weights' coordinate system is another one than the raster's, or their cells do not fit it.
+
+    Warns
+    -----
+    SupportWarning
+        When some polygons meet no cell that holds a value.
+    """
+    if polygons.crs is None:
+        raise DataError(
+            "polygons have no coordinate system. Set it (polygons.set_crs) to what they were drawn in."
+        )
+    hollow = polygons.geometry.isna() | polygons.geometry.is_empty
+    if hollow.any():
+        raise DataError(
+            f"polygons: {int(hollow.sum())} rows have no geometry, the first at {hollow.idxmax()!r}."
+        )
+    with open_raster(raster) as source:
+        _require_crs(source)
+        names = _column_names(source)
+        zones = polygons.geometry.to_crs(source.crs.to_wkt()).reset_index(drop=True)
+        cell_area = abs(source.transform.determinant)
+    _check_weights(raster, weights)
+    parts = [
+        _zone_statistics(cells, names, zone.area / cell_area if weights is None else None)
+        for zone, cells in zip(zones, _cells_in_zones(raster, zones, weights), strict=True)
+    ]
+    table = pd.DataFrame(parts, index=polygons.index)
+    if len(table):
+        empty = int((~(table["imagery_share"] > 0)).sum())
+        _warn_of_holes(raster, len(table), 0, empty, "polygons")
+    return table
+
+
+def _coordinates(lon: Any, lat: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    lon, lat = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (lon, lat))
+    if lon.ndim != 1 or lon.shape != lat.shape:
+        raise DataError(
+            f"lon and lat must be two columns of equal length; got shapes {lon.shape} and {lat.shape}."
+        )
+    for name, values, limit in (("lon", lon, 180), ("lat", lat, 90)):
+        wrong = ~(np.abs(values) <= limit)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            hint = ""
+            if name == "lat" and (np.abs(lat) <= 180).all() and (np.abs(lon) <= 90).all():
+                hint = " Longitude and latitude look exchanged: the order is lon, lat."
+            raise DataError(
+                f"{name} must lie between -{limit} and {limit} degrees; {int(wrong.sum())} of {values.size} do not, "
+                f"the first at position {first}: {values[first]}.{hint}"
+            )
+    return lon, lat
+
+
+def _require_crs(source: rasterio.io.DatasetReader) -> None:
+    if source.crs is None:
+        raise RasterError(f"{source.name}: no coordinate system is set, so places cannot be found in it.")
+
+
+def _cells(
+    source: rasterio.io.DatasetReader, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row and column of the cell that contains each point; they may lie outside the raster."""
+    _require_crs(source)
+    if lon.size == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    x, y = (np.asarray(values) for values in transform_coordinates(_WGS84, source.crs, lon, lat))
+    cols, rows = ~source.transform @ (x, y)
+    # A projection may put far-away points at infinity.
+    rows, cols = (
+        np.floor(np.where(np.isfinite(v), v, -1)).clip(-1, 2**40).astype(np.int64) for v in (rows, cols)
+    )
+    return rows, cols
+
+
+def _refuse_exchanged(
+    source: rasterio.io.DatasetReader,
+    lon: npt.NDArray[np.float64],
+    lat: npt.NDArray[np.float64],
+    inside: npt.NDArray[np.bool_],
+) -> None:
+    if not lon.size or inside.mean() >= 0.5 or (np.abs(lon) > 90).any():
+        return
+    rows, cols = _cells(source, lat, lon)
+    exchanged = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+    if exchanged.mean() >= 0.9:
+        raise DataError(
+            f"longitude and latitude look exchanged: {int(inside.sum())} of {lon.size} points lie inside "
+            f"{source.name} as given, {int(exchanged.sum())} with the two exchanged. The order is lon, lat."
+        )
+
+
+def _by_block(
+    source: rasterio.io.DatasetReader,
+    rows: npt.NDArray[np.int64],
+    cols: npt.NDArray[np.int64],
+    points: npt.NDArray[np.intp],
+) -> Iterator[tuple[npt.NDArray[np.intp], Window]]:
+    """Points of each internal block of the raster, so that a block is decoded once however many points it holds."""
+    height, width = source.block_shapes[0]
+    block = rows[points] // height * (source.width // width + 1) + cols[points] // width
+    order = points[np.argsort(block, kind="stable")]
+    for group in np.split(order, np.flatnonzero(np.diff(np.sort(block))) + 1) if order.size else []:
+        row, col = int(rows[group[0]] // height * height), int(cols[group[0]] // width * width)
+        yield group, Window(col, row, min(width, source.width - col), min(height, source.height - row))
+
+
+def _nan_for_nodata(source: rasterio.io.DatasetReader, window: Window) -> npt.NDArray[np.float64]:
+    values = read_window(source, source.indexes, window).astype(np.float64)
+    for band, nodata in zip(values, source.nodatavals, strict=True):
+        if nodata is not None:
+            band[band == nodata] = np.nan
+    return values
+
+
+def _column_names(source: rasterio.io.DatasetReader) -> list[str]:
+    return [text or f"band_{index}" for index, text in enumerate(source.descriptions, start=1)]
+
+
+def _check_weights(raster: str | Path, weights: str | Path | None) -> None:
+    if weights is None:
+        return
+    with open_raster(raster) as source, open_raster(weights) as other:
+        if source.crs != other.crs:
+            raise RasterError(
+                f"{weights}: weights are in {other.crs or 'no coordinate system'}, but {raster} is in {source.crs}. "
+                "Reproject the weights (gdalwarp -t_srs ... -r sum)."
+            )
+
+
+def _cells_in_zones(
+    raster: str | Path, zones: gpd.GeoSeries, weights: str | Path | None
+) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
+    """Cells that each zone meets: their coverage, values of every band and weights, some zones at a time."""
+    operations = [f"values(default_value={_MISSING})", f"coverage(default_value={_MISSING})"]
+    if weights is not None:
+        operations.append(f"weights(default_value={_MISSING},default_weight=0)")
+    for start in range(0, len(zones), _ZONES_AT_A_TIME):
+        some = gpd.GeoDataFrame(geometry=zones.iloc[start : start + _ZONES_AT_A_TIME])
+        try:
+            found = exactextract.exact_extract(
+                str(raster),
+                some,
+                operations,
+                weights=None if weights is None else str(weights),
+                output="pandas",
+            )
+        except RuntimeError as error:
+            raise RasterError(
+                f"{weights or raster}: exactextract cannot combine these rasters and polygons ({error})."
+            ) from error
+        yield from found.to_dict("records")
+
+
+def _zone_statistics(
+    cells: dict[str, npt.NDArray[np.float64]], names: list[str], n_cells: float | None
+) -> dict[str, float]:
+    """Means of one zone.
+
+    `n_cells` is its size in cells, parts outside the raster included; None with weights, which are unknown there.
+    """
+    # exactextract prefixes its columns only where a raster has several bands.
+    prefixes = [""] if len(names) == 1 else [f"band_{index}_" for index in range(1, len(names) + 1)]
+    weight = cells[f"{prefixes[0]}coverage"]
+    if f"{prefixes[0]}weights" in cells:
+        weight = weight * cells[f"{prefixes[0]}weights"]
+    statistics = {}
+    for name, prefix in zip(names, prefixes, strict=True):
+        values = cells[f"{prefix}values"]
+        if name != SUPPORT:
+            statistics[name] = _mean(values, np.where(values > _PRESENT, weight, 0))
+    seen = np.where(cells[f"{prefixes[0]}values"] > _PRESENT, weight, 0)
+    total = weight.sum() if n_cells is None else n_cells
+    statistics["imagery_share"] = _ratio(seen.sum(), total)
+    if SUPPORT in names:
+        flags = cells[f"{prefixes[names.index(SUPPORT)]}values"]
+        statistics["extrapolated_share"] = _mean(flags == OUTSIDE_SUPPORT, seen)
+    return statistics
+
+
+def _mean(values: npt.NDArray[Any], weight: npt.NDArray[np.float64]) -> float:
+    return _ratio(float(weight @ values), weight.sum())
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else float("nan")
+
+
+def _warn_of_holes(raster: str | Path, n: int, n_outside: int, n_empty: int, what: str) -> None:
+    parts = []
+    if n_outside:
+        parts.append(f"{n_outside} lie outside the raster")
+    if n_empty:
+        parts.append(f"{n_empty} meet only cells without imagery")
+    if parts:
+        warnings.warn(
+            f"{raster}: of {n} {what}, {' and '.join(parts)}; their values are NaN.",
+            SupportWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,262 @@
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rio_cogeo.cogeo import cog_validate
+
+from sustain.errors import DiskSpaceError, FileFormatError, RasterError, SupportWarning
+from sustain.maps import geotiff, raster
+from sustain.maps.raster import correct_raster
+
+from .fakes import make_card, write_raster
+
+NIGERIA = (
+    Path(__file__).parents[3] / "shared/mirror/africa_poverty/data/predictions/nigeria_2012_2014_ms_vals.tif"
+)
+
+
+@pytest.fixture
+def raw():
+    values = np.random.default_rng(2).uniform(-0.9, 0.9, size=(40, 50)).astype(np.float32)
+    values[:5, :7] = np.nan
+    return values
+
+
+@pytest.fixture(scope="module")
+def card():
+    return make_card()
+
+
+@pytest.fixture
+def raw_path(tmp_path, raw):
+    return write_raster(
+        tmp_path / "wealth.tif",
+        [raw, np.isfinite(raw)],
+        ("wealth_raw", "coverage"),
+        units=("index points", "1"),
+        tags={"SUSTAIN_TARGET": "asset_index", "SUSTAIN_PREDICTOR": "mean-0123456789ab"},
+    )
+
+
+def test_bands_hold_what_they_say(tmp_path, raw_path, raw, card):
+    out = correct_raster(raw_path, tmp_path / "corrected.tif", card)
+    seen = np.isfinite(raw)
+    with rasterio.open(out) as corrected, rasterio.open(raw_path) as source:
+        wealth, wealth_raw, wealth_se, support = corrected.read()
+        assert corrected.descriptions == ("wealth", "wealth_raw", "wealth_se", "support")
+        assert corrected.units == ("index points", "index points", "index points", "1")
+        assert set(corrected.dtypes) == {"float32"}
+        assert np.isnan(corrected.nodata)
+        assert (corrected.crs, corrected.transform, corrected.shape) == (
+            source.crs,
+            source.transform,
+            source.shape,
+        )
+        tags = corrected.tags()
+    np.testing.assert_array_equal(wealth_raw, raw)
+    np.testing.assert_allclose(wealth[seen], (raw[seen] - card.intercept) / card.slope, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(wealth[seen], card.transform(raw[seen]))
+    np.testing.assert_array_equal(
+        wealth_se[seen], card.standard_error(raw[seen].astype(float)).astype(np.float32)
+    )
+    assert np.isnan([wealth[~seen], wealth_se[~seen]]).all()
+    np.testing.assert_array_equal(support, np.where(seen, 0, 2))
+    assert tags["SUSTAIN_CARD_SHA256"] == card.sha256
+    assert tags["SUSTAIN_METHOD"] == "linear"
+    assert tags["SUSTAIN_PREDICTOR"] == "mean-0123456789ab"
+    assert not any(str(tmp_path) in text for text in tags.values())
+
+
+def test_a_card_by_its_path(tmp_path, raw_path, card):
+    by_object = correct_raster(raw_path, tmp_path / "a.tif", card, method="none")
+    by_path = correct_raster(raw_path, tmp_path / "b.tif", card.save(tmp_path / "card.json"), method="none")
+    assert by_object.read_bytes() == by_path.read_bytes()
+    with rasterio.open(by_path) as corrected:
+        np.testing.assert_array_equal(corrected.read(1), corrected.read(2))
+
+
+def test_is_a_strictly_valid_cog_of_the_same_bytes(tmp_path, card):
+    raw = np.random.default_rng(3).normal(scale=0.2, size=(700, 1100))
+    path = write_raster(tmp_path / "big.tif", [raw], ("wealth_raw",))
+    first = correct_raster(path, tmp_path / "a" / "map.tif", card)
+    again = correct_raster(path, tmp_path / "b" / "map.tif", card)
+    valid, problems, notes = cog_validate(first, strict=True)
+    assert (valid, problems, notes) == (True, [], [])
+    with rasterio.open(first) as cog:
+        assert cog.overviews(1)
+        assert cog.block_shapes[0] == (512, 512)
+        assert cog.profile["compress"] == "deflate"
+    assert first.read_bytes() == again.read_bytes()
+    assert [path.name for path in first.parent.iterdir()] == ["map.tif"]
+
+
+def test_works_through_large_rasters_a_block_at_a_time(tmp_path, card, monkeypatch):
+    sizes = []
+    original = raster._correct_block
+    monkeypatch.setattr(
+        raster, "_correct_block", lambda block, *rest: sizes.append(block.size) or original(block, *rest)
+    )
+    path = write_raster(tmp_path / "big.tif", np.zeros((1, 1500, 1100)), ("wealth_raw",), tiled=True)
+    correct_raster(path, tmp_path / "map.tif", card)
+    assert sum(sizes) == 1500 * 1100
+    assert max(sizes) == geotiff.BLOCK_PX**2
+
+
+def test_support_is_flagged_and_said_once(tmp_path, card):
+    low, high = card.support
+    values = np.full((600, 600), 0.5)
+    values[0, 0], values[599, :30] = np.float32(low) + 1e-6, high + 0.01
+    path = write_raster(tmp_path / "wide.tif", [values], ("wealth_raw",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # 30 in 360,000 are not worth a word
+        out = correct_raster(path, tmp_path / "map.tif", card)
+    with rasterio.open(out) as corrected:
+        support = corrected.read(4)
+    assert support[0, 0] == 0
+    assert (support[599, :30] == 1).all()
+    assert (support == 1).sum() == 30
+    values[:300] = low - 0.1
+    path = write_raster(tmp_path / "wide.tif", [values], ("wealth_raw",))
+    with pytest.warns(
+        SupportWarning, match=r"180030 of 360000 predictions \(50\.0%\).*\[-0.992, 0.992\]"
+    ) as caught:
+        correct_raster(path, tmp_path / "map.tif", card)
+    assert len(caught) == 1
+
+
+def test_a_single_band_needs_no_name_and_a_nodata_number_is_no_value(tmp_path, card):
+    path = write_raster(tmp_path / "other.tif", [[[-9999, 0.5], [0.25, np.nan]]], ("pred",), nodata=-9999)
+    with rasterio.open(correct_raster(path, tmp_path / "map.tif", card, method="none")) as corrected:
+        np.testing.assert_array_equal(corrected.read(1), [[np.nan, 0.5], [0.25, np.nan]])
+        np.testing.assert_array_equal(corrected.read(4), [[2, 0], [0, 2]])
+
+
+def test_scaled_integers_are_unscaled(tmp_path, card):
+    path = write_raster(tmp_path / "int.tif", [[[10, 20], [30, 0]]], ("wealth_raw",), dtype="int16", nodata=0)
+    with rasterio.open(path, "r+") as source:
+        source.scales, source.offsets = (0.01,), (-0.1,)
+    with rasterio.open(correct_raster(path, tmp_path / "map.tif", card, method="none")) as corrected:
+        np.testing.assert_allclose(corrected.read(1), [[0.0, 0.1], [0.2, np.nan]], atol=1e-7)
+
+
+@pytest.mark.skipif(not NIGERIA.exists(), reason=f"the published Nigeria raster is not at {NIGERIA}")
+def test_published_nigeria_raster_whose_nodata_tag_is_unset(tmp_path):
+    card = make_card(-2.5, 2.5)
+    with rasterio.open(NIGERIA) as source:
+        assert source.nodata is None
+        raw = source.read(1)
+    out = correct_raster(NIGERIA, tmp_path / "nigeria.tif", card)
+    with rasterio.open(out) as corrected:
+        wealth, wealth_raw, _, support = corrected.read()
+        assert np.isnan(corrected.nodata)
+        assert corrected.res == (7650.0, 7650.0)
+    assert np.isfinite(wealth).sum() == 16_474
+    np.testing.assert_array_equal(wealth_raw, raw)
+    np.testing.assert_array_equal(support == 2, np.isnan(raw))
+    assert cog_validate(out, strict=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "units", "tags", "message"),
+    [
+        (("wealth_raw",), ("USD",), {}, "its unit is 'USD', but the card .* unit 'index points'"),
+        (
+            ("wealth_raw",),
+            None,
+            {"SUSTAIN_TARGET": "iwi"},
+            "its target is 'iwi', but the card .* 'asset_index'",
+        ),
+        (("wealth_raw",), None, {"SUSTAIN_PREDICTOR": "other"}, "its predictor is 'other', .* 'mean-0123"),
+        (("a", "b"), None, {}, "which of 2 bands holds the raw predictions; the bands are a, b"),
+        (("wealth_raw", "wealth_raw"), None, {}, "which of 2 bands"),
+    ],
+)
+def test_refuses_a_raster_of_something_else(tmp_path, names, units, tags, message, card):
+    path = write_raster(tmp_path / "other.tif", np.zeros((len(names), 4, 4)), names, units=units, tags=tags)
+    out = tmp_path / "out" / "map.tif"
+    with pytest.raises(RasterError, match=message):
+        correct_raster(path, out, card)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "holds no value at all"), (np.inf, "holds 16 infinite values")]
+)
+def test_refuses_a_raster_without_usable_values(tmp_path, value, message, card):
+    path = write_raster(tmp_path / "empty.tif", np.full((1, 4, 4), value), ("wealth_raw",))
+    out = tmp_path / "out" / "map.tif"
+    with pytest.raises(RasterError, match=message):
+        correct_raster(path, out, card)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_truncated_source(tmp_path, card):
+    path = write_raster(
+        tmp_path / "cut.tif", np.random.default_rng(0).normal(size=(1, 300, 300)), ("wealth_raw",)
+    )
+    path.write_bytes(path.read_bytes()[:200_000])
+    out = tmp_path / "out" / "map.tif"
+    with pytest.raises(FileFormatError, match=r"cut\.tif"):
+        correct_raster(path, out, card)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_no_room_is_said_before_anything_is_written(tmp_path, raw_path, monkeypatch, card):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskSpaceError, match="correcting 40 x 50 cells needs"):
+        correct_raster(raw_path, tmp_path / "map.tif", card)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wealth.tif"]
+
+
+def test_disk_that_fills_up_while_copying(tmp_path, raw_path, monkeypatch, card):
+    def full(source, path, **_):
+        Path(path).write_bytes(b"half")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        raise SystemError("Unknown GDAL Error.")  # what rasterio raises for a failed COG copy
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(rasterio.shutil, "copy", full)
+    with pytest.raises(DiskSpaceError, match=r"map\.tif: the disk filled up while writing"):
+        correct_raster(raw_path, tmp_path / "map.tif", card)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wealth.tif"]
+
+
+@pytest.mark.parametrize("share", [0.03, 0.6, 0.999])
+def test_real_write_failure_leaves_the_old_map_alone(tmp_path, raw_path, card, share):
+    """A file-size limit makes the operating system refuse the bytes, first of the assembly, then of the copy."""
+    out = tmp_path / "map.tif"
+    limit = int(share * correct_raster(raw_path, out, card).stat().st_size)
+    out.write_bytes(b"old")
+    script = (
+        "import sys; from sustain.maps.raster import correct_raster\n"
+        "correct_raster(sys.argv[1], sys.argv[2], sys.argv[3])"
+    )
+    card_path = card.save(tmp_path / "card.json")
+
+    def limit_file_size():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, raw_path, out, card_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit_file_size,
+    )
+    assert done.returncode == 1
+    assert f"RasterError: {out}: GDAL could not write this raster" in done.stderr
+    assert out.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "map.tif", "wealth.tif"]
+
+
+def test_bands_are_those_of_the_design():
+    assert raster.BANDS == ("wealth", "wealth_raw", "wealth_se", "support")
