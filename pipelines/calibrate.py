@@ -1,0 +1,55 @@
+"""Stage `calibrate`: the calibration card, from sites in blocks that training never saw."""
+
+import pandas as pd
+
+from sustain.config import Params
+from sustain.debias import build_card
+from sustain.debias.evaluation import correction_curves, evaluate_card
+from sustain.files import atomic_path, read_json, write_json
+from sustain.stage import Artefacts, required, run_stage
+
+
+def main(params: Params, artefacts: Artefacts) -> None:
+    """Fit on the calibration split; judge on the test split."""
+    calibrate = required(params.calibrate, "calibrate", params)
+    model = read_json(artefacts.model / "model.json")
+    survey = pd.read_parquet(artefacts.predictions / "survey.parquet")
+    sample = survey[survey["split"] == "calibration"]
+    card = build_card(
+        sample["y_pred"],
+        sample["y_true"],
+        groups=sample[calibrate.groups],
+        strata=sample["urban"].map({True: "urban", False: "rural"}),
+        target=model["target"],
+        predictor={
+            "id": f"{model['backbone']}-{model['weights_sha256'][:12]}",
+            "sha256": model["weights_sha256"],
+        },
+        score=calibrate.score,
+        target_noise_var=float((calibrate.household_sd**2 / sample["n"]).mean()),
+        n_boot=calibrate.n_boot,
+        seed=params.seed,
+        years=sample["year"],
+        countries=sample["country"],
+    )
+    test = survey[survey["split"] == "test"]
+    line = card.prediction_on_truth
+    artefacts.calibration.mkdir(parents=True, exist_ok=True)
+    card.save(artefacts.card)
+    with atomic_path(artefacts.calibration / "curves.csv") as partial:
+        correction_curves(card).to_csv(partial, index=False)
+    write_json(
+        artefacts.calibration / "metrics.json",
+        {
+            "slope": line.slope,
+            "slope_se": line.cov[1][1] ** 0.5,
+            "r2": card.r2,
+            "n": card.sample.n,
+            "n_groups": card.sample.n_groups,
+            "test": evaluate_card(card, test["y_pred"], test["y_true"]),
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
