@@ -125,7 +125,9 @@ class CalibrateParams(_Section):
     groups: str = Field("block", description="Column of clusters for covariances and the bootstrap.")
     n_boot: int = Field(200, ge=20, description="Bootstrap draws stored in the card.")
     score: Literal["mixture", "kde", "scott"] = Field("mixture", description="Score of Tweedie's correction.")
-    target_noise_var: float = Field(0.0, ge=0, description="Variance of the label's sampling noise.")
+    household_sd: float = Field(
+        0.0, ge=0, description="Spread of the label among a place's households; its square over n is noise."
+    )
 
 
 class MapParams(_Section):
