@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from sustain.config import Params, load_params
-from sustain.errors import ConfigError, SustainError
+from sustain.errors import ConfigError, SustainError, SustainWarning
 
 __all__ = ["Artefacts", "required", "run_stage"]
 
@@ -93,14 +94,32 @@ def run_stage(main: Callable[[Params, Artefacts], None]) -> None:
     """Run a stage script: parse ``--params`` and ``--source``, call `main`, turn errors into one message.
 
     A `SustainError` or a missing file ends the process with status 1 and the message on standard error; any other
-    exception is a bug and keeps its traceback.
+    exception is a bug and keeps its traceback. A `SustainWarning` is one line on standard error.
     """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
     parser.add_argument("--source", help="profile to use instead of the one that the file names")
     arguments = parser.parse_args()
+    warnings.showwarning = _show_warning
     try:
         params = load_params(arguments.params, arguments.source)
         main(params, Artefacts(params.source))
     except (SustainError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
+
+
+_show_other_warning = warnings.showwarning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, SustainWarning):
+        print(f"warning: {message}", file=sys.stderr)  # where in the code it arose says nothing to a user
+    else:
+        _show_other_warning(message, category, filename, lineno, file, line)

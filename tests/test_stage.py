@@ -9,7 +9,8 @@ from sustain.errors import ConfigError
 from sustain.stage import Artefacts, required
 
 SCRIPT = """
-from sustain.errors import DataError
+import warnings
+from sustain.errors import DataError, SupportWarning
 from sustain.stage import run_stage
 
 def main(params, artefacts):
@@ -17,6 +18,9 @@ def main(params, artefacts):
         raise DataError("labels.csv: column 'lat' is missing")
     if params.seed == 2:
         raise RuntimeError("a bug")
+    if params.seed == 3:
+        warnings.warn("3 of 9 units lie outside", SupportWarning)
+        warnings.warn("another library's", UserWarning)
     print(params.source, artefacts.card)
 
 if __name__ == "__main__":
@@ -46,6 +50,12 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     done = run(tmp_path, 2)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_a_warning_of_ours_is_one_line_and_others_are_left_alone(tmp_path):
+    lines = run(tmp_path, 3).stderr.splitlines()
+    assert lines[0] == "warning: 3 of 9 units lie outside"
+    assert "UserWarning: another library's" in lines[1]
 
 
 def test_a_missing_section_is_named(tmp_path):
