@@ -6,6 +6,7 @@ through `load_params`; an unknown or mistyped key is an error that names it.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -158,8 +159,22 @@ class PublishParams(_Section):
     """The published folder (`sustain.maps.publish`)."""
 
     title: str = Field("Wealth map", min_length=1)
-    licence: str = Field("CC-BY-4.0", min_length=1, description="Licence of the product.")
+    description: str = Field("", description="A sentence or two, at the head of the map card.")
+    start: date | None = Field(None, description="First day of the imagery; by default of the card's first year.")
+    end: date | None = Field(None, description="Last day of the imagery; by default of the card's last year.")
+    licence: str = Field("CC-BY-4.0", min_length=1, description="Licence of the product (SPDX).")
+    imagery_licence: str = ""
+    labels_licence: str = Field("", description="Licence or terms of the survey labels, which are not published.")
     citation: str = ""
+    doi: str = ""
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> PublishParams:
+        if (self.start is None) != (self.end is None):
+            raise ValueError("give both start and end, or neither")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}")
+        return self
 
 
 class ReportParams(_Section):

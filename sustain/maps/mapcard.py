@@ -1,0 +1,186 @@
+"""The page that goes with a published map: what it is, how it was made, what it is for and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import rasterio
+
+import sustain
+from sustain.config import PublishParams
+from sustain.debias import CalibrationCard
+from sustain.maps.cells import MapSummary
+from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
+from sustain.maps.stac import BAND_TEXTS
+
+__all__ = ["FILES", "map_card"]
+
+FILES = {
+    "wealth.tif": "Cloud Optimised GeoTIFF, the four bands below. Overviews are averages, for display: read "
+    "`wealth_se` and `support` at full resolution.",
+    "cells.parquet": "GeoParquet: one row a cell with imagery (`lon`, `lat`, the four bands, a point geometry).",
+    "cells.csv": "The same rows as CSV.",
+    "card.json": "Calibration card: how predictions relate to surveyed wealth, and the corrections with their "
+    "uncertainty.",
+    "model.json": "What the model was trained on: bands, units, tile size, statistics.",
+    "item.json": "STAC item of the map, with checksums of the files.",
+}
+
+_USE = """\
+Python, with the effect of a programme on places of your own:
+
+```python
+import pandas as pd
+from sustain.causal import estimate_effect
+from sustain.maps.zonal import sample_points
+
+trial = pd.read_csv("trial.csv")                         # lon, lat, treated
+raw = sample_points("wealth.tif", trial["lon"], trial["lat"])["wealth_raw"]
+effect = estimate_effect(trial.assign(wealth=raw), outcome="wealth", treatment="treated", calibration="card.json")
+print(effect.summary())
+```
+
+R:
+
+```r
+library(terra)
+map <- rast("wealth.tif")                                # wealth, wealth_raw, wealth_se, support
+trial <- read.csv("trial.csv")
+values <- extract(map, project(vect(trial, geom = c("lon", "lat"), crs = "EPSG:4326"), crs(map)))
+```
+"""
+
+_LIMITS = """\
+- **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.
+- **Not for ranking or targeting single cells by `wealth`.** The correction restores the spread between groups, and
+  magnifies the noise of single cells with it; to guess the wealth of one place, `wealth_raw` is the better guess.
+- **Not for contrasts that the image shows apart from wealth** (town against country, irrigated against dry land): if
+  what is compared changes the picture by itself, the correction does not know. Use it where the predictions relate
+  to wealth as they do in the calibration sample.
+- **Not outside the calibration sample's range, countries and years** without saying so: `support` is 1 where the
+  correction is an extrapolation.
+- **Cells are not independent.** Tiles overlap and errors are shared; cluster standard errors in space.
+"""
+
+
+def map_card(
+    raster: rasterio.io.DatasetReader,
+    card: CalibrationCard,
+    summary: MapSummary,
+    period: tuple[date, date],
+    params: PublishParams,
+    files: Sequence[str],
+) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    raster : rasterio.io.DatasetReader
+        The published map, open.
+    card, summary, period, params
+        As for `sustain.maps.stac.make_item`.
+    files : list of str
+        Names of the files in the folder.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    tags = raster.tags()
+    sections = [
+        f"# {params.title}",
+        params.description,
+        "## What it is",
+        _facts(raster, card, summary, period),
+        "## Files",
+        _table(("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]),
+        "## Bands",
+        _table(
+            ("band", "unit", "content"),
+            [
+                (f"`{name}`", unit, BAND_TEXTS[name])
+                for name, unit in zip(raster.descriptions, raster.units, strict=True)
+            ],
+        ),
+        "## How it was made",
+        _lineage(card, tags),
+        "## What it is for",
+        f"Means of groups of places, and effects of programmes on {card.target.name}, with intervals that include the "
+        "uncertainty of the correction: estimate from `wealth_raw` and hand `card.json` over, as below.",
+        "## How to read it",
+        _USE.rstrip(),
+        "## What it is not for",
+        _LIMITS.rstrip(),
+        "## Licences and citation",
+        _licences(card, params),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _facts(
+    raster: rasterio.io.DatasetReader, card: CalibrationCard, summary: MapSummary, period: tuple[date, date]
+) -> str:
+    wealth, raw, error = (summary.bands[name] for name in (WEALTH, WEALTH_RAW, WEALTH_SE))
+    rows = [
+        ("quantity", f"{card.target.name}, in {card.target.unit}"),
+        ("period of the imagery", f"{period[0].isoformat()} to {period[1].isoformat()}"),
+        ("coordinate system", ":".join(raster.crs.to_authority() or ["see item.json"])),
+        (
+            "cells",
+            f"{raster.height} rows x {raster.width} columns, {raster.res[0]:g} x {raster.res[1]:g} map units",
+        ),
+        ("cells with imagery", f"{summary.n_values} of {summary.n_cells}"),
+        (f"outside the calibration range (`{SUPPORT}` = 1)", f"{summary.n_outside}"),
+    ]
+    if summary.n_values:
+        rows += [
+            (f"`{WEALTH}`, mean (sd)", f"{wealth.mean:.3g} ({wealth.std:.3g})"),
+            (f"`{WEALTH_RAW}`, mean (sd)", f"{raw.mean:.3g} ({raw.std:.3g})"),
+            (f"`{WEALTH_SE}`, mean", f"{error.mean:.3g}"),
+        ]
+    return _table(("", ""), rows)
+
+
+def _lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
+    sample = card.sample
+    where = "".join(
+        f", {name} {', '.join(str(value) for value in values)}"
+        for name, values in (("countries", sample.countries), ("years", sample.years))
+        if values
+    )
+    tiles = ""
+    if "SUSTAIN_TILE_PX" in tags:
+        tiles = (
+            f" Each cell is the prediction for the {tags['SUSTAIN_TILE_PX']} x {tags['SUSTAIN_TILE_PX']} pixels of "
+            f"imagery around its centre; centres are {tags.get('SUSTAIN_SPACING_PX', '?')} pixels apart."
+        )
+    slope_se = float(card.slope_cov[1, 1]) ** 0.5
+    low, high = card.support
+    return (
+        f"1. The model `{card.predictor.id}` predicted {card.target.name} from satellite imagery.{tiles}\n"
+        f"2. At {sample.n} survey sites that the model was not trained on{where}, its predictions were compared with "
+        f"the survey: r2 {card.r2:.3g}; a difference of 1 in truth appears as {card.slope:.3g} "
+        f"(standard error {slope_se:.2g}) in the prediction. Predictions ranged from {low:.3g} to {high:.3g}.\n"
+        f"3. The band `wealth` corrects that with method `{tags.get('SUSTAIN_METHOD', '?')}` of the calibration card "
+        f"`{card.sha256[:12]}`.\n"
+        f"4. sustain {sustain.__version__} wrote the files."
+    )
+
+
+def _licences(card: CalibrationCard, params: PublishParams) -> str:
+    rows = [
+        ("this map", params.licence),
+        ("calibration card", card.licence or params.licence),
+        ("imagery", params.imagery_licence or "not stated"),
+        ("survey labels (not in this folder)", params.labels_licence or "not stated"),
+    ]
+    text = _table(("", "licence"), rows)
+    cite = "\n".join(filter(None, [params.citation, params.doi and f"https://doi.org/{params.doi}"]))
+    return f"{text}\n\n{cite}" if cite else text
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,117 @@
+"""The published folder: one map in the forms that its users load, with all they need to use it rightly."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+from sustain.config import PublishParams
+from sustain.debias import CalibrationCard
+from sustain.errors import ConfigError, RasterError
+from sustain.files import atomic_directory, atomic_path, require_free_space, write_json, write_text
+from sustain.maps.cells import write_cells
+from sustain.maps.geotiff import open_raster
+from sustain.maps.mapcard import map_card
+from sustain.maps.raster import BANDS
+from sustain.maps.stac import make_item
+
+__all__ = ["publish_map"]
+
+# A row of the CSV and of the GeoParquet together, generously.
+_BYTES_PER_CELL = 160
+
+
+def publish_map(
+    corrected: str | Path,
+    card: str | Path,
+    out: str | Path,
+    params: PublishParams,
+    *,
+    model_json: str | Path | None = None,
+) -> Path:
+    """Publish a corrected map.
+
+    Parameters
+    ----------
+    corrected : str or Path
+        Raster of `sustain.maps.raster.correct_raster`.
+    card : str or Path
+        File of the calibration card that corrected it.
+    out : str or Path
+        Folder to write, whole or not at all; an older one is replaced. It holds ``wealth.tif`` (Cloud Optimised
+        GeoTIFF), ``item.json`` (STAC 1.1), ``card.json``, ``cells.parquet`` (GeoParquet), ``cells.csv``,
+        ``README.md`` (map card) and, if given, ``model.json``. The same inputs give the same bytes.
+    params : PublishParams
+        Title, dates, licences and citation.
+    model_json : str or Path, optional
+        Description of the model, without weights.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    RasterError
+        When `corrected` has other bands than a corrected map, or was corrected with another card.
+    CardError
+        When the card is unreadable.
+    ConfigError
+        When neither `params` nor the card says which period the map is of.
+    DiskSpaceError
+        When there is no room.
+    """
+    corrected, card, out = Path(corrected), Path(card), Path(out)
+    calibration = CalibrationCard.load(card)
+    period = _period(params, calibration)
+    with open_raster(corrected) as raster:
+        _check_corrected_with(raster.name, raster.descriptions, raster.tags(), calibration)
+        n_cells = raster.height * raster.width
+    n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
+    require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
+    with atomic_directory(out) as folder:
+        _copy(corrected, folder / "wealth.tif")
+        _copy(card, folder / "card.json")
+        if model_json is not None:
+            _copy(Path(model_json), folder / "model.json")
+        summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
+        files = [*(path.name for path in folder.iterdir()), "item.json"]
+        with open_raster(folder / "wealth.tif") as raster:
+            write_text(folder / "README.md", map_card(raster, calibration, summary, period, params, files))
+        item = make_item(folder, calibration, summary, period, params)
+        write_json(folder / "item.json", item.to_dict(include_self_link=False, transform_hrefs=False))
+    return out
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+def _period(params: PublishParams, card: CalibrationCard) -> tuple[date, date]:
+    """Period of `params`; by default the years of the calibration sample."""
+    if params.start is not None and params.end is not None:
+        return params.start, params.end
+    if not card.sample.years:
+        raise ConfigError(
+            "publish: start and end are not set, and the card names no years. Set both (YYYY-MM-DD)."
+        )
+    return date(min(card.sample.years), 1, 1), date(max(card.sample.years), 12, 31)
+
+
+def _check_corrected_with(
+    name: str, bands: tuple[str, ...], tags: dict[str, str], card: CalibrationCard
+) -> None:
+    if tuple(bands) != BANDS:
+        raise RasterError(
+            f"{name}: expected the bands {', '.join(BANDS)}; got {', '.join(str(band) for band in bands)}. "
+            "Publish the corrected map, not the raw one."
+        )
+    found = tags.get("SUSTAIN_CARD_SHA256", "none")
+    if found != card.sha256:
+        raise RasterError(
+            f"{name}: corrected with card {found[:12]}, but the card to publish is {card.sha256[:12]}. "
+            "Correct the map again with this card."
+        )
