@@ -24,6 +24,7 @@ from sustain.causal.correction import correct, support_share
 from sustain.causal.estimators import LinearEstimator, difference_in_means, inverse_propensity, least_squares
 from sustain.causal.result import EffectResult, Estimate, Note
 from sustain.causal.units import Units, read_units
+from sustain.causal.variance import critical_value
 from sustain.causal.vcov import Vcov
 from sustain.errors import CardError, EffectError, SupportWarning, WeakCalibrationWarning
 
@@ -129,12 +130,13 @@ def estimate_effect(
     notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
     notes += _dropped_notes(units)
     naive = Estimate("none", linear.estimate(units.outcome), trial.variance, 0.0, trial.df)
-    corrected = None
+    corrected, outside = None, math.nan
     if card is not None and method != "none" and assumption != "outcome":
         corrected = correct(card, method, linear, units, spec, naive)
-        notes += _support_notes(card, linear, units)
+        outside = support_share(card, linear, units)
+        notes += _support_notes(card, outside)
         notes += _slope_notes(corrected, level)
-    notes += _assumption_notes(naive, corrected, method, assumption)
+    notes += _assumption_notes(naive, corrected, method, assumption, card)
     return EffectResult(
         term=treatment,
         outcome=outcome,
@@ -150,6 +152,7 @@ def estimate_effect(
         n_treated=int(units.treated.sum()),
         n_control=int(units.n - units.treated.sum()),
         n_dropped=units.n_dropped,
+        share_outside=outside,
         n_effective=math.nan if card is None else float(card.r2) * units.n,
         unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
         notes=tuple(notes),
@@ -214,7 +217,7 @@ def _build(estimator: str, units: Units) -> LinearEstimator:
 
 
 def _require_same_product(attrs: Mapping[Any, Any], card: CalibrationCard) -> None:
-    for key, theirs in (("unit", card.target.unit), ("predictor", card.predictor)):
+    for key, theirs in (("unit", card.target.unit), ("predictor", card.predictor.id)):
         ours = attrs.get(key)
         if ours is not None and theirs and str(ours) != str(theirs):
             raise CardError(
@@ -232,14 +235,15 @@ def _dropped_notes(units: Units) -> list[Note]:
     return notes
 
 
-def _support_notes(card: CalibrationCard, linear: LinearEstimator, units: Units) -> list[Note]:
-    share = support_share(card, linear, units)
-    if share == 0:
+def _support_notes(card: CalibrationCard, share: float) -> list[Note]:
+    from sustain.debias.estimator import EXPECTED_OUTSIDE
+
+    if share <= EXPECTED_OUTSIDE:
         return []
     low, high = card.support
     text = (
-        f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
-        "the correction was learned; there it is an extrapolation."
+        f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where the "
+        "correction was learned; there it is an extrapolation."
     )
     warnings.warn(text, SupportWarning, stacklevel=3)
     return [Note("support", text)]
@@ -261,18 +265,20 @@ def _slope_notes(corrected: Estimate, level: float) -> list[Note]:
 
 
 def _assumption_notes(
-    naive: Estimate, corrected: Estimate | None, method: str, assumption: str | None
+    naive: Estimate,
+    corrected: Estimate | None,
+    method: str,
+    assumption: str | None,
+    card: CalibrationCard | None,
 ) -> list[Note]:
     if assumption == "outcome":
-        ignored = "" if method == "none" else f" The correction {method!r} is not applied."
-        return [
-            Note(
-                "assumption",
-                "Outcome stability: what a prediction means for the truth is taken to be the same in both "
-                "arms and in the "
-                "calibration sample, so the naive effect is the estimate." + ignored,
-            )
-        ]
+        text = (
+            "Outcome stability: what a prediction means for the truth is taken to be the same in both arms and in "
+            "the calibration sample, so the naive effect is the estimate."
+        )
+        if method != "none":
+            text += f" The correction {method!r} is not applied."
+        return [Note("assumption", text + _recalibration(card))]
     if corrected is None:
         return []
     if assumption == "bracket":
@@ -299,3 +305,17 @@ def _assumption_notes(
             )
         ]
     return []
+
+
+def _recalibration(card: CalibrationCard | None) -> str:
+    """Say so when the card's slope of truth on prediction is not 1, which the naive scale supposes."""
+    if card is None:
+        return ""
+    line = card.truth_on_prediction
+    error = math.sqrt(line.cov[1][1])
+    if abs(line.slope - 1) <= critical_value(0.95, line.df) * error:
+        return ""
+    return (
+        f" But in the calibration sample the truth rises by {line.slope:.3g} (standard error {error:.2g}) for one "
+        "unit of prediction, not by 1: under this assumption the effect would be that many times the naive one."
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sustain.causal.variance import FiellerSet, critical_value, fieller_set, p_value
@@ -127,6 +128,8 @@ class EffectResult:
         Confidence level of intervals by default.
     n, n_treated, n_control, n_dropped : int
         Units used, in all and by arm, and rows left out for missing values.
+    share_outside : float
+        Share of the estimator's weight on predictions outside the card's support; NaN without a correction.
     n_effective : float
         r2 * n: how many surveyed units the n mapped ones are worth; NaN without a card.
     unit : str
@@ -149,6 +152,7 @@ class EffectResult:
     n_treated: int
     n_control: int
     n_dropped: int = 0
+    share_outside: float = math.nan
     n_effective: float = math.nan
     unit: str = ""
     notes: tuple[Note, ...] = field(default=())
@@ -257,6 +261,7 @@ class EffectResult:
             "n_treated": self.n_treated,
             "n_control": self.n_control,
             "n_dropped": self.n_dropped,
+            "share_outside": self.share_outside,
             "n_effective": self.n_effective,
             "naive": _plain(self.naive, self.level),
             "corrected": None if self.corrected is None else _plain(self.corrected, self.level),
@@ -290,7 +295,7 @@ class EffectResult:
             "  (> what the method and the assumption lead to; calibration: its share of the variance)"
         )
         if self.notes:
-            lines += ["", *(f"{note.kind}: {note}" for note in self.notes)]
+            lines += ["", *(fill(f"{note.kind}: {note}", 88, subsequent_indent="  ") for note in self.notes)]
         return "\n".join(lines)
 
     def plot(self, ax: Axes | None = None) -> Axes:
