@@ -46,6 +46,8 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
     pandas.DataFrame, shape (n, bands)
         In the order of the points, with the index of `lon` if it is a Series. NaN outside the raster and where the
         cell holds no value. A ``support`` band becomes a column of integers, 2 (no imagery) in both cases.
+        ``attrs`` hold ``unit`` and ``predictor`` where the raster declares them; `sustain.causal.estimate_effect`
+        compares them with the card's.
 
     Raises
     ------
@@ -70,8 +72,9 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
         for points, window in _by_block(source, rows, cols, np.flatnonzero(inside)):
             block = _nan_for_nodata(source, window)
             values[points] = block[:, rows[points] - window.row_off, cols[points] - window.col_off].T
-        names = _column_names(source)
+        names, attrs = _column_names(source), _attrs(source)
     table = pd.DataFrame(values, columns=names, index=index)
+    table.attrs.update(attrs)
     empty = inside & np.isnan(table[names[0]].to_numpy())
     if SUPPORT in names:
         table[SUPPORT] = table[SUPPORT].fillna(NO_IMAGERY).astype("int8")
@@ -148,7 +151,7 @@ def zonal_mean(
 
         ``wealth_se`` is the mean standard error. That is the standard error of the mean if the cells' errors are
         perfectly correlated, and an upper bound otherwise: calibration errors are shared by all cells, and nothing
-        in the map says how far the others are.
+        in the map says how far the others are. ``attrs`` as in `sample_points`.
 
     Raises
     ------
@@ -173,7 +176,7 @@ def zonal_mean(
         )
     with open_raster(raster) as source:
         _require_crs(source)
-        names = _column_names(source)
+        names, attrs = _column_names(source), _attrs(source)
         zones = polygons.geometry.to_crs(source.crs.to_wkt()).reset_index(drop=True)
         cell_area = abs(source.transform.determinant)
     _check_weights(raster, weights)
@@ -182,6 +185,7 @@ def zonal_mean(
         for zone, cells in zip(zones, _cells_in_zones(raster, zones, weights), strict=True)
     ]
     table = pd.DataFrame(parts, index=polygons.index)
+    table.attrs.update(attrs)
     if len(table):
         empty = int((~(table["imagery_share"] > 0)).sum())
         _warn_of_holes(raster, len(table), 0, empty, "polygons")
@@ -271,6 +275,11 @@ def _nan_for_nodata(source: rasterio.io.DatasetReader, window: Window) -> npt.ND
 
 def _column_names(source: rasterio.io.DatasetReader) -> list[str]:
     return [text or f"band_{index}" for index, text in enumerate(source.descriptions, start=1)]
+
+
+def _attrs(source: rasterio.io.DatasetReader) -> dict[str, str]:
+    declared = {"unit": source.units[0], "predictor": source.tags().get("SUSTAIN_PREDICTOR")}
+    return {key: text for key, text in declared.items() if text}
 
 
 def _check_weights(raster: str | Path, weights: str | Path | None) -> None:

@@ -220,3 +220,12 @@ def test_published_nigeria_raster_by_people(tmp_path):
     assert zonal_mean(wealth, zone)["wealthpooled_pred_mean"].item() == pytest.approx(
         np.nanmean(values.astype(float)), rel=1e-5
     )
+
+
+def test_tables_say_what_they_hold(tmp_path):
+    declared = {"units": ("index points", "1"), "tags": {"SUSTAIN_PREDICTOR": "m-1"}}
+    path = write_raster(tmp_path / "map.tif", np.ones((2, 4, 4)), NAMES[:2], **declared)
+    expected = {"unit": "index points", "predictor": "m-1"}
+    lon, lat = centre(np.array([1]), np.array([1]))
+    assert sample_points(path, lon, lat).attrs == expected
+    assert buffer_mean(path, lon, lat, 500).attrs == expected
