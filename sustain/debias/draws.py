@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 KNOT_EVERY = 4  # a knot of the stored deviations at every fourth node of the grid
 MAX_COMPONENTS = 24
-TOLERANCE = 0.02  # of the pointwise bootstrap standard deviation
+TOLERANCE = 0.05  # of the pointwise bootstrap standard deviation
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Components:
 def compress(draws: Array, h: Array) -> Components:
     """Store draws (shape (n_draws, n)) as the fewest components that keep them near enough.
 
-    Near enough: the root mean squared difference at every node is at most 2% of the bootstrap standard deviation
+    Near enough: the root mean squared difference at every node is at most 5% of the bootstrap standard deviation
     there (or of a tenth of the largest one), with 24 components at most.
     """
     deviation = draws - h

@@ -18,7 +18,6 @@ __all__ = ["Bins", "MixtureFit", "choose_mixture", "fit_mixtures", "refit_mixtur
 Array = NDArray[np.float64]
 
 MAX_PARTS = 3
-VARIANCE_FLOOR = 0.05  # of the sample variance; a narrower part would make the score explode
 
 # Starting partitions, as the shares of the sample at which it is cut.
 _CUTS = {2: ((0.5,), (0.2,), (0.8,)), 3: ((1 / 3, 2 / 3), (0.6, 0.9), (0.1, 0.4), (0.1, 0.9))}
@@ -90,7 +89,7 @@ class MixtureFit:
         return MixtureScore(self.weights[i], self.means[i], self.variances[i])
 
 
-def fit_mixtures(bins: Bins, mass: Array) -> list[MixtureFit]:
+def fit_mixtures(bins: Bins, mass: Array, floor: float) -> list[MixtureFit]:
     """Fit one, two and three parts from fixed starts; the likeliest of the starts is kept.
 
     Parameters
@@ -99,12 +98,14 @@ def fit_mixtures(bins: Bins, mass: Array) -> list[MixtureFit]:
         Where the rows are.
     mass : ndarray, shape (n_bins,)
         Weight in each bin, adding up to the effective sample size.
+    floor : float
+        Least variance of a part, as a share of the sample's: a narrower part would make the score explode.
     """
     fits = []
     for k in range(1, MAX_PARTS + 1):
-        starts = _starts(bins, mass, k)
+        starts = _starts(bins, mass, k, floor)
         masses = np.broadcast_to(mass, (starts[0].shape[0], mass.size))
-        fit = _climb(bins, masses, starts, tolerance=1e-8, limit=1000)
+        fit = _climb(bins, masses, starts, floor, tolerance=1e-8, limit=1000)
         best = int(np.argmax(fit.loglik))
         fits.append(
             MixtureFit(
@@ -114,13 +115,13 @@ def fit_mixtures(bins: Bins, mass: Array) -> list[MixtureFit]:
     return fits
 
 
-def refit_mixtures(bins: Bins, masses: Array, fits: list[MixtureFit]) -> list[MixtureFit]:
+def refit_mixtures(bins: Bins, masses: Array, fits: list[MixtureFit], floor: float) -> list[MixtureFit]:
     """Fit every resample (`masses`, shape (n_draws, n_bins)), starting from the fits of the whole sample."""
     n_draws = masses.shape[0]
     again = []
     for fit in fits:
         start = tuple(np.repeat(value, n_draws, axis=0) for value in (fit.weights, fit.means, fit.variances))
-        again.append(_climb(bins, masses, start, tolerance=1e-6, limit=200))
+        again.append(_climb(bins, masses, start, floor, tolerance=1e-6, limit=200))
     return again
 
 
@@ -131,7 +132,7 @@ def choose_mixture(fits: list[MixtureFit], n: Array | float, draw: int = 0) -> M
     return best.draw(draw)
 
 
-def _starts(bins: Bins, mass: Array, k: int) -> tuple[Array, Array, Array]:
+def _starts(bins: Bins, mass: Array, k: int, floor: float) -> tuple[Array, Array, Array]:
     order = np.argsort(bins.centre, kind="stable")
     share = np.empty(mass.size)
     share[order] = (np.cumsum(mass[order]) - mass[order] / 2) / mass.sum()
@@ -153,7 +154,7 @@ def _starts(bins: Bins, mass: Array, k: int) -> tuple[Array, Array, Array]:
     spread = np.geomspace(0.3, 3.0, k) * variance
     starts.append(np.array([np.full(k, 1 / k), mean + np.linspace(-0.1, 0.1, k) * variance**0.5, spread]))
     weights, means, variances = (np.stack(column) for column in zip(*starts, strict=True))
-    return weights, means, np.maximum(variances, VARIANCE_FLOOR * variance)
+    return weights, means, np.maximum(variances, floor * variance)
 
 
 def _mean_and_variance(bins: Bins, mass: Array) -> tuple[float, float]:
@@ -161,13 +162,15 @@ def _mean_and_variance(bins: Bins, mass: Array) -> tuple[float, float]:
     return mean, float(mass @ ((bins.centre - mean) ** 2 + bins.spread) / mass.sum())
 
 
-def _climb(bins: Bins, masses: Array, start: tuple[Array, ...], tolerance: float, limit: int) -> MixtureFit:
+def _climb(
+    bins: Bins, masses: Array, start: tuple[Array, ...], floor: float, tolerance: float, limit: int
+) -> MixtureFit:
     """Expectation-maximisation of all draws side by side; a draw rests once its gain a row is below `tolerance`."""
     weights, means, variances = (np.array(value, dtype=np.float64) for value in start)
     total = masses.sum(axis=1)
     overall = masses @ bins.centre / total
     second = masses @ (bins.centre**2 + bins.spread) / total
-    floor = VARIANCE_FLOOR * (second - overall**2)
+    least = floor * (second - overall**2)
     loglik = np.full(masses.shape[0], -np.inf)
     active = np.arange(masses.shape[0])
     z = bins.centre
@@ -189,7 +192,7 @@ def _climb(bins: Bins, masses: Array, start: tuple[Array, ...], tolerance: float
         new_variances = (responsibility * centred).sum(axis=2) / size
         weights[active] = size / size.sum(axis=1, keepdims=True)
         means[active] = new_means
-        variances[active] = np.maximum(new_variances, floor[active, None])
+        variances[active] = np.maximum(new_variances, least[active, None])
         active = active[gain > tolerance * total[active]]
         if active.size == 0:
             break

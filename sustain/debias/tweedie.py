@@ -46,6 +46,9 @@ class TweedieCalibration(Calibration):
     bandwidth : float, optional
         Kernel standard deviation for ``score="kde"``, in the unit of the predictions; by default the
         normal-reference one for a derivative.
+    variance_floor : float
+        Least variance of a part of the mixture, as a share of the variance of the predictions. Narrower parts fit
+        the density better and the score worse: they multiply noise by ``1 + sigma^2 / variance``.
     level, min_r2 : float
         As for `LinearCalibration`.
 
@@ -78,6 +81,7 @@ class TweedieCalibration(Calibration):
         recalibrate: bool = True,
         monotone: bool = True,
         bandwidth: float | None = None,
+        variance_floor: float = 0.1,
         level: float = 0.95,
         min_r2: float = 0.1,
     ) -> None:
@@ -85,6 +89,7 @@ class TweedieCalibration(Calibration):
         self.recalibrate = recalibrate
         self.monotone = monotone
         self.bandwidth = bandwidth
+        self.variance_floor = variance_floor
         self.level = level
         self.min_r2 = min_r2
 
@@ -159,6 +164,8 @@ class TweedieCalibration(Calibration):
                 f"bandwidth: {self.bandwidth!r} with score={self.score!r}. Pass a positive number with score='kde', "
                 "or None."
             )
+        if not 0 < self.variance_floor < 1:
+            raise CalibrationError(f"variance_floor: {self.variance_floor!r} is not a share between 0 and 1.")
 
     def _fit_score(self, x: Array, weight: Array) -> Score:
         if self.score == "scott":
@@ -168,7 +175,7 @@ class TweedieCalibration(Calibration):
         n = self._sample.n_effective
         self._bins = Bins.of(x, weight)
         mass = self._bins.mass(weight)
-        self._mixtures = fit_mixtures(self._bins, mass * (n / mass.sum()))
+        self._mixtures = fit_mixtures(self._bins, mass * (n / mass.sum()), self.variance_floor)
         return choose_mixture(self._mixtures, n)
 
     def exact(self, y_pred: Any) -> Array:
@@ -229,7 +236,7 @@ class TweedieCalibration(Calibration):
         masses = np.stack([bins.mass(s.weight * row) for row in rows])
         masses *= n / masses.sum(axis=1, keepdims=True)
         if self.score == "mixture":
-            fits = refit_mixtures(bins, masses, self._mixtures)
+            fits = refit_mixtures(bins, masses, self._mixtures, self.variance_floor)
             return [choose_mixture(fits, n, i) for i in range(len(masses))]
         scores: list[Score] = []
         for mass in masses:

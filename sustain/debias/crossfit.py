@@ -1,0 +1,97 @@
+"""Cross-fitted corrections: every place corrected by a calibration that never saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.agreement import agreement
+from sustain.debias.estimator import Calibration
+from sustain.debias.sample import as_vector
+from sustain.errors import CalibrationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["cross_fit", "cross_fit_table"]
+
+Array = NDArray[np.float64]
+
+
+def cross_fit(calibration: Calibration, y_pred: Any, y_true: Any, folds: Any) -> Array:
+    """Correct every fold by a calibration fitted on all others.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Its parameters are used; it is left as it is.
+    y_pred, y_true : array_like, shape (n,)
+        Out-of-sample predictions and labels.
+    folds : array_like, shape (n,)
+        Fold of each row: spatial blocks, or countries. Random folds leak between neighbours.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Corrected predictions.
+
+    Raises
+    ------
+    CalibrationError
+        When there are fewer than two folds, or what is left without a fold cannot carry a calibration.
+    """
+    x = as_vector("y_pred", y_pred)
+    y = as_vector("y_true", y_true, x.size)
+    names, fold = np.unique(np.asarray(folds), return_inverse=True)
+    if fold.size != x.size or len(names) < 2:
+        raise CalibrationError(
+            f"folds: got {fold.size} values with {len(names)} different ones for {x.size} predictions; "
+            "expected one a prediction and at least two folds."
+        )
+    corrected = np.empty(x.size)
+    for number in range(len(names)):
+        inside = fold == number
+        fitted = type(calibration)(**calibration.get_params()).fit(x[~inside], y[~inside])
+        # A fold that holds the extremes lies outside the others' support by construction.
+        corrected[inside] = fitted.transform(x[inside], check_support=False)
+    return corrected
+
+
+def cross_fit_table(
+    predictions: Mapping[str, Any], y_true: Any, folds: Any, calibrations: Mapping[str, Calibration]
+) -> pd.DataFrame:
+    """Compare models and corrections out of fold.
+
+    Parameters
+    ----------
+    predictions : mapping of str to array_like, shape (n,)
+        Out-of-sample predictions by model.
+    y_true : array_like, shape (n,)
+        Labels.
+    folds : array_like, shape (n,)
+        As for `cross_fit`.
+    calibrations : mapping of str to Calibration
+        Corrections by name; the predictions as they are come first, as ``"none"``.
+
+    Returns
+    -------
+    DataFrame
+        One row a model and method: ``model``, the columns of `agreement`, and ``max_change``, the largest
+        correction of a place.
+    """
+    import pandas as pd
+
+    tables = []
+    for model, values in predictions.items():
+        x = as_vector(model, values)
+        estimates = {"none": x} | {
+            name: cross_fit(calibration, x, y_true, folds) for name, calibration in calibrations.items()
+        }
+        table = agreement(y_true, estimates)
+        table["max_change"] = [float(np.abs(estimate - x).max()) for estimate in estimates.values()]
+        table.insert(0, "model", model)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
