@@ -129,7 +129,7 @@ def _facts(
         ("coordinate system", ":".join(raster.crs.to_authority() or ["see item.json"])),
         (
             "cells",
-            f"{raster.height} rows x {raster.width} columns, {raster.res[0]:g} x {raster.res[1]:g} map units",
+            f"{raster.height} rows x {raster.width} columns, each {raster.res[0]:g} x {raster.res[1]:g} {_unit_of(raster)}",
         ),
         ("cells with imagery", f"{summary.n_values} of {summary.n_cells}"),
         (f"outside the calibration range (`{SUPPORT}` = 1)", f"{summary.n_outside}"),
@@ -141,6 +141,10 @@ def _facts(
             (f"`{WEALTH_SE}`, mean", f"{error.mean:.3g}"),
         ]
     return _table(("", ""), rows)
+
+
+def _unit_of(raster: rasterio.io.DatasetReader) -> str:
+    return f"{raster.crs.linear_units}s" if raster.crs.is_projected else "degrees"
 
 
 def _lineage(card: CalibrationCard, tags: dict[str, str]) -> str:

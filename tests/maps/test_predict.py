@@ -10,7 +10,7 @@ from sustain.maps import predict
 from sustain.maps.grid import Grid
 from sustain.maps.predict import cut_tiles, predict_map, tile_coverage
 
-from .fakes import MeanPredictor, write_scene
+from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
 
 PARAMS = MapParams(spacing_px=8, block_cells=3, batch_size=4, min_coverage=0.5)
 
@@ -161,3 +161,36 @@ def test_truncated_scene_leaves_the_old_map_alone(tmp_path, scene_path, predicto
         predict_map(scene_path, predictor, out, params=PARAMS)
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == ["wealth.tif"]
+
+
+def test_a_trained_network_maps_what_it_predicts_tile_by_tile(tmp_path, scene_path, pixels):
+    """With a real network the batch may change the last bits of a sum, and nothing more."""
+    torch = pytest.importorskip("torch")
+    from sustain.models.predictor import ModelDescription, TilePredictor
+
+    torch.manual_seed(0)
+    description = ModelDescription(
+        bands=BANDS,
+        scale=SCALE,
+        offset=OFFSET,
+        nodata=0,
+        pixel_m=30,
+        tile_px=32,
+        backbone="resnet_narrow",
+        statistics={"mean": (0.2, 0.2, 200.0), "std": (0.1, 0.1, 30.0)},
+        label={"mean": 0.1, "std": 0.8},
+        target={"name": "asset_index", "unit": "index points"},
+        weights_sha256="0" * 64,
+        params={},
+        seed=0,
+        versions={},
+    )
+    predictor = TilePredictor(description.build(), description, device="cpu")
+    out = predict_map(
+        scene_path, predictor, tmp_path / "wealth.tif", params=MapParams(spacing_px=8, batch_size=5)
+    )
+    with rasterio.open(out) as raster:
+        np.testing.assert_allclose(raster.read(1), per_tile(pixels, predictor, 8), rtol=0, atol=1e-5)
+        assert raster.tags()["SUSTAIN_PREDICTOR"] == "resnet_narrow-000000000000"
+        assert raster.units[0] == "index points"
+        assert raster.read(1).std() > 0.001

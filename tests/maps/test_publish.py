@@ -149,6 +149,7 @@ def test_map_card_says_what_it_must(made):
         "Made by a test.",
         "asset_index, in index points",
         "2016-01-01 to 2016-12-31",
+        "300 rows x 40 columns, each 960 x 960 metres",
         "6800 of 12000",
         "mean-0123456789ab",
         "64 x 64 pixels",
