@@ -7,15 +7,18 @@ relate to the truth in the trial as they do in the calibration sample ("measurem
 
 from sustain.debias.build import build_card
 from sustain.debias.card import CalibrationCard
+from sustain.debias.diagnostics import Diagnosis, diagnose
 from sustain.debias.functions import linear_correct, tweedie_correct
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.tweedie import TweedieCalibration
 
 __all__ = [
     "CalibrationCard",
+    "Diagnosis",
     "LinearCalibration",
     "TweedieCalibration",
     "build_card",
+    "diagnose",
     "linear_correct",
     "tweedie_correct",
 ]

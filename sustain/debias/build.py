@@ -22,6 +22,7 @@ from sustain.debias.card import (
     Support,
     Target,
 )
+from sustain.debias.diagnostics import describe
 from sustain.debias.draws import compress
 from sustain.debias.estimator import Calibration
 from sustain.debias.linear import LinearCalibration
@@ -155,6 +156,7 @@ def card_of(
         grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
         corrections=[_correction(calibration, counts, grid) for calibration in fitted],
         strata=_strata(sample, noise),
+        diagnostics=_diagnostics(sample, noise),
         licence=licence,
         citation=citation,
     )
@@ -216,6 +218,24 @@ def _strata(sample: CalibrationSample, noise: float) -> list[Stratum]:
             )
         )
     return strata
+
+
+def _diagnostics(sample: CalibrationSample, noise: float) -> dict[str, Any]:
+    """What `diagnose` found, less what the card has elsewhere and less means of few labels."""
+    found = describe(sample, noise, None, 0.95)
+    enough = all(item.n >= MIN_PAIRS for item in found.deciles)
+    return {
+        "verdicts": found.verdicts,
+        "berkson_p": _short(found.berkson.p_value),
+        "linearity_p": _short(found.linearity.p_value),
+        "residual_skewness": _short(found.shape.skewness),
+        "residual_excess_kurtosis": _short(found.shape.excess_kurtosis),
+        "slope_without_a_group": [_short(v) for v in found.slope_without_a_group or ()],
+        "bias_by_tenth": [
+            {name: _short(getattr(item, name), 4) for name in ("mean_true", "bias", "std_error", "n")}
+            for item in (found.deciles if enough else ())
+        ],
+    }
 
 
 def _resample(sample: CalibrationSample, n_boot: int, seed: int, noise: float) -> Array:

@@ -13,7 +13,7 @@ from sustain.debias.sample import as_sample
 from sustain.debias.table import Grid, Table, support_of
 from sustain.errors import CalibrationError
 
-__all__ = ["LinearCalibration"]
+__all__ = ["LinearCalibration", "noise_variance"]
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ class LinearCalibration(Calibration):
             When r2 is below `min_r2`.
         """
         sample = as_sample(y_pred, y_true, sample_weight, groups)
-        noise = _noise(target_noise_var)
+        noise = noise_variance(target_noise_var)
         line = fit_line(sample.y_true, sample.y_pred, sample.weight, sample.group, noise)
         check_line(line, "prediction on truth", self.level, self.min_r2)
         self._sample = sample
@@ -152,7 +152,8 @@ class LinearCalibration(Calibration):
         return m.mean_y - slope * m.mean_x, slope
 
 
-def _noise(target_noise_var: float) -> float:
+def noise_variance(target_noise_var: float) -> float:
+    """Check `target_noise_var`; raises `CalibrationError` unless it is zero or more."""
     if not (np.isfinite(target_noise_var) and target_noise_var >= 0):
         raise CalibrationError(
             f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."

@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
 
-__all__ = ["Line", "Moments", "critical_value", "delta_ratio", "fieller_ratio", "fit_line", "moments"]
+__all__ = [
+    "Line",
+    "Moments",
+    "Wald",
+    "critical_value",
+    "delta_ratio",
+    "fieller_ratio",
+    "fit_line",
+    "least_squares",
+    "moments",
+    "robust_covariance",
+    "wald_test",
+]
 
 Array = NDArray[np.float64]
 
@@ -101,14 +113,7 @@ def fit_line(
     on_slope = (dx * residual - (cov_xy - slope * var_x)) / true_var
     influence = weight[:, None] * np.column_stack([residual - mean_x * on_slope, on_slope])
     residual_var = max(0.0, var_y - slope**2 * true_var) * n / (n - 2)
-    if group is None:
-        cov = influence.T @ influence / n**2 * (n / (n - 2))
-        df, vcov = n - 2, "HC1"
-    else:
-        sums = np.column_stack([np.bincount(group, weights=influence[:, k]) for k in (0, 1)])
-        n_groups = sums.shape[0]
-        cov = sums.T @ sums / n**2 * (n_groups / (n_groups - 1)) * ((n - 1) / (n - 2))
-        df, vcov = n_groups - 1, "CRV1"
+    cov, df = robust_covariance(influence, group)
     return Line(
         intercept=mean_y - slope * mean_x,
         slope=slope,
@@ -117,9 +122,59 @@ def fit_line(
         sigma=math.sqrt(residual_var),
         n=n,
         df=df,
-        vcov=vcov,
+        vcov="HC1" if group is None else "CRV1",
         influence=influence,
     )
+
+
+def robust_covariance(influence: Array, group: NDArray[np.intp] | None) -> tuple[Array, int]:
+    """Covariance of k coefficients from their influences (shape (n, k)), and its degrees of freedom.
+
+    HC1 with ``n - k`` degrees of freedom; with clusters CRV1 with the number of clusters less one.
+    """
+    n, k = influence.shape
+    if group is None:
+        return influence.T @ influence / n**2 * (n / (n - k)), n - k
+    sums = np.column_stack([np.bincount(group, weights=influence[:, column]) for column in range(k)])
+    n_groups = sums.shape[0]
+    return sums.T @ sums / n**2 * (n_groups / (n_groups - 1)) * ((n - 1) / (n - k)), n_groups - 1
+
+
+def least_squares(
+    design: Array, y: Array, weight: Array, group: NDArray[np.intp] | None
+) -> tuple[Array, Array, int]:
+    """Weighted least squares with a robust covariance: (coefficients, covariance, degrees of freedom).
+
+    Parameters
+    ----------
+    design : ndarray, shape (n, k)
+        Columns of full rank.
+    """
+    root = np.sqrt(weight)
+    coefficients: Array = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0].astype(np.float64)
+    residual = y - design @ coefficients
+    bread = np.linalg.inv((design * weight[:, None]).T @ design / y.size)
+    influence = (design * (weight * residual)[:, None]) @ bread
+    cov, df = robust_covariance(influence, group)
+    return coefficients, cov, df
+
+
+@dataclass(frozen=True)
+class Wald:
+    """Test that some coefficients have given values: F statistic, its degrees of freedom, p-value."""
+
+    statistic: float
+    df: tuple[int, int]
+    p_value: float
+
+
+def wald_test(difference: Array, cov: Array, df: int) -> Wald:
+    """Test that `difference` (shape (k,)) is zero, by F with (k, `df`) degrees of freedom."""
+    from scipy.special import fdtrc
+
+    k = difference.size
+    statistic = float(difference @ np.linalg.solve(cov, difference)) / k
+    return Wald(statistic, (k, df), float(fdtrc(k, df, statistic)))
 
 
 @dataclass(frozen=True)

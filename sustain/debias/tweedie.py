@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
-from sustain.debias.linear import _noise
+from sustain.debias.linear import noise_variance
 from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures, refit_mixtures
 from sustain.debias.regression import fit_line, moments
 from sustain.debias.sample import as_sample
@@ -125,7 +125,7 @@ class TweedieCalibration(Calibration):
         """
         self._check_parameters()
         sample = as_sample(y_pred, y_true, sample_weight, groups)
-        noise = _noise(target_noise_var)
+        noise = noise_variance(target_noise_var)
         x, y, weight = sample.y_pred, sample.y_true, sample.weight
         line = fit_line(x, y, weight, sample.group)
         check_line(line, "truth on prediction", self.level, self.min_r2)
