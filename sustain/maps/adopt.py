@@ -11,7 +11,14 @@ from rasterio.windows import Window
 import sustain
 from sustain.errors import RasterError
 from sustain.files import atomic_path, require_free_space
-from sustain.maps.geotiff import BLOCK_PX, WEALTH_RAW, create_geotiff, open_raster, read_window
+from sustain.maps.geotiff import (
+    BLOCK_PX,
+    WEALTH_RAW,
+    create_geotiff,
+    open_raster,
+    read_window,
+    write_failures,
+)
 
 __all__ = ["adopt_raster"]
 
@@ -64,6 +71,7 @@ def adopt_raster(
         nodata, n_values = source.nodatavals[band - 1], 0
         with (
             atomic_path(dst) as partial,
+            write_failures(dst),
             create_geotiff(
                 partial,
                 shape=source.shape,

@@ -127,10 +127,7 @@ def _facts(
         ("quantity", f"{card.target.name}, in {card.target.unit}"),
         ("period of the imagery", f"{period[0].isoformat()} to {period[1].isoformat()}"),
         ("coordinate system", ":".join(raster.crs.to_authority() or ["see item.json"])),
-        (
-            "cells",
-            f"{raster.height} rows x {raster.width} columns, each {raster.res[0]:g} x {raster.res[1]:g} {_unit_of(raster)}",
-        ),
+        ("cells", f"{raster.height} rows x {raster.width} columns, each {_cell_size(raster)}"),
         ("cells with imagery", f"{summary.n_values} of {summary.n_cells}"),
         (f"outside the calibration range (`{SUPPORT}` = 1)", f"{summary.n_outside}"),
     ]
@@ -143,8 +140,9 @@ def _facts(
     return _table(("", ""), rows)
 
 
-def _unit_of(raster: rasterio.io.DatasetReader) -> str:
-    return f"{raster.crs.linear_units}s" if raster.crs.is_projected else "degrees"
+def _cell_size(raster: rasterio.io.DatasetReader) -> str:
+    unit = f"{raster.crs.linear_units}s" if raster.crs.is_projected else "degrees"
+    return f"{raster.res[0]:g} x {raster.res[1]:g} {unit}"
 
 
 def _lineage(card: CalibrationCard, tags: dict[str, str]) -> str:

@@ -171,7 +171,9 @@ def _predict_block(
     rows, cols = np.nonzero((coverage > 0) & (coverage >= params.min_coverage))
     for start in range(0, rows.size, params.batch_size):
         batch = rows[start : start + params.batch_size], cols[start : start + params.batch_size]
-        predicted = np.asarray(predictor.predict(np.ascontiguousarray(tiles[batch])))
+        # Stacked tile by tile, which copies rows of pixels; indexing with arrays would copy pixel by pixel.
+        stacked = np.stack([tiles[row, col] for row, col in zip(*batch, strict=True)])
+        predicted = np.asarray(predictor.predict(stacked))
         if predicted.shape != batch[0].shape or not np.isfinite(predicted).all():
             raise ModelError(
                 f"{predictor.id}: expected {batch[0].size} finite predictions for the block at cell row "
