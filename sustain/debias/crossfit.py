@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from sustain.debias.agreement import agreement
 from sustain.debias.estimator import Calibration
@@ -16,7 +17,7 @@ from sustain.errors import CalibrationError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["cross_fit", "cross_fit_table"]
+__all__ = ["cross_fit", "cross_fit_models", "model_table"]
 
 Array = NDArray[np.float64]
 
@@ -60,38 +61,59 @@ def cross_fit(calibration: Calibration, y_pred: Any, y_true: Any, folds: Any) ->
     return corrected
 
 
-def cross_fit_table(
+def cross_fit_models(
     predictions: Mapping[str, Any], y_true: Any, folds: Any, calibrations: Mapping[str, Calibration]
-) -> pd.DataFrame:
-    """Compare models and corrections out of fold.
+) -> dict[tuple[str, str], Array]:
+    """Cross-fit several corrections of several models.
 
     Parameters
     ----------
     predictions : mapping of str to array_like, shape (n,)
         Out-of-sample predictions by model.
-    y_true : array_like, shape (n,)
-        Labels.
-    folds : array_like, shape (n,)
+    y_true, folds : array_like, shape (n,)
         As for `cross_fit`.
     calibrations : mapping of str to Calibration
-        Corrections by name; the predictions as they are come first, as ``"none"``.
+        Corrections by name.
+
+    Returns
+    -------
+    dict of (model, method) to ndarray, shape (n,)
+        For each model the predictions as they are (method ``"none"``), then the corrections.
+    """
+    estimates = {}
+    with tqdm(
+        total=len(predictions) * len(calibrations), desc="cross-fit", unit="model", disable=None
+    ) as bar:
+        for model, values in predictions.items():
+            estimates[model, "none"] = as_vector(model, values)
+            for method, calibration in calibrations.items():
+                estimates[model, method] = cross_fit(calibration, values, y_true, folds)
+                bar.update()
+    return estimates
+
+
+def model_table(estimates: Mapping[tuple[str, str], Array], y_true: Any) -> pd.DataFrame:
+    """Compare models and corrections with the truth.
+
+    Parameters
+    ----------
+    estimates : mapping of (model, method) to array_like, shape (n,)
+        As from `cross_fit_models`; every model needs its method ``"none"``.
+    y_true : array_like, shape (n,)
+        Labels.
 
     Returns
     -------
     DataFrame
-        One row a model and method: ``model``, the columns of `agreement`, and ``max_change``, the largest
-        correction of a place.
+        One row a model and method: ``model``, the columns of `sustain.debias.agreement.agreement`, and ``max_change``,
+        the largest correction of a place.
     """
     import pandas as pd
 
     tables = []
-    for model, values in predictions.items():
-        x = as_vector(model, values)
-        estimates = {"none": x} | {
-            name: cross_fit(calibration, x, y_true, folds) for name, calibration in calibrations.items()
-        }
-        table = agreement(y_true, estimates)
-        table["max_change"] = [float(np.abs(estimate - x).max()) for estimate in estimates.values()]
+    for (model, method), values in estimates.items():
+        table = agreement(y_true, {method: values})
+        table["max_change"] = float(np.abs(values - estimates[model, "none"]).max())
         table.insert(0, "model", model)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
