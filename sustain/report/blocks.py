@@ -1,0 +1,91 @@
+"""What a page is made of: sections of figures and tables, each of which can explain itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+__all__ = ["Cell", "Figure", "Headline", "Panel", "Row", "Section", "Table"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture within a figure; a title only where there are several.
+
+    Its own legend is drawn, or a row of swatches (colour, words).
+    """
+
+    svg: Markup
+    title: str = ""
+    legend: Markup | None = None
+    swatches: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One or more panels under one title, with a caption that says what to see, and a legend they share."""
+
+    id: str
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+    legend: Markup | None = None
+
+    @classmethod
+    def single(cls, id: str, title: str, svg: Markup, caption: str) -> Figure:
+        """Make a figure of one panel, which needs no title of its own."""
+        return cls(id, title, (Panel(svg),), caption)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table; `method` puts that method's marker before the text."""
+
+    text: str
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its header cell, then its values; `strong` for the one to look at."""
+
+    header: Cell
+    cells: tuple[str, ...]
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in groups of rows; a group without a title has no heading row.
+
+    A wide one takes the whole width of the page.
+    """
+
+    id: str
+    title: str
+    columns: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    caption: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure that the page is remembered by."""
+
+    value: str
+    label: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: opening words, figures, tables, and notes as (term, text)."""
+
+    id: str
+    title: str
+    intro: str
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[tuple[str, tuple[str, ...]], ...] = ()

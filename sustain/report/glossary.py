@@ -1,0 +1,33 @@
+"""The words of the page, each said once in plain language."""
+
+from __future__ import annotations
+
+__all__ = ["GLOSSARY"]
+
+GLOSSARY = {
+    "Calibration sample": "Survey sites with a label and a prediction by a model that did not train on "
+    "them. They show how predictions err.",
+    "Calibration card": "A small file with everything the calibration sample teaches about the errors, "
+    "and none of its labels or places. With the map and the card anybody can correct an effect.",
+    "Coverage, holds truth": "Whether an interval contains the true value. A 95% interval should, in 95 "
+    "of 100 repetitions.",
+    "Linear correction": "Subtracts the intercept and divides by the slope of prediction on truth. "
+    "Effects are divided by the slope.",
+    "Measurement stability": "Among places of equal wealth, predictions are distributed alike in the "
+    "trial and in the calibration sample, treated or not. Then a correction is right.",
+    "Naive": "The estimate from the map as it is, without correction.",
+    "Outcome stability": "Among places of equal prediction, wealth is distributed alike in the trial and "
+    "in the calibration sample, treated or not. Then the map as it is is right and a correction overshoots.",
+    "Prediction on truth": "The slope b of a regression of predictions on survey wealth. Below one: "
+    "differences are understated (shrinkage, attenuation).",
+    "Standard error": "How far an estimate typically lies from what it estimates. For effects it holds "
+    "both the trial's own chance and the uncertainty of the calibration.",
+    "Support": "The range of predictions on which a correction was learned: the central 99% of the "
+    "calibration sample. Beyond it the correction extrapolates.",
+    "Truth on prediction": "The slope of a regression the other way. Near one: a single prediction is "
+    "right on average.",
+    "Tweedie's correction": "Moves a prediction away from where predictions are dense, by the noise "
+    "variance times the slope of the log density. Unlike the linear correction it may bend.",
+    "Wealth index": "A weighted sum of assets and housing quality from a household survey, averaged over "
+    "the households of a site.",
+}

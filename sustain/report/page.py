@@ -1,0 +1,226 @@
+"""Builds the page of a source: gathers the artefacts, puts them into sections, renders one self-contained HTML file.
+
+The page holds no script and loads nothing: style and figures are inside it. The same artefacts give the same bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from sustain import __version__
+from sustain.config import Params, SyntheticWorldParams
+from sustain.files import atomic_path, write_json, write_text
+from sustain.report import map_figures
+from sustain.report.blocks import Headline, Section
+from sustain.report.gather import Findings, TrialResult, gather
+from sustain.report.glossary import GLOSSARY
+from sustain.report.rasters import MapView, read_map
+from sustain.report.sections import (
+    correction_section,
+    effects_section,
+    errors_section,
+    map_section,
+    model_section,
+    slope_interval,
+)
+from sustain.report.style import method_style
+from sustain.report.tables import effects_with_truth, report_metrics
+from sustain.report.verdict import FAMILY, Verdict, method_scores, verdict
+from sustain.report.words import count, interval, number
+from sustain.stage import Artefacts
+
+__all__ = ["Page", "build_report", "compose", "render"]
+
+_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic", "rasterio", "scipy")
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template shows."""
+
+    title: str
+    source: str
+    synthetic: bool
+    unit: str
+    verdict: Verdict
+    headlines: tuple[Headline, ...]
+    sections: tuple[Section, ...]
+    provenance: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
+    parameters: str
+    licence: tuple[tuple[str, str], ...]
+    terms: tuple[tuple[str, str], ...]
+
+
+def build_report(artefacts: Artefacts, params: Params) -> None:
+    """Write ``index.html``, ``effects.csv``, ``metrics.json`` and, where there is a map, ``maps.png``.
+
+    Parameters
+    ----------
+    artefacts : Artefacts
+        The source's files. Card and effects are required; every other part is left out of the page where missing.
+    params : Params
+        The source's parameters.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the calibration card or the effects are missing.
+    FileFormatError, CardError, RasterError
+        When an artefact is not what its name promises.
+    """
+    findings = gather(artefacts)
+    view = read_map(artefacts.maps / "wealth_corrected.tif")
+    endline = read_map(artefacts.maps / "wealth_endline_corrected.tif")
+    page = compose(findings, view, endline, params)
+    write_text(artefacts.report / "index.html", render(page))
+    write_json(artefacts.report / "metrics.json", report_metrics(findings))
+    with atomic_path(artefacts.report / "effects.csv") as partial:
+        effects_with_truth(findings.trials).to_csv(partial, index=False)
+    if view is not None:
+        limits = map_figures.shared_limits(view)
+        picture = map_figures.maps_picture(
+            view, limits, unit=findings.card.target.unit, method=method_style(view.method).label
+        )
+        with atomic_path(artefacts.report / "maps.png") as partial:
+            partial.write_bytes(picture)
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML."""
+    environment = Environment(
+        loader=PackageLoader("sustain.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = environment.get_template("page.html.j2")
+    return template.render(page=page, style=method_style, version=__version__)
+
+
+def compose(findings: Findings, view: MapView | None, endline: MapView | None, params: Params) -> Page:
+    """Put findings and maps into the parts of a page; a part without its artefact is left out."""
+    card, survey = findings.card, findings.survey
+    unit = card.target.unit
+    synthetic = isinstance(params.acquire, SyntheticWorldParams)
+    truth_name = "truth" if synthetic else "survey"
+    accuracy = survey.accuracy if survey is not None else ()
+    sections = []
+    if findings.trials:
+        sections.append(effects_section(findings.trials, unit=unit, truth_name=truth_name))
+    if view is not None:
+        sections.append(map_section(view, endline, unit=unit))
+    if survey is not None:
+        sections.append(errors_section(survey, card, unit=unit, confidential=not synthetic))
+    if findings.curves is not None:
+        sections.append(
+            correction_section(findings.curves, card, view, survey.test if survey else None, unit=unit)
+        )
+    if findings.training is not None or findings.model is not None:
+        sections.append(model_section(findings.training, findings.model))
+    return Page(
+        title=params.report.title if params.report else f"Wealth map and effects: {findings.source}",
+        source=findings.source,
+        synthetic=synthetic,
+        unit=unit,
+        verdict=verdict(
+            findings.trials,
+            accuracy,
+            card.slope,
+            slope_interval(card.prediction_on_truth),
+            unit=unit,
+            truth_name=truth_name,
+        ),
+        headlines=_headlines(findings, truth_name),
+        sections=tuple(sections),
+        provenance=_provenance(findings, view, params),
+        files=findings.files,
+        parameters=yaml.safe_dump(params.model_dump(mode="json", exclude_none=True), sort_keys=True),
+        licence=_licence(findings, params),
+        terms=tuple(GLOSSARY.items()),
+    )
+
+
+def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
+    card, survey = findings.card, findings.survey
+    items = []
+    if survey is not None and survey.accuracy:
+        first, *others = survey.accuracy
+        lights = next((a for a in others if a.model == "nightlights"), None)
+        note = f"at {count(first.n)} held-out sites"
+        if lights is not None:
+            note += f"; night lights alone {number(lights.r2)}"
+        items.append(Headline(number(first.r2), "R² of the map's model", note))
+    bounds = slope_interval(card.prediction_on_truth)
+    items.append(
+        Headline(number(card.slope), "slope of prediction on truth", f"95% interval {interval(*bounds)}")
+    )
+    places = f" in {count(card.sample.n_groups)} groups" if card.sample.n_groups else ""
+    items.append(Headline(count(card.sample.n), "calibration sites", f"never seen in training{places}"))
+    known = [t for t in findings.trials if t.truth is not None]
+    if len(findings.trials) >= FAMILY and known:
+        best = min(method_scores(known), key=lambda s: s.mean_abs_error)
+        items.append(
+            Headline(
+                number(best.mean_abs_error, 3),
+                f"mean error of {len(known)} contrasts",
+                f"{method_style(best.method).label.lower()}, the least; held against the {truth_name}",
+            )
+        )
+    elif findings.trials:
+        items += [_effect_headline(t, truth_name) for t in findings.trials]
+    return tuple(items)
+
+
+def _effect_headline(trial: TrialResult, truth_name: str) -> Headline:
+    e = trial.headline
+    truth = "" if trial.truth is None else f"{truth_name} {number(trial.truth)}; "
+    note = f"{truth}{interval(e.conf_low, e.conf_high)} ({method_style(e.method).label.lower()})"
+    return Headline(number(e.estimate), trial.title, note)
+
+
+def _provenance(findings: Findings, view: MapView | None, params: Params) -> tuple[tuple[str, str], ...]:
+    card = findings.card
+    rows = [
+        ("Source", findings.source),
+        ("Seed", str(params.seed)),
+        ("Predictor", card.predictor.id),
+        ("Calibration card", card.sha256),
+    ]
+    if view is not None:
+        rows.append(("Map", f"{view.shape[1]} x {view.shape[0]} cells of {number(view.native_m, 0)} m"))
+        used = view.tags.get("SUSTAIN_CARD_SHA256", "")
+        rows.append(("Card of the map", "the same" if used == card.sha256 else used or "not recorded"))
+    if card.sample.countries:
+        rows.append(("Countries of the calibration", ", ".join(card.sample.countries)))
+    if card.sample.years:
+        years = card.sample.years
+        rows.append(
+            ("Years of the calibration", str(years[0]) if len(years) == 1 else f"{years[0]} to {years[-1]}")
+        )
+    software = f"sustain {__version__}, Python {platform.python_version()}, "
+    rows.append(("Software", software + ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)))
+    trained = (findings.model or {}).get("versions")
+    if isinstance(trained, dict):
+        rows.append(("Trained with", ", ".join(f"{name} {trained[name]}" for name in sorted(trained))))
+    return tuple(rows)
+
+
+def _licence(findings: Findings, params: Params) -> tuple[tuple[str, str], ...]:
+    rows = []
+    if params.publish is not None:
+        rows.append(("Map", params.publish.licence))
+        if params.publish.citation:
+            rows.append(("Cite", params.publish.citation))
+    if findings.card.licence:
+        rows.append(("Card", findings.card.licence))
+    if findings.card.citation:
+        rows.append(("Cite for the card", findings.card.citation))
+    return tuple(rows)

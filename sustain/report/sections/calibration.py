@@ -1,0 +1,247 @@
+"""The sections on errors and corrections: what the calibration sample shows, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sustain.debias import CalibrationCard
+from sustain.debias.card import LineCard
+from sustain.debias.evaluation import evaluate_card
+from sustain.debias.regression import critical_value
+from sustain.debias.sample import MIN_PAIRS
+from sustain.report import figures
+from sustain.report.blocks import Cell, Figure, Row, Section, Table
+from sustain.report.gather import Accuracy, Survey
+from sustain.report.rasters import MapView
+from sustain.report.style import method_style
+from sustain.report.words import count, interval, listing, number, percent, plural, signed
+
+__all__ = ["correction_section", "decile_table", "errors_section", "slope_interval"]
+
+# Fewer sites than this in a drawn cell of a confidential survey could be somebody's.
+_CONFIDENTIAL = 5
+# Fewer sites than this make no tenths worth drawing.
+_TENTHS = 50
+
+
+def errors_section(survey: Survey, card: CalibrationCard, *, unit: str, confidential: bool) -> Section:
+    """Build prediction against truth, bias by tenth of the truth, and the tables of slopes and accuracy."""
+    blocks = []
+    if len(survey.calibration) > 1:
+        blocks.append(_prediction_truth(survey.calibration, card, unit, _CONFIDENTIAL if confidential else 1))
+    held_out = len(survey.test) >= _TENTHS
+    sites = survey.test if held_out else survey.calibration
+    if len(sites) >= _TENTHS:
+        who = "neither training nor calibration" if held_out else "training never"
+        blocks.append(_deciles(sites, card, unit, who))
+    tables = [_slopes(card)]
+    if survey.accuracy:
+        tables.append(_accuracy(survey.accuracy, unit))
+    intro = (
+        "A model that minimises squared error predicts towards the middle: the poor come out too rich and "
+        "the rich too poor. The calibration sample measures by how much."
+    )
+    return Section("errors", "How the predictions err", intro, tuple(blocks), tuple(tables))
+
+
+def correction_section(
+    curves: pd.DataFrame, card: CalibrationCard, view: MapView | None, test: pd.DataFrame | None, *, unit: str
+) -> Section:
+    """Build the calibration curves over the support, and a table of the corrections at sites that no stage used."""
+    curves = curves[curves["method"] != "none"]
+    low, high = card.support
+    names = listing([method_style(str(m)).label for m in dict.fromkeys(curves["method"])])
+    width = curves["hi"] - curves["lo"]
+    widest = width[curves["x"].between(low, high)].groupby(curves["method"], sort=False).max()
+    svg = figures.calibration_curves(
+        curves,
+        (low, high),
+        map_values=None if view is None else view.raw.ravel(),
+        unit=unit,
+        alt=f"Corrected wealth against prediction for {names}, with bands, from {interval(low, high)}.",
+    )
+    caption = (
+        f"Each curve takes a prediction x to corrected wealth h(x). Open ground: {interval(low, high)} "
+        f"{unit}, where the calibration sample lies; shaded: extrapolation. Bands are the calibration's "
+        f"own uncertainty, within the support at most {_by_method(widest)} wide."
+    )
+    if view is not None:
+        caption += " The hill along the bottom is the map's predictions."
+    intro = (
+        "A correction is steeper than the dotted line of no correction wherever predictions are shrunken. "
+        "It is meant for differences between groups, not for guessing a single place."
+    )
+    tables = () if test is None or len(test) < MIN_PAIRS else (_check(test, card, unit),)
+    figure = Figure.single("calibration", "The corrections", svg, caption)
+    return Section("correction", "The correction", intro, (figure,), tables)
+
+
+def decile_table(sites: pd.DataFrame, card: CalibrationCard) -> pd.DataFrame:
+    """Return mean error by tenth of survey wealth for the map as it is and every correction of the card.
+
+    Parameters
+    ----------
+    sites : DataFrame
+        Columns y_true and y_pred.
+    card : CalibrationCard
+
+    Returns
+    -------
+    DataFrame
+        Columns method, decile (1..10), truth (mean), bias (mean error), std_error, n.
+    """
+    truth, pred = sites["y_true"].to_numpy(float), sites["y_pred"].to_numpy(float)
+    decile = np.empty(len(truth), dtype=int)
+    decile[np.argsort(truth, kind="stable")] = np.arange(len(truth)) * 10 // len(truth) + 1
+    tables = []
+    for method in card.methods:
+        corrected = np.asarray(card.transform(pred, method=method, check_support=False))
+        grouped = (
+            pd.DataFrame({"decile": decile, "truth": truth, "error": corrected - truth})
+            .groupby("decile")
+            .agg(
+                truth=("truth", "mean"),
+                bias=("error", "mean"),
+                std_error=("error", "sem"),
+                n=("error", "size"),
+            )
+        )
+        tables.append(grouped.reset_index().assign(method=method))
+    return pd.concat(tables, ignore_index=True)
+
+
+def slope_interval(line: LineCard, level: float = 0.95) -> tuple[float, float]:
+    """Return the confidence interval of a line's slope, by Student's t."""
+    margin = critical_value(level, line.df) * float(np.sqrt(line.cov[1][1]))
+    return line.slope - margin, line.slope + margin
+
+
+def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, least: int) -> Figure:
+    forward, backward = card.prediction_on_truth, card.truth_on_prediction
+    svg = figures.prediction_against_truth(
+        sites["y_true"],
+        sites["y_pred"],
+        slope=forward.slope,
+        intercept=forward.intercept,
+        reverse_slope=backward.slope,
+        reverse_intercept=backward.intercept,
+        unit=unit,
+        min_count=least,
+        alt=f"{len(sites)} calibration sites by survey wealth and prediction. Prediction rises by "
+        f"{forward.slope:.2f} a unit of truth, truth by {backward.slope:.2f} a unit of prediction.",
+    )
+    honest = (
+        "near one, so the map is honest place by place"
+        if abs(backward.slope - 1) < 0.1
+        else "one would be honest"
+    )
+    caption = (
+        f"{plural(len(sites), 'calibration site')}, none of them seen in training. The two regression "
+        "lines answer different questions. Solid: among places of a given wealth, the mean prediction "
+        f"moves by {number(forward.slope)} a unit; this is the shrinkage that trial effects suffer. "
+        f"Dashed: among places with a given prediction, mean wealth moves by {number(backward.slope)} a "
+        f"unit ({honest})."
+    )
+    if card.target_noise_var > 0:
+        caption += (
+            " The solid line allows for the sampling error of the survey, which is steeper than without."
+        )
+    if least > 1:
+        caption += f" Cells with fewer than {least} sites are left out, because the survey is confidential."
+    return Figure.single("prediction-truth", "Prediction against truth", svg, caption)
+
+
+def _deciles(sites: pd.DataFrame, card: CalibrationCard, unit: str, who: str) -> Figure:
+    table = decile_table(sites, card)
+    raw = table.loc[table["method"] == "none", "bias"].to_numpy()
+    low, high = signed(float(raw[0])), signed(float(raw[-1]))
+    worst = table["bias"].abs().groupby(table["method"], sort=False).max()
+    svg = figures.decile_bias(
+        table,
+        unit=unit,
+        alt=f"Mean error by tenth of survey wealth. Naive: {low} for the poorest tenth, {high} for the richest.",
+    )
+    caption = (
+        f"Mean error by tenth of survey wealth, at {plural(len(sites), 'site')} that {who} saw; bars are "
+        f"95% intervals. The map as it is errs by {low} in the poorest tenth and {high} in the richest. "
+        f"Largest mean error of a tenth: {_by_method(worst)}. Part of what remains is the survey's own "
+        "error: a tenth chosen by a noisy survey holds sites that were surveyed too low or too high by "
+        "chance."
+    )
+    return Figure.single("deciles", "Who is misjudged", svg, caption)
+
+
+def _by_method(values: pd.Series[float]) -> str:
+    return listing(
+        [f"{number(value)} ({method_style(str(method)).name})" for method, value in values.items()]
+    )
+
+
+def _check(test: pd.DataFrame, card: CalibrationCard, unit: str) -> Table:
+    scores = evaluate_card(card, test["y_pred"], test["y_true"])
+    rows = tuple(
+        Row(
+            Cell(method_style(method).label, method),
+            (number(score["slope"]), number(score["rmse"]), signed(score["bias"])),
+        )
+        for method, score in scores.items()
+    )
+    return Table(
+        "check",
+        "The corrections at sites that no stage used",
+        ("Method", "Slope", "RMSE", "Mean error"),
+        (("", rows),),
+        f"{count(len(test))} test sites, in {unit}. A correction brings the slope to one, so that "
+        "differences between groups come out in full, and pays with a larger error at the single place.",
+    )
+
+
+def _accuracy(accuracy: Sequence[Accuracy], unit: str) -> Table:
+    rows = tuple(
+        Row(Cell(a.label), (number(a.r2), number(a.rmse), number(a.slope), count(a.n)), strong=i == 0)
+        for i, a in enumerate(accuracy)
+    )
+    return Table(
+        "accuracy",
+        "Accuracy at held-out sites",
+        ("Model", "R²", "RMSE", "Slope", "Sites"),
+        (("", rows),),
+        f"R² is one minus squared error over variance; RMSE in {unit}; slope of prediction on survey wealth.",
+    )
+
+
+def _slopes(card: CalibrationCard) -> Table:
+    lines = [("All calibration sites", card.sample.n, card.prediction_on_truth, card.truth_on_prediction)]
+    lines += [(f"Within {s.name}", s.n, s.prediction_on_truth, s.truth_on_prediction) for s in card.strata]
+    rows = [
+        Row(
+            Cell(name),
+            (number(down.slope), interval(*slope_interval(down)), number(up.slope), count(n)),
+            strong=i == 0,
+        )
+        for i, (name, n, down, up) in enumerate(lines)
+    ]
+    for level in card.levels:
+        margin = 1.96 * float(np.sqrt(level.variance))
+        bounds = interval(level.slope - margin, level.slope + margin)
+        rows.append(
+            Row(Cell(level.name.capitalize()), (number(level.slope), bounds, "–", count(level.n_units)))
+        )
+    within = [s.prediction_on_truth.slope for s in card.strata]
+    note = "The correction on this page uses the first row."
+    if within and max(within) < card.slope:
+        note += (
+            " Within one kind of site the shrinkage is stronger, by up to "
+            f"{percent(1 - min(within) / card.slope)}: a trial that takes place within one kind needs that "
+            "kind's slope."
+        )
+    return Table(
+        "slopes",
+        "The slope depends on where wealth differs",
+        ("Sites", "Prediction on truth", "95% interval", "Truth on prediction", "Number"),
+        (("", tuple(rows)),),
+        note,
+    )

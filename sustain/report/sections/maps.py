@@ -1,0 +1,121 @@
+"""The section on the map: before and after on one scale, its standard error and support, the second period."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.report import map_figures
+from sustain.report.blocks import Figure, Panel, Section
+from sustain.report.rasters import MapView
+from sustain.report.style import method_style
+from sustain.report.words import interval, number, percent, plural, signed
+
+__all__ = ["map_section"]
+
+FloatArray = NDArray[np.float64]
+Limits = tuple[float, float]
+
+
+def map_section(view: MapView, endline: MapView | None, *, unit: str) -> Section:
+    """Build the map before and after correction on one scale, how sure it is, and the map of a second period."""
+    limits = map_figures.shared_limits(view)
+    blocks = [_before_after(view, limits, unit), _uncertainty(view, unit)]
+    if endline is not None:
+        blocks.append(_second_period(view, endline, limits, unit))
+    shown = " shown" if view.shape != view.raw.shape else ""
+    width = f"{view.native_m / 1000:.1f} km" if view.native_m >= 1000 else f"{view.native_m:.0f} m"
+    intro = (
+        f"{plural(view.n_cells, 'cell')}{shown} with a prediction, {width} wide each. The corrected map is "
+        "for comparing places and periods under the assumption stated with each trial; for a single place "
+        "the raw prediction remains the better guess."
+    )
+    return Section("maps", "The map", intro, figures=tuple(blocks))
+
+
+def _before_after(view: MapView, limits: Limits, unit: str) -> Figure:
+    before, after = float(np.nanstd(view.raw)), float(np.nanstd(view.wealth))
+    spread = f"{percent(abs(after / before - 1))} {'wider' if after >= before else 'narrower'}"
+    ranks = " Under a linear correction no place changes rank." if view.method == "linear" else ""
+    return Figure(
+        id="map",
+        title="Before and after correction",
+        panels=(
+            _wealth("before", "Before: predictions as they are", view.raw, view, limits, unit),
+            _wealth(
+                "after",
+                f"After: {method_style(view.method).name} correction",
+                view.wealth,
+                view,
+                limits,
+                unit,
+            ),
+        ),
+        legend=map_figures.wealth_legend(
+            view,
+            limits,
+            unit=unit,
+            alt="Colour scale shared by both maps, with the distribution of the values of each above it.",
+        ),
+        caption=(
+            "Both maps share one scale, cut at the outermost 1% on either side. Corrected values spread "
+            f"{spread} (standard deviation {number(after)} instead of {number(before)} {unit}).{ranks} The "
+            "curves over the scale show how many cells hold each value. North is up."
+        ),
+    )
+
+
+def _uncertainty(view: MapView, unit: str) -> Figure:
+    error, spread = float(np.nanmedian(view.error)), float(np.nanstd(view.wealth))
+    low, high = (float(value) for value in np.nanpercentile(view.error, [1, 99]))
+    outside = percent(view.share_outside, 1)
+    return Figure(
+        id="uncertainty",
+        title="How sure, and where it holds",
+        panels=(
+            Panel(
+                map_figures.error_panel(
+                    view, alt=f"Map of the standard error: median {number(error)} {unit}."
+                ),
+                "Standard error of one cell",
+                legend=map_figures.error_legend(view, unit=unit, alt="Colour scale of the standard error."),
+            ),
+            Panel(
+                map_figures.support_panel(
+                    view, alt=f"Map of support: {outside} of the predictions lie outside."
+                ),
+                "Support of the calibration",
+                swatches=map_figures.support_legend(view),
+            ),
+        ),
+        caption=(
+            f"One cell's corrected wealth is uncertain by about {number(error)} {unit} (median standard "
+            f"error; {interval(low, high)} in the central 98% of cells), against a standard deviation of "
+            f"{number(spread)} over the map, where the scale ends: read regions, not single cells. "
+            f"{outside} of the predictions lie outside the range on which the correction was learned; "
+            "there it extrapolates."
+        ),
+    )
+
+
+def _second_period(view: MapView, endline: MapView, limits: Limits, unit: str) -> Figure:
+    shift = float(np.nanmean(endline.raw) - np.nanmean(view.raw))
+    return Figure(
+        id="endline",
+        title="The second period",
+        panels=(
+            _wealth("endline-before", "Later: predictions as they are", endline.raw, endline, limits, unit),
+            _wealth("endline-after", "Later: corrected", endline.wealth, endline, limits, unit),
+        ),
+        caption=(
+            "The scale of the first period again. Between the periods the mean prediction moves by "
+            f"{signed(shift)} {unit}; the effects of treatments that began in between are in it, shrunken "
+            "as everything else."
+        ),
+    )
+
+
+def _wealth(name: str, title: str, values: FloatArray, view: MapView, limits: Limits, unit: str) -> Panel:
+    low, middle, high = (float(value) for value in np.nanpercentile(values, [5, 50, 95]))
+    alt = f"{title}. Map with median {number(middle)} and central 90% from {interval(low, high)} {unit}."
+    return Panel(map_figures.wealth_panel(values, view, limits, name=name, alt=alt), title)

@@ -1,0 +1,169 @@
+"""The look of every figure: method colours and markers, one text size, and SVG that follows the reader's scheme.
+
+Figures are drawn with stand-in colours for ink, muted ink, rules and paper. `to_svg` swaps these for the page's CSS
+variables, so one drawing is legible in a light and in a dark scheme, and drops everything that would differ between
+two runs (dates, random identifiers).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = [
+    "INK",
+    "METHODS",
+    "MUTED",
+    "PAPER",
+    "RULE",
+    "WIDTH",
+    "MethodStyle",
+    "canvas",
+    "method_style",
+    "to_svg",
+]
+
+INK = "#0a0b0c"
+MUTED = "#5d5e5f"
+RULE = "#c1c2c3"
+PAPER = "#fdfcfb"
+_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
+
+# A phone shows a figure about 330 CSS pixels wide: at this width 11 points stay readable there.
+WIDTH = 380.0
+
+_RC: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "butt",
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sustain",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 10,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 10,
+}
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one correction looks and is called, everywhere on the page."""
+
+    label: str
+    colour: str
+    marker: str
+
+    @property
+    def name(self) -> str:
+        """The label within a sentence."""
+        return self.label if self.label == "Tweedie" else self.label.lower()
+
+    @property
+    def shape(self) -> str:
+        """The marker as an SVG path within 10 x 10."""
+        return _SHAPES[self.marker]
+
+
+_SHAPES = {
+    "o": "M5 .8a4.2 4.2 0 1 0 .01 0z",
+    "s": "M1.2 1.2h7.6v7.6h-7.6z",
+    "^": "M5 .6L9.6 9.2H.4z",
+    "D": "M5 .2L9.8 5L5 9.8L.2 5z",
+    "v": "M5 9.4L.4 .8H9.6z",
+    "P": "M3.4 .6h3.2v2.8h2.8v3.2h-2.8v2.8h-3.2v-2.8h-2.8v-3.2h2.8z",
+}
+
+# Okabe and Ito's colours (Color Universal Design, 2008), told apart by shape as well.
+METHODS = {
+    "none": MethodStyle("Naive", "#D55E00", "o"),
+    "linear": MethodStyle("Linear", "#0072B2", "s"),
+    "tweedie": MethodStyle("Tweedie", "#009E73", "^"),
+    "bridge": MethodStyle("Bridge", "#CC79A7", "D"),
+    "level": MethodStyle("Level", "#E69F00", "v"),
+}
+
+
+def method_style(method: str) -> MethodStyle:
+    """Return the style of a method; an unknown one is drawn in muted ink under its own name."""
+    return METHODS.get(method, MethodStyle(method.replace("_", " ").capitalize(), MUTED, "P"))
+
+
+@contextmanager
+def canvas(height: float, pad: float = 2) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a figure `WIDTH` points wide and `height` high with one axes, under the house's settings."""
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
+        figure.get_layout_engine().set(w_pad=pad / 72, h_pad=pad / 72)  # type: ignore[union-attr, call-arg]
+        yield figure, figure.add_subplot()
+
+
+def to_svg(figure: Figure, name: str, alt: str) -> Markup:
+    """Return `figure` as an ``<svg>`` element to be put inline into HTML.
+
+    Parameters
+    ----------
+    figure : Figure
+        Drawn within `canvas`.
+    name : str
+        Prefix of every identifier inside, so that figures on one page do not meet.
+    alt : str
+        What a reader who does not see the figure should know.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context(_RC):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    view = re.search(r'viewBox="([^"]+)"', text)
+    if view is None:  # pragma: no cover - matplotlib always writes one
+        raise ValueError(f"figure {name!r}: matplotlib wrote no viewBox")
+    text = re.sub(
+        r"<svg.*?>",
+        f'<svg viewBox="{view.group(1)}" role="img" aria-label="{escape(alt)}">',
+        text,
+        count=1,
+        flags=re.DOTALL,
+    )
+    # Its style element would reach beyond this figure once inline; the page says the same for every figure.
+    text = re.sub(r"<style.*?</style>", "", text, count=1, flags=re.DOTALL)
+    text = text.replace("xlink:href", "href").replace("base64,\n", "base64,")
+    text = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    # The family comes from the page; matplotlib's is wider than any likely one, so nothing collides.
+    text = re.sub(r" ?font-family: [^;\"]+;?", "", text)
+    text = re.sub(r"(\d\.\d{3})\d+", r"\1", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    return Markup(re.sub(r"\n\s*", "\n", text).strip())  # noqa: S704 - built here, alt is escaped

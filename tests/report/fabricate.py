@@ -1,0 +1,204 @@
+"""A small set of artefacts as the stages write them, with numbers that a test can choose."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import rasterio
+
+from sustain.causal.trials import effects_table
+from sustain.config import (
+    Params,
+    PublishParams,
+    ReportParams,
+    SyntheticWorldParams,
+)
+from sustain.debias import build_card
+from sustain.debias.evaluation import correction_curves
+from sustain.files import write_json
+from sustain.maps.raster import correct_raster
+from sustain.stage import Artefacts
+
+UNIT = "index points"
+
+
+def params(source="synthetic", **sections):
+    acquire = SyntheticWorldParams() if source == "synthetic" else None
+    return Params(
+        source=source,
+        seed=7,
+        acquire=acquire,
+        publish=PublishParams(title="A map", licence="CC0-1.0"),
+        report=ReportParams(title="A made-up map & its <trials>"),
+        **sections,
+    )
+
+
+def survey(n=480, slope=0.6, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=n) + 0.4 * rng.exponential(size=n)
+    pred = slope * truth + rng.normal(scale=0.35, size=n)
+    split = np.resize(["calibration", "calibration", "calibration", "test", "test"], n)
+    return pd.DataFrame(
+        {
+            "id": [f"XA-2016-9#-{i:08d}" for i in range(n)],
+            "lat": 0.0,
+            "lon": 0.0,
+            "year": 2016,
+            "country": "XA",
+            "urban": rng.random(n) < 0.4,
+            "n": 22,
+            "block": [f"b{i // 8}" for i in range(n)],
+            "split": split,
+            "y_true": truth,
+            "y_pred": pred,
+            "y_pred_nightlights": 0.3 * truth + rng.normal(scale=0.6, size=n),
+        }
+    )
+
+
+def card(table):
+    sample = table[table["split"] == "calibration"]
+    return build_card(
+        sample["y_pred"],
+        sample["y_true"],
+        groups=sample["block"],
+        strata=sample["urban"].map({True: "urban", False: "rural"}),
+        target={"name": "asset_index", "unit": UNIT},
+        predictor={"id": "resnet_narrow-0123456789ab", "sha256": "0" * 64},
+        n_boot=40,
+        seed=1,
+        years=[2016],
+        countries=["XA"],
+    )
+
+
+def raw_map(path, shift=0.0, size=40):
+    y, x = np.mgrid[:size, :size] / size
+    rng = np.random.default_rng(3)
+    wealth = 0.9 * np.sin(5 * x) * np.cos(4 * y) + 0.2 * rng.normal(size=(size, size)) + shift
+    wealth[: size // 6, : size // 5] = np.nan
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype="float32",
+        count=1,
+        nodata=np.nan,
+        height=size,
+        width=size,
+        crs="EPSG:3857",
+        transform=rasterio.Affine(960, 0, 0, 0, -960, 0),
+    ) as target:
+        target.write(wealth.astype("float32"), 1)
+        target.set_band_description(1, "wealth_raw")
+    return path
+
+
+def estimate(method, value, error):
+    return {
+        "method": method,
+        "estimate": value,
+        "std_error": error,
+        "conf_low": value - 1.96 * error,
+        "conf_high": value + 1.96 * error,
+        "level": 0.95,
+        "share_var_calibration": 0.1,
+        "notes": [],
+    }
+
+
+def trial(
+    name="villages", assumption="measurement", naive=0.3, linear=0.5, tweedie=0.53, truth=None, error=0.04
+):
+    titles = {
+        "villages": "A programme randomised over villages",
+        "districts": "A reform randomised over districts",
+        "towns": "Town against country",
+    }
+    return {
+        "name": name,
+        "title": titles.get(name, name),
+        "question": "By how much does it raise wealth?",
+        "assumption": assumption,
+        "why": "Because the design says so.",
+        "estimator": "difference",
+        "vcov": "HC1",
+        "n_treated": 120,
+        "n_control": 118,
+        "reported": "linear" if assumption == "measurement" else "none",
+        "truth": truth,
+        "estimates": [
+            estimate("none", naive, 0.6 * error),
+            estimate("linear", linear, error),
+            estimate("tweedie", tweedie, error),
+        ],
+    }
+
+
+def three_trials():
+    return [
+        trial(),
+        trial("districts", naive=0.22, linear=0.37, tweedie=0.4, error=0.09),
+        trial("towns", "outcome", naive=1.22, linear=2.03, tweedie=1.9, error=0.06),
+    ]
+
+
+def contrasts(n=12):
+    rng = np.random.default_rng(5)
+    values = rng.normal(scale=0.4, size=n)
+    return [
+        trial(f"WB{i}", "outcome", value + 0.03, 1.5 * value, 1.3 * value, truth=value)
+        for i, value in enumerate(values)
+    ]
+
+
+TRUTH = {"villages": 0.5, "districts": 0.4, "towns": 1.2}
+
+
+def artefacts(
+    root, source="synthetic", trials=None, truth=TRUTH, model=True, maps=True, endline=True, predictions=True
+):
+    """Write the artefacts of a source under `root` and return their places."""
+    places = Artefacts(source, root)
+    table = survey()
+    made = card(table)
+    made.save(places.card)
+    correction_curves(made).to_csv(places.calibration / "curves.csv", index=False)
+    trials = three_trials() if trials is None else trials
+    write_json(places.effects / "effects.json", {"trials": trials})
+    effects_table(trials).to_csv(places.effects / "effects.csv", index=False)
+    if truth:
+        entries = {name: {"effect": value, "definition": "mean change"} for name, value in truth.items()}
+        write_json(places.truth / "truth.json", {"trials": entries})
+    if predictions:
+        places.predictions.mkdir(parents=True)
+        table.to_parquet(places.predictions / "survey.parquet", index=False)
+        scores = {"pearson_r2": 0.7, "rmse": 0.5, "slope": 0.6}
+        test = {"cnn": {"r2": 0.71, **scores}, "nightlights": {"r2": 0.38, **scores}, "n": 192}
+        write_json(places.predictions / "metrics.json", {"test": test})
+    if model:
+        write_json(places.model / "model.json", {"versions": {"torch": "2.9", "sustain": "0.1"}, "seed": 7})
+        epochs = np.arange(1, 13)
+        pd.DataFrame(
+            {
+                "epoch": epochs,
+                "train_loss": 0.9 / epochs + 0.1,
+                "val_loss": 0.6 / epochs + 0.28 + 0.01 * epochs,
+                "learning_rate": 1e-3,
+            }
+        ).to_csv(places.model / "curves.csv", index=False)
+    if maps:
+        names = ["wealth", "wealth_endline"] if endline else ["wealth"]
+        for name in names:
+            raw = raw_map(places.maps / f"{name}.tif", shift=0.1 * (name != "wealth"))
+            correct_raster(raw, places.maps / f"{name}_corrected.tif", made)
+    return places
+
+
+def edit(path, change):
+    """Change a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
