@@ -1,96 +1,18 @@
-"""Raw survey files in SustainBench's exact format, made for a test."""
+"""Fixtures that more than one room uses."""
 
-from __future__ import annotations
-
-import io
-import tarfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from dhs_files import write_learnable_raw
 
-COLUMNS = (
-    "DHSID_EA,cname,year,lat,lon,n_asset,asset_index,n_water,water_index,n_sanitation,sanitation_index,"
-    "under5_mort,n_under5_mort,women_edu,women_bmi,n_women_edu,n_women_bmi,cluster_id,adm1fips,adm1dhs,urban"
-).split(",")
-# A plain pixel: reflectances, 298.5 K in TEMP1 (sixth), 3.4 nW cm-2 sr-1 in NIGHTLIGHTS (last).
-PIXEL = np.array([0.065, 0.095, 0.107, 0.229, 0.156, 298.5, 0.254, 3.4], dtype=np.float32)
+from sustain.config import TilesParams
+from sustain.data.tiles import pack_dhs_tiles
 
 
-def plain_tile(side: int = 8) -> np.ndarray:
-    return np.broadcast_to(PIXEL[:, None, None], (8, side, side)).copy()
-
-
-def site_id(number: int) -> str:
-    return f"XA-2016-9#-{number:08d}"
-
-
-def label_table(n: int, seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame(index=range(n), columns=COLUMNS, dtype=object)
-    table["DHSID_EA"] = [site_id(i) for i in range(n)]
-    table["cname"], table["year"], table["cluster_id"], table["adm1dhs"] = "XA", 2016, range(n), 1
-    table["lat"], table["lon"] = rng.uniform(-0.3, 0.3, n), rng.uniform(-0.3, 0.3, n)
-    table["n_asset"], table["asset_index"] = 22, rng.normal(size=n)
-    table["urban"] = rng.choice(["U", "R"], n)
-    return table
-
-
-def npz_bytes(**arrays: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
-    return stream.getvalue()
-
-
-def write_archive(path: Path, members: Mapping[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
-
-
-def member_name(name: str) -> str:
-    return f"{name[:10]}/{name}.npz"
-
-
-WriteRaw = Callable[..., Path]
-
-
-@pytest.fixture
-def write_raw(tmp_path: Path) -> WriteRaw:
-    """Write a raw folder: ``write_raw(tiles, table)``; tiles by id, the label table by default one row a tile."""
-
-    def write(tiles: Mapping[str, np.ndarray], table: pd.DataFrame | None = None, folder: str = "raw") -> Path:
-        raw = tmp_path / folder
-        write_archive(raw / "dhs_XA.tar.gz", {member_name(k): npz_bytes(x=x) for k, x in tiles.items()})
-        if table is None:
-            table = label_table(len(tiles))
-            table["DHSID_EA"] = list(tiles)
-        table.to_csv(raw / "dhs_final_labels.csv", index=False)
-        return raw
-
-    return write
-
-
-@pytest.fixture
-def wealthy_world(write_raw: WriteRaw) -> Callable[..., Path]:
-    """Write a world that can be learned: the label shows in texture and colour, and a little in the lights."""
-
-    def write(n: int = 160, side: int = 16, seed: int = 3, folder: str = "raw") -> Path:
-        rng = np.random.default_rng(seed)
-        table = label_table(n, seed)
-        tiles = {}
-        for name, wealth in zip(table["DHSID_EA"], table["asset_index"], strict=True):
-            built = rng.random((side, side)) < 1 / (1 + np.exp(-wealth))
-            x = plain_tile(side) * rng.normal(1, 0.02, (8, side, side)).astype(np.float32)
-            x[:5] += 0.1 * built
-            x[7] = np.exp(0.4 * wealth + rng.normal())
-            tiles[name] = x.astype(np.float32)
-        return write_raw(tiles, table, folder)
-
-    return write
+@pytest.fixture(scope="session")
+def packed_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 240 packed tiles of 16 pixels whose labels can be learned. Do not change it."""
+    folder = tmp_path_factory.mktemp("learnable")
+    raw = write_learnable_raw(folder / "raw", n=240)
+    pack_dhs_tiles(raw, folder / "tiles", TilesParams(shard_size=100), seed=1)
+    return folder / "tiles"

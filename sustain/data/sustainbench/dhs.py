@@ -10,6 +10,7 @@ The format and its traps, as the files really are (not as the official loaders e
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import tarfile
@@ -105,11 +106,11 @@ def read_labels(path: str | Path, label: str = "asset_index") -> pd.DataFrame:
         raise DataError(f"label is {label!r}; expected one of {', '.join(LABELS)}.")
     needed = {"DHSID_EA", "cname", "year", "lat", "lon", "urban", label, LABELS[label].n_column}
     table = _read_csv(path, needed)
+    for column in ("year", "lat", "lon", label, LABELS[label].n_column):
+        table[column] = _numbers(path, table[column])
     table = table.rename(
         columns={"DHSID_EA": "id", "cname": "country", label: "label", LABELS[label].n_column: "n"}
     )
-    for column in ("year", "lat", "lon", "label", "n"):
-        table[column] = _numbers(path, table[column])
     _check(path, table)
     table["label"] = table["label"].where(table["n"] >= MIN_OBSERVATIONS)
     if table["label"].isna().all():
@@ -221,8 +222,9 @@ def iter_tiles(archive: str | Path) -> Iterator[tuple[str, np.ndarray]]:
     archive = Path(archive)
     last = "its start"
     try:
-        # "r|gz" reads strictly forward, so that memory and disk stay bounded whatever the archive's size.
-        with tarfile.open(archive, "r|gz") as tar:
+        # Strictly forward ("r|"), so that memory and disk stay bounded whatever the archive's size; through gzip's own
+        # reader, because tarfile's takes a stream that breaks off between two members for a whole one.
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 match = _MEMBER.search(member.name)
                 if not member.isreg() or match is None:
@@ -232,16 +234,16 @@ def iter_tiles(archive: str | Path) -> Iterator[tuple[str, np.ndarray]]:
                     raise FileFormatError(
                         f"{archive}: {last} has {member.size} bytes; a tile has at most {_MAX_MEMBER_BYTES}."
                     )
-                stream = tar.extractfile(member)
-                content = b"" if stream is None else stream.read()
-                if len(content) != member.size:
-                    raise EOFError(f"{len(content)} of {member.size} bytes")
-                yield match["id"], _read_npz(content, f"{archive}: {last}")
+                file = tar.extractfile(member)
+                yield match["id"], _read_npz(b"" if file is None else file.read(), f"{archive}: {last}")
+            while stream.read(1 << 20):  # to the end, where the checksum of the whole is compared
+                pass
+    except FileNotFoundError:
+        raise
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
         raise FileFormatError(
-            f"{archive}: the archive is truncated or damaged at or after {last} ({error}). Fetch it again."
+            f"{archive}: the archive is truncated, damaged or unreadable at or after {last} ({error}). "
+            "Fetch it again."
         ) from error
 
 
