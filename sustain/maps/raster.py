@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +103,24 @@ def correct_raster(
         _check_same_quantity(source, index, card)
         n_bytes = 4 * len(BANDS) * source.height * source.width
         require_free_space(dst.parent, 3 * n_bytes, f"correcting {source.height} x {source.width} cells")
-        with atomic_path(dst) as partial, write_failures(dst):
-            plain = partial.with_name(f"{partial.stem}-plain.tif")
-            try:
-                _correct_into(plain, source, index, card, method)
-                copy_as_cog(plain, partial)
-            finally:
-                plain.unlink(missing_ok=True)
+        with atomic_path(dst) as partial, write_failures(dst), _scratch_folder(dst) as scratch:
+            _correct_into(scratch / "plain.tif", source, index, card, method)
+            copy_as_cog(scratch / "plain.tif", scratch / "cog.tif")
+            (scratch / "cog.tif").replace(partial)
     return dst
+
+
+@contextmanager
+def _scratch_folder(beside: Path) -> Iterator[Path]:
+    """Make an empty folder that goes away again; one left by a killed process is emptied first."""
+    # A folder, because GDAL puts files of its own beside the one it writes.
+    folder = beside.with_name(f".partial-{beside.stem}-scratch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _correct_into(

@@ -1,3 +1,9 @@
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -160,6 +166,37 @@ def test_truncated_scene_leaves_the_old_map_alone(tmp_path, scene_path, predicto
     with pytest.raises(FileFormatError, match=r"scene\.tif"):
         predict_map(scene_path, predictor, out, params=PARAMS)
     assert out.read_bytes() == before
+    assert [path.name for path in out.parent.iterdir()] == ["wealth.tif"]
+
+
+def test_real_write_failure_leaves_the_old_map_alone(tmp_path, scene_path):
+    """A file-size limit makes the operating system refuse the bytes."""
+    out = tmp_path / "maps" / "wealth.tif"
+    limit = (
+        predict_map(scene_path, MeanPredictor(), out, params=MapParams(spacing_px=1)).stat().st_size * 2 // 3
+    )
+    out.write_bytes(b"old")
+    script = (
+        "import sys; from sustain.config import MapParams; from sustain.maps.predict import predict_map\n"
+        "from maps.fakes import MeanPredictor\n"
+        "predict_map(sys.argv[1], MeanPredictor(), sys.argv[2], params=MapParams(spacing_px=1))"
+    )
+
+    def limit_file_size():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, scene_path, out],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit_file_size,
+    )
+    assert done.returncode == 1
+    assert f"RasterError: {out}: GDAL could not write this raster" in done.stderr
+    assert out.read_bytes() == b"old"
     assert [path.name for path in out.parent.iterdir()] == ["wealth.tif"]
 
 

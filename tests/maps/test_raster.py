@@ -258,5 +258,23 @@ def test_real_write_failure_leaves_the_old_map_alone(tmp_path, raw_path, card, s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "map.tif", "wealth.tif"]
 
 
+def test_killed_while_copying_a_rerun_ends_the_same_and_leaves_nothing_behind(tmp_path, raw_path, card):
+    expected = correct_raster(raw_path, tmp_path / "expected.tif", card).read_bytes()
+    script = (
+        "import os, signal, sys; from sustain.maps import raster\n"
+        "copy = raster.copy_as_cog\n"
+        "raster.copy_as_cog = lambda *paths: (copy(*paths), os.kill(os.getpid(), signal.SIGKILL))\n"
+        "raster.correct_raster(*sys.argv[1:])"
+    )
+    out, card_path = tmp_path / "out" / "map.tif", card.save(tmp_path / "card.json")
+    done = subprocess.run([sys.executable, "-c", script, raw_path, out, card_path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    assert list(out.parent.iterdir())
+    correct_raster(raw_path, out, card)
+    assert out.read_bytes() == expected
+    assert [path.name for path in out.parent.iterdir()] == ["map.tif"]
+
+
 def test_bands_are_those_of_the_design():
     assert raster.BANDS == ("wealth", "wealth_raw", "wealth_se", "support")
