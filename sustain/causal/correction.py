@@ -51,7 +51,7 @@ def correct(
             slope_var=slope_var,
         )
     outcome = np.asarray(card.transform(units.outcome, method=method, check_support=False))
-    trial = vcov.variance(linear.influence(outcome), linear.n_params, units.extra)
+    trial = vcov.variance(linear, outcome, units.extra)
     return Estimate(
         method,
         linear.estimate(outcome),

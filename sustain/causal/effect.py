@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from numpy.typing import ArrayLike
 
 from sustain.causal.correction import correct, support_share
-from sustain.causal.estimators import LinearEstimator, difference_in_means, inverse_propensity, least_squares
+from sustain.causal.designs import Design, EstimatorName
 from sustain.causal.result import EffectResult, Estimate, Note
 from sustain.causal.units import Units, read_units
 from sustain.causal.variance import critical_value
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate_effect"]
 
-EstimatorName = Literal["difference", "ols", "ipw"]
 Assumption = Literal["measurement", "outcome", "bracket"]
 
 # Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
@@ -53,8 +52,13 @@ def estimate_effect(
     calibration: CalibrationCard | str | Path | None = None,
     method: str | None = None,
     assumption: Assumption | None = None,
-    vcov: str | Mapping[str, Any] = "HC1",
+    vcov: str | Mapping[str, Any] | None = None,
     level: float = 0.95,
+    unit: str | None = None,
+    time: str | None = None,
+    instrument: str | Sequence[str] | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
 ) -> EffectResult:
     """Estimate a treatment effect on a mapped outcome, with an interval that carries the calibration's error.
 
@@ -69,9 +73,10 @@ def estimate_effect(
         Column of 0 and 1.
     covariates : sequence of str
         Columns to adjust for; text and categories become dummies.
-    estimator : {"difference", "ols", "ipw"}
-        Difference in means, least squares with covariates, or inverse-propensity weighting (Hajek, logistic
-        propensity).
+    estimator : {"difference", "ols", "ipw", "aipw", "did", "iv"}
+        Difference in means; least squares with covariates; inverse-propensity weighting (Hajek, logistic
+        propensity); doubly robust with cross-fitting; difference-in-differences (two-way fixed effects);
+        two-stage least squares.
     weights : str or array_like of shape (n,), optional
         Sampling weights.
     calibration : CalibrationCard or path, optional
@@ -82,11 +87,20 @@ def estimate_effect(
     assumption : {"measurement", "outcome", "bracket"}, optional
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
         both ends. None: the method decides, and the result says so where the two differ materially.
-    vcov : str or mapping
-        ``"HC1"``, ``{"CRV1": column}`` (clusters, t with G - 1), or ``{"conley": {"lat": column, "lon":
-        column, "cutoff_km": number}}`` (Bartlett kernel on great-circle distances).
+    vcov : str or mapping, optional
+        ``"HC1"``; ``{"CRV1": column}`` (clusters, t with G - 1); ``{"CR2": column}`` (few clusters; for
+        ``"difference"`` and ``"ols"``); or ``{"conley": {"lat": column, "lon": column, "cutoff_km":
+        number}}`` (Bartlett kernel on great-circle distances). By default ``"HC1"``, and for ``"did"``
+        clusters of `unit`.
     level : float
         Confidence level.
+    unit, time : str, optional
+        For ``"did"``: columns of the unit and the period of each row; `treatment` is then the status in the
+        period.
+    instrument : str or sequence of str, optional
+        For ``"iv"``: columns.
+    n_folds, seed : int
+        For ``"aipw"``: number of folds, and the seed that draws them; clusters of `vcov` are kept whole.
 
     Returns
     -------
@@ -118,15 +132,18 @@ def estimate_effect(
     """
     card = _load_card(calibration)
     method = _choose_method(method, card, assumption)
-    spec = Vcov.parse(vcov)
+    design = Design.parse(estimator, covariates, unit, time, instrument, n_folds, seed)
+    spec = Vcov.parse(vcov if vcov is not None else "HC1" if unit is None else {"CRV1": unit})
     if not 0 < level < 1:
         raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
-    units = read_units(data, outcome, treatment, covariates, weights, spec.columns)
-    linear = _build(estimator, units)
+    units = read_units(
+        data, outcome, treatment, covariates, weights, design.instruments, (*design.columns, *spec.columns)
+    )
+    linear = design.build(units, spec)
     if card is not None:
         _require_same_product(data.attrs, card)
 
-    trial = spec.variance(linear.influence(units.outcome), linear.n_params, units.extra)
+    trial = spec.variance(linear, units.outcome, units.extra)
     notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
     notes += _dropped_notes(units)
     naive = Estimate("none", linear.estimate(units.outcome), trial.variance, 0.0, trial.df)
@@ -199,23 +216,6 @@ def _choose_method(method: str | None, card: CalibrationCard | None, assumption:
     return method
 
 
-def _build(estimator: str, units: Units) -> LinearEstimator:
-    if estimator == "difference":
-        if units.names:
-            raise EffectError(
-                f"covariates: {', '.join(units.names)} given, but a difference in means adjusts for none. "
-                "Use estimator='ols'."
-            )
-        return difference_in_means(units.treated, units.weights)
-    if estimator == "ols":
-        return least_squares(units.treated, units.covariates, units.names, units.weights)
-    if estimator == "ipw":
-        return inverse_propensity(units.treated, units.covariates, units.names, units.weights)
-    raise EffectError(
-        f"estimator: got {estimator!r}, expected {', '.join(map(repr, get_args(EstimatorName)))}."
-    )
-
-
 def _require_same_product(attrs: Mapping[Any, Any], card: CalibrationCard) -> None:
     for key, theirs in (("unit", card.target.unit), ("predictor", card.predictor.id)):
         ours = attrs.get(key)
@@ -242,8 +242,8 @@ def _support_notes(card: CalibrationCard, share: float) -> list[Note]:
         return []
     low, high = card.support
     text = (
-        f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where the "
-        "correction was learned; there it is an extrapolation."
+        f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
+        "the correction was learned; there it is an extrapolation."
     )
     warnings.warn(text, SupportWarning, stacklevel=3)
     return [Note("support", text)]
@@ -273,8 +273,8 @@ def _assumption_notes(
 ) -> list[Note]:
     if assumption == "outcome":
         text = (
-            "Outcome stability: what a prediction means for the truth is taken to be the same in both arms and in "
-            "the calibration sample, so the naive effect is the estimate."
+            "Outcome stability: what a prediction means for the truth is taken to be the same in both arms "
+            "and in the calibration sample, so the naive effect is the estimate."
         )
         if method != "none":
             text += f" The correction {method!r} is not applied."
@@ -316,6 +316,7 @@ def _recalibration(card: CalibrationCard | None) -> str:
     if abs(line.slope - 1) <= critical_value(0.95, line.df) * error:
         return ""
     return (
-        f" But in the calibration sample the truth rises by {line.slope:.3g} (standard error {error:.2g}) for one "
-        "unit of prediction, not by 1: under this assumption the effect would be that many times the naive one."
+        f" But in the calibration sample the truth rises by {line.slope:.3g} (standard error {error:.2g}) "
+        "for one unit of prediction, not by 1: under this assumption the effect would be that many times "
+        "the naive one."
     )

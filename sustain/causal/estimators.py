@@ -7,7 +7,6 @@ through without estimating again, and what makes a linear correction of the outc
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,12 +15,16 @@ from numpy.typing import NDArray
 
 from sustain.errors import EffectError
 
-__all__ = ["LinearEstimator", "difference_in_means", "inverse_propensity", "least_squares"]
+__all__ = [
+    "LeastSquares",
+    "LinearEstimator",
+    "difference_in_means",
+    "least_squares",
+    "require_full_rank",
+    "unit_columns",
+]
 
 Floats = NDArray[np.float64]
-
-# A propensity this close to 0 or 1 is a fit that separates the arms, not an estimate.
-SEPARATION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,23 @@ class LinearEstimator:
         return float(self.weights @ outcome)
 
 
-def difference_in_means(treated: Floats, weights: Floats) -> LinearEstimator:
+@dataclass(frozen=True)
+class LeastSquares(LinearEstimator):
+    """A coefficient of a weighted regression, with what its leverage is computed from.
+
+    Attributes
+    ----------
+    basis : ndarray, shape (n, k)
+        Orthonormal basis of the regressors' columns, each row times the root of its weight.
+    root : ndarray, shape (n,)
+        Square roots of the weights.
+    """
+
+    basis: Floats = field(repr=False, kw_only=True)
+    root: Floats = field(repr=False, kw_only=True)
+
+
+def difference_in_means(treated: Floats, weights: Floats) -> LeastSquares:
     """Weighted mean of the treated minus that of the controls; `least_squares` without covariates.
 
     Parameters
@@ -63,13 +82,17 @@ def difference_in_means(treated: Floats, weights: Floats) -> LinearEstimator:
     weights : ndarray, shape (n,)
         Positive weights.
     """
-    estimator = least_squares(treated, np.empty((len(treated), 0)), (), weights)
-    return LinearEstimator("difference in means", estimator.weights, estimator.influence, estimator.n_params)
+    return least_squares(treated, np.empty((len(treated), 0)), (), weights, name="difference in means")
 
 
 def least_squares(
-    treated: Floats, covariates: Floats, names: Sequence[str], weights: Floats
-) -> LinearEstimator:
+    treated: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    weights: Floats,
+    *,
+    name: str = "least squares",
+) -> LeastSquares:
     """Coefficient of treatment in a weighted regression on treatment, covariates and a constant.
 
     The influence is omega_i e_i with residual e_i, so that HC1 and CRV1 equal those of a regression package.
@@ -77,22 +100,23 @@ def least_squares(
     Parameters
     ----------
     treated : ndarray, shape (n,)
-        0 or 1.
+        0 or 1; any other regressor of interest works too.
     covariates : ndarray, shape (n, k)
     names : sequence of str
         Names of the covariates, for the error message.
     weights : ndarray, shape (n,)
         Positive weights.
+    name : str
+        Name of the estimator.
 
     Raises
     ------
     EffectError
         When the columns are linearly dependent.
     """
-    n = len(treated)
-    design = np.column_stack([np.ones(n), covariates, treated])
+    design = np.column_stack([np.ones(len(treated)), covariates, treated])
     root = np.sqrt(weights)
-    scaled = root[:, None] * _unit_columns(design)
+    scaled = root[:, None] * unit_columns(design)
     require_full_rank(scaled, ["the constant", *names, "the treatment"])
     basis, _ = np.linalg.qr(scaled)
     # Frisch, Waugh and Lovell: the last column of the basis is the treatment without what the others explain.
@@ -103,101 +127,27 @@ def least_squares(
         residual = outcome - (basis @ (basis.T @ (root * outcome))) / root
         return np.asarray(omega * residual)
 
-    return LinearEstimator("least squares", omega, influence, design.shape[1])
+    return LeastSquares(name, omega, influence, design.shape[1], basis=basis, root=root)
 
 
-def inverse_propensity(
-    treated: Floats, covariates: Floats, names: Sequence[str], weights: Floats
-) -> LinearEstimator:
-    """Inverse-propensity weighting with weights that add up to one in each arm (Hajek).
-
-    The propensity is a logistic regression on the covariates. The influence includes that it is estimated
-    (Lunceford and Davidian 2004, the M-estimation of the IPW2 estimator).
+def require_full_rank(design: Floats, names: Sequence[str], size: Floats | None = None) -> None:
+    """Raise `EffectError` naming the columns of `design` that the columns before them explain.
 
     Parameters
     ----------
-    treated, covariates, names, weights
-        As in `least_squares`.
-
-    Raises
-    ------
-    EffectError
-        When covariates are linearly dependent, or tell (almost) exactly who is treated: no overlap.
+    design : ndarray, shape (n, k)
+    names : sequence of str, length k
+    size : ndarray, shape (k,), optional
+        Norm of each column that counts as "not zero"; by default the norm of the columns as they are.
     """
-    z = np.column_stack([np.ones(len(treated)), covariates])
-    require_full_rank(np.sqrt(weights)[:, None] * _unit_columns(z), ["the constant", *names])
-    propensity = fit_propensity(treated, z, weights)
-    arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
-    share = tuple(arm / arm.sum() for arm in arms)
-    omega = share[0] - share[1]
-    information = (z * (weights * propensity * (1 - propensity))[:, None]).T @ z
-    score = (weights * (treated - propensity))[:, None] * z
-    fitted = np.linalg.solve(
-        information, score.T
-    ).T  # influence of each unit on the propensity's coefficients
-
-    def influence(outcome: Floats) -> Floats:
-        residual = tuple(arm * (outcome - float(arm @ outcome)) for arm in share)
-        slope = -(((1 - propensity) * residual[0] + propensity * residual[1]) @ z)
-        return np.asarray(residual[0] - residual[1] + fitted @ slope)
-
-    heaviest = max(float(arm.max()) for arm in share)
-    notes: tuple[tuple[str, str], ...] = ()
-    if heaviest > 0.1:
-        notes = (
-            (
-                "overlap",
-                f"One unit carries {heaviest:.0%} of its arm's weight (propensities {propensity.min():.3g} "
-                f"to {propensity.max():.3g}): the estimate leans on few units.",
-            ),
-        )
-    return LinearEstimator("inverse-propensity weighting", omega, influence, z.shape[1] + 1, notes)
-
-
-def fit_propensity(treated: Floats, z: Floats, weights: Floats) -> Floats:
-    """Fitted probabilities of a weighted logistic regression of `treated` on `z`, by maximum likelihood.
-
-    Raises
-    ------
-    EffectError
-        When the likelihood has no maximum or propensities come (almost) to 0 or 1.
-    """
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationWarning
-
-    model = GLM(treated, z / np.abs(z).max(axis=0), family=Binomial(), freq_weights=weights / weights.mean())
-    with warnings.catch_warnings():
-        # Both end in the error below, which says what to do.
-        warnings.simplefilter("ignore", PerfectSeparationWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fit = model.fit(tol=1e-12, maxiter=100)
-    propensity = np.asarray(fit.fittedvalues, dtype=float)
-    if not fit.converged or propensity.min() < SEPARATION or propensity.max() > 1 - SEPARATION:
-        raise EffectError(
-            f"{_NO_OVERLAP} Fitted propensities run from {propensity.min():.2g} to {propensity.max():.6g}."
-        )
-    return propensity
-
-
-_NO_OVERLAP = (
-    "covariates: they tell (almost) exactly who is treated, so treated and controls cannot be compared by "
-    "weighting. Drop the covariate that decides treatment, or keep to the units where both arms occur."
-)
-
-
-def require_full_rank(design: Floats, names: Sequence[str]) -> None:
-    """Raise `EffectError` naming the first column of `design` that the columns before it explain."""
     if design.shape[0] <= design.shape[1]:
         raise EffectError(
             f"too few units: {design.shape[0]} units for {design.shape[1]} coefficients. Use fewer "
             "covariates."
         )
-    diagonal = np.abs(np.diag(np.linalg.qr(design, mode="r")))
-    norms = np.linalg.norm(design, axis=0)
-    dependent = [
-        name for name, size, norm in zip(names, diagonal, norms, strict=True) if size <= 1e-10 * norm
-    ]
+    left = np.abs(np.diag(np.linalg.qr(design, mode="r")))
+    norms = np.linalg.norm(design, axis=0) if size is None else size
+    dependent = [name for name, own, norm in zip(names, left, norms, strict=True) if own <= 1e-10 * norm]
     if dependent:
         raise EffectError(
             f"singular design: {', '.join(map(str, dependent))} is constant or a linear combination of the "
@@ -205,7 +155,7 @@ def require_full_rank(design: Floats, names: Sequence[str]) -> None:
         )
 
 
-def _unit_columns(design: Floats) -> Floats:
-    # Columns of very different size (income and a dummy) would hide dependence from the rank check.
+def unit_columns(design: Floats) -> Floats:
+    """Columns divided by their largest value: of very different size they would hide dependence from a rank check."""
     size = np.abs(design).max(axis=0)
     return np.asarray(design / np.where(size > 0, size, 1.0))

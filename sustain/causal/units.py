@@ -32,6 +32,10 @@ class Units:
         Numbers; a text or categorical column has become dummies, its first category left out.
     names : tuple of str
         Names of the covariates.
+    instruments : ndarray, shape (n, m)
+        Instruments, coded like covariates.
+    instrument_names : tuple of str
+        Names of the instruments.
     extra : dict of str to ndarray
         Further columns that were asked for, such as clusters, lat and lon.
     n_dropped, n_unweighted : int
@@ -43,6 +47,8 @@ class Units:
     weights: Floats
     covariates: Floats
     names: tuple[str, ...]
+    instruments: Floats
+    instrument_names: tuple[str, ...]
     extra: dict[str, NDArray[Any]]
     n_dropped: int
     n_unweighted: int
@@ -59,6 +65,7 @@ def read_units(
     treatment: str,
     covariates: Sequence[str],
     weights: str | ArrayLike | None,
+    instruments: Sequence[str] = (),
     extra: Iterable[str] = (),
 ) -> Units:
     """Take the columns of a trial out of `data` and check them.
@@ -73,6 +80,8 @@ def read_units(
         Columns.
     weights : str or array_like of shape (n,), optional
         Column or values; all 1 by default.
+    instruments : sequence of str
+        Columns.
     extra : iterable of str
         Further columns to keep beside the others.
 
@@ -89,15 +98,17 @@ def read_units(
     """
     if isinstance(covariates, str):
         covariates = (covariates,)
-    for name in (outcome, treatment, *covariates, *extra):
+    extra = tuple(extra)
+    for name in (outcome, treatment, *covariates, *instruments, *extra):
         _require_column(data, name)
-    if treatment in covariates or outcome in covariates:
-        raise EffectError(f"covariates: {list(covariates)} holds the treatment or the outcome. Take it out.")
+    for role, columns in (("covariates", covariates), ("instrument", instruments)):
+        if treatment in columns or outcome in columns:
+            raise EffectError(f"{role}: {list(columns)} holds the treatment or the outcome. Take it out.")
     weight = _weights(data, weights)
     y, t = _numbers(data, outcome, "outcome"), _numbers(data, treatment, "treatment")
     kept = {name: data[name] for name in extra}
     missing = {outcome: np.isnan(y), treatment: np.isnan(t), "weights": np.isnan(weight)}
-    missing |= {name: data[name].isna().to_numpy() for name in (*covariates, *extra)}
+    missing |= {name: data[name].isna().to_numpy() for name in (*covariates, *instruments, *extra)}
     incomplete = np.logical_or.reduce(list(missing.values()))
     unweighted = ~incomplete & (weight == 0)
     use = ~incomplete & ~unweighted
@@ -115,13 +126,16 @@ def read_units(
         raise EffectError(
             f"outcome: column {outcome!r} holds infinite values. Mark missing predictions as NaN."
         )
-    columns, names = _covariates(data.loc[use], covariates)
+    values, names = _numeric(data.loc[use], covariates, "covariates")
+    moving, moving_names = _numeric(data.loc[use], instruments, "instrument")
     return Units(
         outcome=y[use],
         treated=t[use],
         weights=weight[use],
-        covariates=columns,
+        covariates=values,
         names=names,
+        instruments=moving,
+        instrument_names=moving_names,
         extra={name: values.to_numpy()[use] for name, values in kept.items()},
         n_dropped=int(incomplete.sum()),
         n_unweighted=int(unweighted.sum()),
@@ -176,22 +190,22 @@ def _require_arms(treated: Floats, name: str) -> None:
         )
 
 
-def _covariates(data: pd.DataFrame, covariates: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
+def _numeric(data: pd.DataFrame, columns: Sequence[str], role: str) -> tuple[Floats, tuple[str, ...]]:
     import pandas as pd
 
-    if not covariates:
+    if not columns:
         return np.empty((len(data), 0)), ()
-    table = data[list(covariates)].reset_index(drop=True)
-    text = [name for name in covariates if not pd.api.types.is_numeric_dtype(table[name])]
+    table = data[list(columns)].reset_index(drop=True)
+    text = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
     wrong = [name for name in text if pd.api.types.is_datetime64_any_dtype(table[name])]
     if wrong:
         raise EffectError(
-            f"covariates: {wrong[0]!r} is a date. Turn it into numbers (years) or categories first."
+            f"{role}: {wrong[0]!r} is a date. Turn it into numbers (years) or categories first."
         )
     # As objects, so that a category which no used row has makes no column of zeros.
     table = table.astype(dict.fromkeys(text, object))
     table = pd.get_dummies(table, columns=text, drop_first=True, dtype=float)
     values = table.to_numpy(dtype=float)
     if not np.all(np.isfinite(values)):
-        raise EffectError(f"covariates: {list(covariates)} hold infinite values.")
+        raise EffectError(f"{role}: {list(columns)} hold infinite values.")
     return values, tuple(map(str, table.columns))

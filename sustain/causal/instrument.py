@@ -1,0 +1,95 @@
+"""Two-stage least squares: the effect of a treatment that an instrument moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
+from sustain.causal.variance import robust_covariance
+from sustain.errors import EffectError
+
+__all__ = ["WEAK_F", "first_stage_f", "two_stage_least_squares"]
+
+Floats = NDArray[np.float64]
+
+WEAK_F = 10.0  # Staiger and Stock's rule of thumb
+
+
+def two_stage_least_squares(
+    treated: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    instruments: Floats,
+    instrument_names: Sequence[str],
+    weights: Floats,
+) -> LinearEstimator:
+    """Coefficient of treatment in a regression where instruments stand for it; covariates stand for themselves.
+
+    The influence is omega_i e_i, with omega from the treatment as the instruments predict it and the residual
+    e_i from the treatment as it was.
+
+    Parameters
+    ----------
+    treated, covariates, names, weights
+        As in `least_squares`.
+    instruments : ndarray, shape (n, m)
+    instrument_names : sequence of str
+
+    Raises
+    ------
+    EffectError
+        When columns are dependent, or the instruments do not move the treatment at all.
+    """
+    n = len(treated)
+    root = np.sqrt(weights)
+    exogenous = root[:, None] * unit_columns(np.column_stack([np.ones(n), covariates]))
+    moving = root[:, None] * unit_columns(instruments)
+    require_full_rank(np.column_stack([exogenous, moving]), ["the constant", *names, *instrument_names])
+    held, _ = np.linalg.qr(exogenous)
+    both, _ = np.linalg.qr(np.column_stack([exogenous, moving]))
+    # What the instruments add to the prediction of treatment once the covariates are held.
+    target = root * treated
+    partial = both @ (both.T @ target) - held @ (held.T @ target)
+    strength = float(partial @ target)
+    if strength <= 1e-20 * float(target @ target):
+        raise EffectError(
+            f"instrument: {', '.join(instrument_names)} does not move the treatment, given the covariates."
+        )
+    omega = root * partial / strength
+    treatment_left = target - held @ (held.T @ target)
+
+    def influence(outcome: Floats) -> Floats:
+        left = root * outcome
+        left = left - held @ (held.T @ left)
+        return np.asarray(omega * (left - float(omega @ outcome) * treatment_left) / root)
+
+    f = first_stage_f(target, held, both[:, held.shape[1] :])
+    notes: tuple[tuple[str, str], ...] = ()
+    if f < WEAK_F:
+        text = (
+            f"The instruments are weak: the robust F of the first stage is {f:.3g}, under {WEAK_F:g}. The "
+            "estimate leans towards least squares, and its interval is too short."
+        )
+        notes = (("weak_instrument", text),)
+    name = f"two-stage least squares (first-stage F {f:.4g})"
+    return LinearEstimator(name, omega, influence, exogenous.shape[1] + 1, notes)
+
+
+def first_stage_f(target: Floats, held: Floats, moving: Floats) -> float:
+    """Heteroskedasticity-robust (HC1) Wald F of the instruments in the first stage.
+
+    Parameters
+    ----------
+    target : ndarray, shape (n,)
+        Treatment times the root of the weights.
+    held, moving : ndarray, shape (n, k) and (n, m)
+        Orthonormal bases of the covariates, and of the instruments without them.
+    """
+    basis = np.column_stack([held, moving])
+    residual = target - basis @ (basis.T @ target)
+    coefficients = moving.T @ target
+    covariance = robust_covariance(moving * residual[:, None], basis.shape[1])
+    return float(coefficients @ np.linalg.pinv(covariance, hermitian=True) @ coefficients / moving.shape[1])

@@ -1,0 +1,147 @@
+"""Difference-in-differences: the effect of treatment status in a panel with unit and period effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
+from sustain.errors import EffectError
+
+__all__ = ["FixedEffects", "two_way_fixed_effects"]
+
+Floats = NDArray[np.float64]
+
+MAX_PERIODS = 1000
+
+
+@dataclass(frozen=True)
+class FixedEffects(LinearEstimator):
+    """A coefficient of a regression with unit effects.
+
+    Attributes
+    ----------
+    unit : ndarray of int, shape (n,)
+        Unit of each row, 0 .. n_units - 1. Unit effects count in `n_params`.
+    n_units : int
+        Number of units.
+    """
+
+    unit: NDArray[np.intp] = field(repr=False, kw_only=True)
+    n_units: int = field(kw_only=True)
+
+
+def two_way_fixed_effects(
+    treated: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    unit: NDArray[Any],
+    time: NDArray[Any],
+    weights: Floats,
+) -> FixedEffects:
+    """Coefficient of treatment status with an effect for every unit and every period.
+
+    With two periods and treatment in the second this is the difference-in-differences of means. Unit effects
+    are taken out by subtracting weighted means within units, and periods are columns, so an unbalanced panel
+    is exact.
+
+    Parameters
+    ----------
+    treated : ndarray, shape (n,)
+        Treatment status of the unit in the period, 0 or 1.
+    covariates, names
+        As in `least_squares`; must vary within units.
+    unit, time : ndarray, shape (n,)
+        Labels of the unit and the period of each row.
+    weights : ndarray, shape (n,)
+        Positive weights.
+
+    Raises
+    ------
+    EffectError
+        When a unit occurs twice in a period, there is one period, or treatment never changes within a unit.
+    """
+    code, period, n_units, periods = _index(unit, time)
+    root = np.sqrt(weights)
+    dummies = (period[:, None] == np.arange(1, len(periods))).astype(float)
+    design = np.column_stack([dummies, covariates, treated])
+    mass = np.bincount(code, weights, minlength=n_units)
+
+    def within(column: Floats) -> Floats:
+        return np.asarray(column - (np.bincount(code, weights * column, minlength=n_units) / mass)[code])
+
+    scale = unit_columns(design)
+    scaled = root[:, None] * np.apply_along_axis(within, 0, scale)
+    labels = [*(f"period {label}" for label in periods[1:]), *names, "the treatment"]
+    size = np.linalg.norm(root[:, None] * scale, axis=0)
+    if np.linalg.norm(scaled[:, -1]) <= 1e-10 * size[-1]:
+        raise EffectError(
+            "treatment: it never changes within a unit, so there is no before and after. Code it as the "
+            "status in the period: 0 before treatment starts, 1 from then on."
+        )
+    require_full_rank(scaled, labels, size)
+    basis, _ = np.linalg.qr(scaled)
+    partial = basis[:, -1]
+    omega = root * partial / float(partial @ (root * treated))
+
+    def influence(outcome: Floats) -> Floats:
+        y = within(outcome)
+        return np.asarray(omega * (y - basis @ (basis.T @ (root * y)) / root))
+
+    return FixedEffects(
+        f"difference-in-differences ({len(periods)} periods, {n_units} units)",
+        omega,
+        influence,
+        n_units + design.shape[1],
+        _notes(omega, treated, code, n_units),
+        unit=code,
+        n_units=n_units,
+    )
+
+
+def _index(
+    unit: NDArray[Any], time: NDArray[Any]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], int, list[str]]:
+    units, code = np.unique(unit.astype(str), return_inverse=True)
+    periods, period = np.unique(time, return_inverse=True)
+    if len(periods) < 2:
+        raise EffectError(
+            f"time: a single period ({periods[0]}), but a difference in differences needs two or more."
+        )
+    if len(periods) > MAX_PERIODS:
+        raise EffectError(
+            f"time: {len(periods)} periods. Is {periods[0]!r} a date? Give one label for each survey wave."
+        )
+    cell = code * len(periods) + period
+    values, counts = np.unique(cell, return_counts=True)
+    if counts.max() > 1:
+        first = values[counts.argmax()]
+        raise EffectError(
+            f"unit, time: unit {units[first // len(periods)]} occurs {counts.max()} times in period "
+            f"{periods[first % len(periods)]}. Give one row for each unit and period."
+        )
+    return code, period, len(units), [str(label) for label in periods]
+
+
+def _notes(
+    omega: Floats, treated: Floats, code: NDArray[np.intp], n_units: int
+) -> tuple[tuple[str, str], ...]:
+    notes = []
+    on = treated == 1
+    negative = float(-omega[on & (omega < 0)].sum() / np.abs(omega[on]).sum())
+    if negative > 1e-9:
+        text = (
+            f"Two-way fixed effects give negative weight to {negative:.1%} of the treated observations' "
+            "weight (some units serve as controls after they were treated). When effects differ between "
+            "units or over time the estimate need not be an average of them (de Chaisemartin and "
+            "D'Haultfoeuille 2020)."
+        )
+        notes.append(("negative_weights", text))
+    alone = int((np.bincount(code, minlength=n_units) == 1).sum())
+    if alone:
+        notes.append(("singletons", f"{alone} units occur in one period only and carry no information."))
+    return tuple(notes)

@@ -1,0 +1,250 @@
+"""Weighting by the propensity to be treated: Hajek's estimator, and the doubly robust one with cross-fitting."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
+from sustain.errors import EffectError
+
+__all__ = ["doubly_robust", "fit_propensity", "inverse_propensity", "make_folds"]
+
+Floats = NDArray[np.float64]
+
+# A propensity this close to 0 or 1 is a fit that separates the arms, not an estimate.
+SEPARATION = 1e-6
+# A unit with more than this share of its arm's weight is said.
+HEAVY = 0.1
+
+_NO_OVERLAP = (
+    "covariates: they tell (almost) exactly who is treated, so treated and controls cannot be compared by "
+    "weighting. Drop the covariate that decides treatment, or keep to the units where both arms occur."
+)
+
+
+def inverse_propensity(
+    treated: Floats, covariates: Floats, names: Sequence[str], weights: Floats
+) -> LinearEstimator:
+    """Inverse-propensity weighting with weights that add up to one in each arm (Hajek).
+
+    The propensity is a logistic regression on the covariates. The influence includes that it is estimated
+    (Lunceford and Davidian 2004, doi:10.1002/sim.1903, the M-estimation of their second estimator).
+
+    Parameters
+    ----------
+    treated, covariates, names, weights
+        As in `least_squares`.
+
+    Raises
+    ------
+    EffectError
+        When covariates are linearly dependent, or tell (almost) exactly who is treated: no overlap.
+    """
+    z = _with_constant(covariates, names, weights)
+    coefficients = fit_propensity(treated, z, weights)
+    propensity = _logistic(z, coefficients)
+    arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
+    share = tuple(arm / arm.sum() for arm in arms)
+    omega = share[0] - share[1]
+    information = (z * (weights * propensity * (1 - propensity))[:, None]).T @ z
+    score = (weights * (treated - propensity))[:, None] * z
+    fitted = np.linalg.solve(information, score.T).T  # influence of each unit on the coefficients
+
+    def influence(outcome: Floats) -> Floats:
+        residual = tuple(arm * (outcome - float(arm @ outcome)) for arm in share)
+        slope = -(((1 - propensity) * residual[0] + propensity * residual[1]) @ z)
+        return np.asarray(residual[0] - residual[1] + fitted @ slope)
+
+    notes = _overlap_notes(share, propensity)
+    return LinearEstimator("inverse-propensity weighting", omega, influence, z.shape[1] + 1, notes)
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """One fold of `doubly_robust`: its rows, its nuisances fitted elsewhere, its part of the score."""
+
+    rows: NDArray[np.intp]
+    train: tuple[NDArray[np.intp], NDArray[np.intp]]  # rows of treated and control training units
+    hat: tuple[Floats, Floats]  # coefficients of each arm's outcome regression = hat @ y[train]
+    propensity: Floats
+
+
+def doubly_robust(
+    treated: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    weights: Floats,
+    *,
+    n_folds: int = 5,
+    seed: int = 0,
+    clusters: NDArray[Any] | None = None,
+) -> LinearEstimator:
+    """Augmented inverse-propensity weighting with cross-fitting (Chernozhukov et al. 2018, doi:10.1111/ectj.12097).
+
+    ``phi_i = m1(z_i) - m0(z_i) + T_i (y_i - m1(z_i)) / p(z_i) - (1 - T_i) (y_i - m0(z_i)) / (1 - p(z_i))``,
+    averaged. The regressions m1 and m0 are least squares within an arm and p is logistic, each fitted on the
+    other folds. With regressions that are linear in the outcome, so is the estimate.
+
+    Parameters
+    ----------
+    treated, covariates, names, weights
+        As in `least_squares`.
+    n_folds : int
+        Number of folds, at least 2.
+    seed : int
+        Of the folds.
+    clusters : ndarray, shape (n,), optional
+        Units of one cluster stay in one fold, so that a unit's nuisances know nothing of its neighbours.
+
+    Raises
+    ------
+    EffectError
+        When covariates are dependent or separate the arms, also within the training part of a fold.
+    """
+    z = _with_constant(covariates, names, weights)
+    n, share = len(treated), weights / weights.sum()
+    # Nuisances use columns of one size, so that normal equations are as good as orthogonalisation.
+    size = np.sqrt(share @ z**2)
+    z = z / size
+    folds = [
+        _fit_fold(rows, np.setdiff1d(np.arange(n), rows, assume_unique=True), treated, z, weights, names)
+        for rows in make_folds(treated, n_folds, seed, clusters)
+    ]
+    propensity = np.empty(n)
+    omega = np.zeros(n)
+    for fold in folds:
+        t, p = treated[fold.rows], fold.propensity
+        propensity[fold.rows] = p
+        own = t / p, (1 - t) / (1 - p)
+        omega[fold.rows] += share[fold.rows] * (own[0] - own[1])
+        for sign, arm, rows, hat in zip((1, -1), own, fold.train, fold.hat, strict=True):
+            omega[rows] += sign * (((share[fold.rows] * (1 - arm)) @ z[fold.rows]) @ hat)
+
+    def influence(outcome: Floats) -> Floats:
+        phi = np.empty(n)
+        for fold in folds:
+            t, p, y = treated[fold.rows], fold.propensity, outcome[fold.rows]
+            m1, m0 = (
+                z[fold.rows] @ (hat @ outcome[rows]) for hat, rows in zip(fold.hat, fold.train, strict=True)
+            )
+            phi[fold.rows] = m1 - m0 + t * (y - m1) / p - (1 - t) * (y - m0) / (1 - p)
+        return np.asarray(share * (phi - float(share @ phi)))
+
+    arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
+    notes = _overlap_notes(tuple(arm / arm.sum() for arm in arms), propensity)
+    return LinearEstimator(f"doubly robust (AIPW, {n_folds} folds)", omega, influence, 1, notes)
+
+
+def _fit_fold(
+    rows: NDArray[np.intp],
+    rest: NDArray[np.intp],
+    treated: Floats,
+    z: Floats,
+    weights: Floats,
+    names: Sequence[str],
+) -> _Fold:
+    train = rest[treated[rest] == 1], rest[treated[rest] == 0]
+    hats = []
+    for arm, part in zip(("treated", "control"), train, strict=True):
+        try:
+            require_full_rank(np.sqrt(weights[part])[:, None] * z[part], ["the constant", *names])
+        except EffectError as error:
+            raise EffectError(
+                f"aipw: outside one of the folds the {arm} units cannot carry a regression on the "
+                f"covariates: {error} Fewer folds (n_folds=2) or estimator='ols' ask for less."
+            ) from error
+        scaled = weights[part][:, None] * z[part]
+        hats.append(np.linalg.solve(scaled.T @ z[part], scaled.T))
+    propensity = _logistic(z[rows], fit_propensity(treated[rest], z[rest], weights[rest]))
+    _require_overlap(propensity)
+    return _Fold(rows, train, (hats[0], hats[1]), propensity)
+
+
+def make_folds(
+    treated: Floats, n_folds: int, seed: int, clusters: NDArray[Any] | None = None
+) -> list[NDArray[np.intp]]:
+    """Rows of each fold: at random and balanced by arm, or whole clusters at random.
+
+    Raises
+    ------
+    EffectError
+        When there are fewer than two folds, or fewer clusters or units in an arm than folds.
+    """
+    if n_folds < 2:
+        raise EffectError(f"n_folds: got {n_folds}, expected 2 or more.")
+    rng = np.random.default_rng(seed)
+    if clusters is None:
+        fold = np.empty(len(treated), dtype=np.intp)
+        for arm in (0.0, 1.0):
+            rows = np.flatnonzero(treated == arm)
+            if len(rows) < n_folds:
+                raise EffectError(
+                    f"n_folds: {n_folds} folds for an arm of {len(rows)} units. Use fewer folds."
+                )
+            fold[rng.permutation(rows)] = np.arange(len(rows)) % n_folds
+    else:
+        names, code = np.unique(clusters, return_inverse=True)
+        if len(names) < n_folds:
+            raise EffectError(f"n_folds: {n_folds} folds of {len(names)} clusters. Use fewer folds.")
+        fold = np.asarray(rng.permutation(np.arange(len(names)) % n_folds)[code])
+    return [np.flatnonzero(fold == k) for k in range(n_folds)]
+
+
+def fit_propensity(treated: Floats, z: Floats, weights: Floats) -> Floats:
+    """Coefficients of a weighted logistic regression of `treated` on the columns of `z`, by maximum likelihood.
+
+    Raises
+    ------
+    EffectError
+        When the likelihood has no maximum or propensities come (almost) to 0 or 1.
+    """
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationWarning
+
+    size = np.abs(z).max(axis=0)
+    model = GLM(treated, z / size, family=Binomial(), freq_weights=weights / weights.mean())
+    with warnings.catch_warnings():
+        # Both end in the error below, which says what to do.
+        warnings.simplefilter("ignore", PerfectSeparationWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = model.fit(tol=1e-12, maxiter=100)
+    if not fit.converged:
+        raise EffectError(_NO_OVERLAP)
+    coefficients: Floats = np.asarray(fit.params, dtype=float) / size
+    _require_overlap(_logistic(z, coefficients))
+    return coefficients
+
+
+def _require_overlap(propensity: Floats) -> None:
+    if not (propensity.min() >= SEPARATION and propensity.max() <= 1 - SEPARATION):
+        raise EffectError(
+            f"{_NO_OVERLAP} Fitted propensities run from {propensity.min():.2g} to {propensity.max():.6g}."
+        )
+
+
+def _overlap_notes(share: Sequence[Floats], propensity: Floats) -> tuple[tuple[str, str], ...]:
+    heaviest = max(float(arm.max()) for arm in share)
+    if heaviest <= HEAVY:
+        return ()
+    text = (
+        f"One unit carries {heaviest:.0%} of its arm's weight (propensities {propensity.min():.3g} to "
+        f"{propensity.max():.3g}): the estimate leans on few units."
+    )
+    return (("overlap", text),)
+
+
+def _with_constant(covariates: Floats, names: Sequence[str], weights: Floats) -> Floats:
+    z = np.column_stack([np.ones(len(covariates)), covariates])
+    require_full_rank(np.sqrt(weights)[:, None] * unit_columns(z), ["the constant", *names])
+    return z
+
+
+def _logistic(z: Floats, coefficients: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-(z @ coefficients))))

@@ -1,0 +1,359 @@
+"""Doubly robust, difference-in-differences, instruments and CR2: against formulas written out at length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from statsmodels.sandbox.regression.gmm import IV2SLS
+
+from sustain.causal import estimate_effect
+from sustain.causal.propensity import make_folds
+from sustain.errors import EffectError
+
+
+def effect_of(data: pd.DataFrame, **arguments):
+    return estimate_effect(data, outcome="wealth", treatment="treated", **arguments)
+
+
+def make_trial(seed: int, n: int, groups: int = 12) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    x, z = rng.normal(size=n), rng.uniform(-1, 1, n)
+    group = rng.integers(0, groups, n)
+    treated = (rng.uniform(size=n) < 1 / (1 + np.exp(-0.8 * x))).astype(int)
+    wealth = (
+        0.4 * treated * (1 + z)
+        + 0.7 * x
+        - 0.3 * z
+        + 0.3 * rng.normal(size=groups)[group]
+        + rng.normal(size=n)
+    )
+    return pd.DataFrame(
+        {"wealth": wealth, "treated": treated, "x": x, "z": z, "group": group, "w": rng.uniform(0.3, 2, n)}
+    )
+
+
+class TestDoublyRobust:
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_equals_the_formula(self, weighted):
+        data = make_trial(0, 300)
+        w = data["w"].to_numpy() if weighted else np.ones(300)
+        z, t, y = data[["x", "z"]].to_numpy(), data["treated"].to_numpy(), data["wealth"].to_numpy()
+        phi = np.empty(300)
+        for rows in make_folds(t.astype(float), 5, 7):
+            rest = np.setdiff1d(np.arange(300), rows)
+            logit = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000)
+            p = logit.fit(z[rest], t[rest], sample_weight=w[rest]).predict_proba(z[rows])[:, 1]
+            m = []
+            for arm in (0, 1):
+                part = rest[t[rest] == arm]
+                m.append(LinearRegression().fit(z[part], y[part], sample_weight=w[part]).predict(z[rows]))
+            own, yes = y[rows], t[rows]
+            phi[rows] = m[1] - m[0] + yes * (own - m[1]) / p - (1 - yes) * (own - m[0]) / (1 - p)
+        share = w / w.sum()
+        estimate = share @ phi
+        error = np.sqrt(np.sum((share * (phi - estimate)) ** 2) * 300 / 299)
+        ours = effect_of(
+            data,
+            estimator="aipw",
+            covariates=["x", "z"],
+            weights="w" if weighted else None,
+            n_folds=5,
+            seed=7,
+        )
+        assert ours.estimate == pytest.approx(estimate, rel=1e-5)
+        assert ours.std_error == pytest.approx(error, rel=1e-4)
+
+    def test_covers(self):
+        """Confounded treatment with an effect of 0.4 on average: nominal 95%, 200 replications."""
+        covered = naive = 0
+        for seed in range(200):
+            data = make_trial(1000 + seed, 400, groups=400)
+            low, high = effect_of(data, estimator="aipw", covariates=["x", "z"], n_folds=2).conf_int()
+            covered += low <= 0.4 <= high
+            low, high = effect_of(data).conf_int()
+            naive += low <= 0.4 <= high
+        assert covered / 200 == pytest.approx(0.95, abs=0.05)
+        assert naive / 200 < 0.3
+
+    def test_seed_and_folds(self):
+        data = make_trial(0, 300)
+        one = effect_of(data, estimator="aipw", covariates=["x"], seed=1)
+        assert effect_of(data, estimator="aipw", covariates=["x"], seed=1).to_dict() == one.to_dict()
+        other = effect_of(data, estimator="aipw", covariates=["x"], seed=2)
+        assert other.estimate != one.estimate
+        assert abs(other.estimate - one.estimate) < one.std_error
+
+    def test_folds(self):
+        treated = (np.arange(103) % 3 == 0).astype(float)
+        folds = make_folds(treated, 4, 0)
+        assert sorted(np.concatenate(folds)) == list(range(103))
+        assert {int(treated[rows].sum()) for rows in folds} <= {8, 9}
+        clusters = np.arange(103) // 5
+        for rows in make_folds(treated, 4, 0, clusters):
+            assert not set(clusters[rows]) & set(np.delete(clusters, rows))
+
+    def test_impossible_folds(self):
+        data = make_trial(0, 300)
+        with pytest.raises(EffectError, match="expected 2 or more"):
+            effect_of(data, estimator="aipw", n_folds=1)
+        with pytest.raises(EffectError, match="folds of 12 clusters"):
+            effect_of(data, estimator="aipw", n_folds=13, vcov={"CRV1": "group"})
+        with pytest.raises(EffectError, match="arm of 3 units"):
+            effect_of(data.assign(treated=(np.arange(300) < 3).astype(int)), estimator="aipw")
+
+
+def make_panel(
+    seed: int, units: int = 40, periods: int = 5, *, staggered: bool = False, drop: int = 0
+) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    start = (
+        rng.integers(1, periods + 1, units) if staggered else np.where(np.arange(units) % 2, periods - 2, 99)
+    )
+    unit, time = np.repeat(np.arange(units), periods), np.tile(np.arange(periods), units)
+    treated = (time >= start[unit]).astype(int)
+    wealth = rng.normal(size=units)[unit] + 0.2 * time + 0.5 * treated + rng.normal(size=len(unit))
+    data = pd.DataFrame({"unit": unit, "time": 2000 + time, "treated": treated, "wealth": wealth})
+    data["x"], data["w"], data["region"] = (
+        rng.normal(size=len(unit)),
+        rng.uniform(0.5, 2, len(unit)),
+        unit % 9,
+    )
+    return data.drop(index=rng.choice(len(data), drop, replace=False)).reset_index(drop=True)
+
+
+PANEL = {"estimator": "did", "unit": "unit", "time": "time"}
+
+
+class TestDifferenceInDifferences:
+    def test_two_periods_are_a_difference_of_differences(self):
+        data = make_panel(0, periods=2)
+        data["treated"] = ((data["unit"] % 2 == 1) & (data["time"] == 2001)).astype(int)
+        wide = data.pivot_table(index="unit", columns="time", values="wealth")
+        change = (wide[2001] - wide[2000]).groupby(wide.index % 2).mean()
+        ours = effect_of(data, **PANEL)
+        assert ours.estimate == pytest.approx(change[1] - change[0], rel=1e-10)
+        # Clustered by unit it is the regression of changes on the group, up to the small-sample factor.
+        changes = effect_of(
+            pd.DataFrame({"wealth": wide[2001] - wide[2000], "treated": wide.index % 2}), vcov="HC1"
+        )
+        factor = np.sqrt(40 / 39 * 79 / 77) / np.sqrt(40 / 38)
+        assert ours.std_error == pytest.approx(changes.std_error * factor, rel=1e-9)
+        assert ours.df == 39
+
+    @settings(max_examples=10, deadline=None)
+    @given(seed=st.integers(0, 2**32 - 1), drop=st.integers(0, 30), weighted=st.booleans())
+    def test_equals_regression_on_dummies(self, seed, drop, weighted):
+        data = make_panel(seed, staggered=True, drop=drop)
+        dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
+        design = sm.add_constant(dummies.assign(x=data["x"], treated=data["treated"]))
+        weights = data["w"] if weighted else np.ones(len(data))
+        model = sm.WLS(data["wealth"], design, weights=weights)
+        arguments = PANEL | {"covariates": ["x"], "weights": "w" if weighted else None}
+        ours = effect_of(data, vcov="HC1", **arguments)
+        theirs = model.fit(cov_type="HC1", use_t=True)
+        assert ours.estimate == pytest.approx(theirs.params["treated"], rel=1e-8)
+        assert ours.std_error == pytest.approx(theirs.bse["treated"], rel=1e-8)
+        # Clusters that hold whole units: unit effects are not counted as coefficients.
+        clustered = model.fit(cov_type="cluster", cov_kwds={"groups": data["region"]})
+        n, k, units = len(data), design.shape[1], data["unit"].nunique()
+        factor = np.sqrt((n - k) / (n - (k - units + 1)))
+        ours = effect_of(data, vcov={"CRV1": "region"}, **arguments)
+        assert ours.std_error == pytest.approx(clustered.bse["treated"] * factor, rel=1e-8)
+
+    def test_clusters_across_units_count_unit_effects(self):
+        data = make_panel(0)
+        data["region"] = np.arange(len(data)) % 7
+        dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
+        model = sm.OLS(data["wealth"], sm.add_constant(dummies.assign(treated=data["treated"])))
+        clustered = model.fit(cov_type="cluster", cov_kwds={"groups": data["region"]})
+        ours = effect_of(data, vcov={"CRV1": "region"}, **PANEL)
+        assert ours.std_error == pytest.approx(clustered.bse["treated"], rel=1e-8)
+
+    def test_clusters_of_units_by_default(self):
+        assert effect_of(make_panel(0), **PANEL).vcov == "CRV1 by unit (40 clusters)"
+
+    def test_negative_weights_are_said(self):
+        kinds = [note.kind for note in effect_of(make_panel(1, staggered=True), **PANEL).notes]
+        assert "negative_weights" in kinds
+        assert "negative_weights" not in [note.kind for note in effect_of(make_panel(1), **PANEL).notes]
+
+    def test_singletons_are_said(self):
+        data = make_panel(0)
+        data = data[(data["unit"] > 0) | (data["time"] == 2000)]
+        assert "1 units occur in one period" in " ".join(effect_of(data, **PANEL).notes)
+
+    def test_bad_panels(self):
+        data = make_panel(0)
+        with pytest.raises(EffectError, match="never changes within a unit"):
+            effect_of(data.assign(treated=data["unit"] % 2), **PANEL)
+        with pytest.raises(EffectError, match="unit 3 occurs 2 times in period 2001"):
+            effect_of(pd.concat([data, data[(data["unit"] == 3) & (data["time"] == 2001)]]), **PANEL)
+        with pytest.raises(EffectError, match="a single period"):
+            effect_of(data[data["time"] == 2004], **PANEL)
+        with pytest.raises(EffectError, match="needs both columns"):
+            effect_of(data, estimator="did", unit="unit")
+        with pytest.raises(EffectError, match="no other estimator takes them"):
+            effect_of(data, unit="unit", time="time")
+        with pytest.raises(EffectError, match="singular design: fixed"):
+            effect_of(data.assign(fixed=data["unit"] * 1.0), covariates=["fixed"], **PANEL)
+
+
+def make_encouragement(seed: int, n: int = 400, strength: float = 1.0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    hidden, x = rng.normal(size=n), rng.normal(size=n)
+    nudge, second = rng.integers(0, 2, n), rng.normal(size=n)
+    treated = (strength * (2 * nudge - 1) + 0.4 * strength * second + hidden + rng.normal(size=n) > 0).astype(
+        int
+    )
+    wealth = 0.6 * treated + 0.5 * x + hidden + rng.normal(size=n)
+    columns = {"wealth": wealth, "treated": treated, "x": x, "nudge": nudge, "second": second}
+    return pd.DataFrame(columns | {"w": rng.uniform(0.5, 2, n), "group": rng.integers(0, 20, n)})
+
+
+class TestInstruments:
+    @pytest.mark.parametrize("instrument", ["nudge", ["nudge", "second"]])
+    def test_equals_statsmodels(self, instrument):
+        data = make_encouragement(0)
+        design = sm.add_constant(data[["x", "treated"]]).to_numpy()
+        moving = data[[instrument] if isinstance(instrument, str) else instrument].to_numpy()
+        instruments = np.column_stack([np.ones(400), data["x"], moving])
+        theirs = IV2SLS(data["wealth"].to_numpy(), design, instruments).fit()
+        ours = effect_of(data, estimator="iv", covariates=["x"], instrument=instrument)
+        assert ours.estimate == pytest.approx(theirs.params[2], rel=1e-10)
+        hat = instruments @ np.linalg.lstsq(instruments, design, rcond=None)[0]
+        residual = data["wealth"].to_numpy() - design @ theirs.params
+        bread = np.linalg.inv(hat.T @ hat)
+        sandwich = bread @ (hat * residual[:, None] ** 2).T @ hat @ bread
+        assert ours.std_error == pytest.approx(np.sqrt(sandwich[2, 2] * 400 / 397), rel=1e-10)
+
+    def test_wald_ratio(self):
+        data = make_encouragement(1)
+        means = data.groupby("nudge")[["wealth", "treated"]].mean()
+        ratio = (means["wealth"][1] - means["wealth"][0]) / (means["treated"][1] - means["treated"][0])
+        assert effect_of(data, estimator="iv", instrument="nudge").estimate == pytest.approx(ratio, rel=1e-10)
+
+    def test_treatment_as_its_own_instrument_is_least_squares(self):
+        data = make_encouragement(2).assign(copy=lambda frame: frame["treated"])
+        for vcov in ("HC1", {"CRV1": "group"}):
+            arguments = {"covariates": ["x"], "weights": "w", "vcov": vcov}
+            iv = effect_of(data, estimator="iv", instrument="copy", **arguments)
+            ols = effect_of(data, estimator="ols", **arguments)
+            assert iv.estimate == pytest.approx(ols.estimate, rel=1e-9)
+            assert iv.std_error == pytest.approx(ols.std_error, rel=1e-9)
+
+    def test_first_stage_f_is_the_squared_robust_t(self):
+        data = make_encouragement(3)
+        t = (
+            sm.OLS(data["treated"], sm.add_constant(data[["x", "nudge"]]))
+            .fit(cov_type="HC1")
+            .tvalues["nudge"]
+        )
+        result = effect_of(data, estimator="iv", covariates=["x"], instrument="nudge")
+        assert f"first-stage F {t**2:.4g}" in result.estimator
+        assert "weak_instrument" not in [note.kind for note in result.notes]
+
+    def test_removes_hidden_confounding(self):
+        data = make_encouragement(4, 20_000)
+        assert effect_of(data, estimator="iv", instrument="nudge").estimate == pytest.approx(0.6, abs=0.15)
+        assert effect_of(data).estimate > 1.0
+
+    def test_weak(self):
+        result = effect_of(make_encouragement(5, strength=0.02), estimator="iv", instrument="nudge")
+        assert "weak_instrument" in [note.kind for note in result.notes]
+
+    def test_bad_instruments(self):
+        data = make_encouragement(0)
+        with pytest.raises(EffectError, match="needs an instrument"):
+            effect_of(data, estimator="iv")
+        with pytest.raises(EffectError, match="no other estimator takes one"):
+            effect_of(data, instrument="nudge")
+        with pytest.raises(EffectError, match="singular design: copy"):
+            effect_of(data.assign(copy=data["x"]), estimator="iv", covariates=["x"], instrument="copy")
+        with pytest.raises(EffectError, match="no column 'push'"):
+            effect_of(data, estimator="iv", instrument="push")
+        with pytest.raises(EffectError, match="holds the treatment"):
+            effect_of(data, estimator="iv", instrument="treated")
+
+
+def _dense_cr2(
+    design: np.ndarray, weights: np.ndarray, y: np.ndarray, clusters: np.ndarray
+) -> tuple[float, float]:
+    """CR2 and its degrees of freedom for the last coefficient, with n by n matrices."""
+    root = np.sqrt(weights)
+    x, y = root[:, None] * design, root * y
+    inverse = np.linalg.inv(x.T @ x)
+    annihilator = np.eye(len(y)) - x @ inverse @ x.T
+    residual = annihilator @ y
+    contrast = inverse[-1]
+    columns, variance = [], 0.0
+    for name in np.unique(clusters):
+        rows = clusters == name
+        values, vectors = np.linalg.eigh(annihilator[np.ix_(rows, rows)])
+        half = np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0)
+        loading = (vectors * half) @ vectors.T @ x[rows] @ contrast
+        variance += (loading @ residual[rows]) ** 2
+        columns.append(annihilator[:, rows] @ loading)
+    gram = np.column_stack(columns).T @ np.column_stack(columns)
+    eigenvalues = np.linalg.eigvalsh(gram)
+    return variance, eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+
+
+class TestFewClusters:
+    @settings(max_examples=20, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        n=st.integers(20, 60),
+        groups=st.integers(3, 9),
+        weighted=st.booleans(),
+    )
+    def test_equals_dense_matrices(self, seed, n, groups, weighted):
+        data = make_trial(seed, n, groups)
+        data.loc[:3, "treated"] = [0, 1, 0, 1]
+        data.loc[:2, "group"] = [0, 1, 2]
+        w = data["w"].to_numpy() if weighted else np.ones(n)
+        design = sm.add_constant(data[["x", "z", "treated"]]).to_numpy(dtype=float)
+        variance, df = _dense_cr2(design, w, data["wealth"].to_numpy(), data["group"].to_numpy())
+        ours = effect_of(
+            data,
+            estimator="ols",
+            covariates=["x", "z"],
+            vcov={"CR2": "group"},
+            weights="w" if weighted else None,
+        )
+        assert ours.std_error == pytest.approx(np.sqrt(variance), rel=1e-7)
+        assert ours.df == pytest.approx(df, rel=1e-6)
+
+    def test_every_unit_its_own_cluster_is_welch(self):
+        """HC2 of a difference in means is s1^2/n1 + s0^2/n0; the df for 3 treated of 30 is 2.5 (Imbens and Kolesar)."""
+        rng = np.random.default_rng(0)
+        treated = (np.arange(30) < 3).astype(int)
+        data = pd.DataFrame({"treated": treated, "wealth": rng.normal(size=30), "unit": np.arange(30)})
+        result = effect_of(data, vcov={"CR2": "unit"})
+        arms = data.groupby("treated")["wealth"].agg(["var", "size"])
+        assert result.std_error**2 == pytest.approx((arms["var"] / arms["size"]).sum(), rel=1e-12)
+        assert result.df == pytest.approx(30**2 * 26 * 2 / (9 * 2 + 27**2 * 26), rel=1e-9)
+        assert round(result.df, 1) == 2.5
+        assert "few_clusters" in [note.kind for note in result.notes]
+
+    def test_covers_where_crv1_does_not(self):
+        """Three of twelve clusters treated, strong dependence within."""
+        covered = {"CR2": 0, "CRV1": 0}
+        for seed in range(300):
+            rng = np.random.default_rng(seed)
+            group = np.repeat(np.arange(12), 8)
+            wealth = rng.normal(size=12)[group] + 0.5 * rng.normal(size=96)
+            data = pd.DataFrame({"treated": (group < 3).astype(int), "wealth": wealth, "group": group})
+            for kind in covered:
+                low, high = effect_of(data, vcov={kind: "group"}).conf_int()
+                covered[kind] += low <= 0 <= high
+        assert covered["CR2"] / 300 == pytest.approx(0.95, abs=0.04)
+        assert covered["CRV1"] / 300 < 0.90
+
+    def test_not_for_other_estimators(self):
+        with pytest.raises(EffectError, match="Use 'CRV1'"):
+            effect_of(make_trial(0, 100), estimator="ipw", covariates=["x"], vcov={"CR2": "group"})
