@@ -27,7 +27,6 @@ __all__ = [
     "WEALTH",
     "WEALTH_RAW",
     "WEALTH_SE",
-    "band_index",
     "copy_as_cog",
     "create_geotiff",
     "open_raster",
@@ -163,23 +162,6 @@ def copy_as_cog(source: Path, path: Path) -> None:
             bigtiff="IF_SAFER",
         )
         _read_back(path)
-
-
-def band_index(dataset: rasterio.io.DatasetReader, name: str) -> int:
-    """Index (from 1) of the band described as `name`.
-
-    Raises
-    ------
-    RasterError
-        When no band, or more than one, has that name.
-    """
-    found = [index for index, text in enumerate(dataset.descriptions, start=1) if text == name]
-    if len(found) != 1:
-        raise RasterError(
-            f"{dataset.name}: expected one band named {name!r}; the bands are "
-            f"{', '.join(str(text) for text in dataset.descriptions)}."
-        )
-    return found[0]
 
 
 def target_of(value: Any) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 
 from affine import Affine
 
@@ -148,10 +147,6 @@ class Grid:
         """Blocks of `block_rows`, one by one."""
         for blocks in self.block_rows(block_cells):
             yield from blocks
-
-    def n_blocks(self, block_cells: int) -> int:
-        """How many blocks `blocks` yields."""
-        return ceil(self.rows / block_cells) * ceil(self.cols / block_cells)
 
     def _window(self, cells: Span) -> Span:
         step, tile = self.spacing_px, self.tile_px
