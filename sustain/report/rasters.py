@@ -104,8 +104,8 @@ def read_map(path: Path, max_px: int = 512) -> MapView | None:
 
 def _cell_metres(source: rasterio.io.DatasetReader) -> float:
     """Width of a cell on the ground at the map's centre, by the haversine formula."""
-    row, column = source.height / 2, source.width / 2
-    (x0, y0), (x1, y1) = source.transform * (column, row), source.transform * (column + 1, row)
-    lon, lat = (np.radians(values) for values in transform(source.crs, "EPSG:4326", [x0, x1], [y0, y1]))
+    row, column = source.height // 2, source.width // 2
+    x, y = source.xy([row, row], [column, column + 1])
+    lon, lat = (np.radians(values) for values in transform(source.crs, "EPSG:4326", list(x), list(y)))
     half = np.sin(np.diff(lat) / 2) ** 2 + np.cos(lat[0]) * np.cos(lat[1]) * np.sin(np.diff(lon) / 2) ** 2
     return float(2 * _EARTH_M * np.arcsin(np.sqrt(half[0])))

@@ -66,7 +66,7 @@ def method_scores(trials: Sequence[TrialResult]) -> tuple[MethodScore, ...]:
                 n=len(pairs),
                 mean_abs_error=float(np.mean(np.abs(estimate - truth))),
                 mean_error=float(np.mean(estimate - truth)),
-                ratio=float(estimate @ truth / (truth @ truth)) if truth.any() else float("nan"),
+                ratio=float(estimate @ truth / (truth @ truth)) if truth @ truth > 0 else float("nan"),
                 covered=sum(e.covers(float(t)) for t, (_, e) in zip(truth, pairs, strict=True)),
             )
         )

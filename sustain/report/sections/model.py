@@ -16,12 +16,13 @@ __all__ = ["model_section"]
 
 def model_section(training: pd.DataFrame | None, model: Mapping[str, Any] | None) -> Section:
     """Build the training curves and the facts about the network; what is ``None`` is left out."""
+    facts = _facts(model or {})
     return Section(
         "model",
         "The model",
         "Training, validation, calibration and test sites lie in different spatial blocks.",
         figures=() if training is None else (_training(training),),
-        tables=() if model is None else (_network(model),),
+        tables=(_network(facts),) if facts else (),
     )
 
 
@@ -37,8 +38,8 @@ def _training(curves: pd.DataFrame) -> Figure:
     return Figure.single("training", "Training", figures.training_curves(curves, alt=alt), caption)
 
 
-def _network(model: Mapping[str, Any]) -> Table:
-    rows = tuple(Row(Cell(name), (text,)) for name, text in _facts(model))
+def _network(facts: list[tuple[str, str]]) -> Table:
+    rows = tuple(Row(Cell(name), (text,)) for name, text in facts)
     return Table(
         "network",
         "The network",

@@ -1,0 +1,146 @@
+"""The verdict follows the numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sustain.report.gather import Accuracy, Estimate, TrialResult
+from sustain.report.verdict import (
+    accuracy_sentence,
+    method_scores,
+    shrinkage_sentence,
+    trial_sentences,
+    verdict,
+)
+from sustain.report.words import count, interval, listing, number, percent, signed
+
+
+def result(naive, linear, truth=None, assumption="measurement", title="Villages", half=0.1):
+    estimates = tuple(
+        Estimate(method, value, half / 2, value - half, value + half, 0.95)
+        for method, value in (("none", naive), ("linear", linear))
+    )
+    reported = "linear" if assumption == "measurement" else "none"
+    return TrialResult("t", title, "?", assumption, "why", 50, 50, reported, truth, "", estimates)
+
+
+def lead(*trials):
+    return verdict(trials, (), 0.7, (0.6, 0.8), unit="points").lead
+
+
+def test_reported_interval_contains_the_truth():
+    text = lead(result(0.3, 0.5, truth=0.5))
+    assert "In the one trial the reported interval contains the true effect." in text
+    assert (
+        "Using the map as it is everywhere would have missed 1 of 1; correcting everywhere, none (linear)."
+        in text
+    )
+
+
+def test_reported_interval_misses_the_truth():
+    text = lead(result(0.3, 0.7, truth=0.5, title="Villages"), result(0.3, 0.5, truth=0.5, title="Districts"))
+    assert "in 1 of 2 trials; it misses it in: “Villages”." in text
+
+
+def test_correction_that_overshoots_is_named_with_its_size():
+    text = trial_sentences(result(1.2, 2.1, truth=1.2, assumption="outcome"), "points")
+    assert "The map as it is, reported because the image shows this contrast by itself, gives 1.20" in text
+    assert "close to it; the interval contains it" in text
+    assert "The linear correction gives 2.10, 75% too large; its interval misses the truth." in text
+
+
+def test_naive_estimate_that_is_too_small():
+    text = trial_sentences(result(0.3, 0.52, truth=0.5), "points")
+    assert "The map as it is gives 0.30, 40% too small; its interval misses the truth." in text
+
+
+def test_negative_effects_are_compared_by_size():
+    assert "40% too small" in trial_sentences(result(-0.3, -0.5, truth=-0.5), "points")
+    assert "of the wrong sign" in trial_sentences(result(0.3, -0.5, truth=-0.5), "points")
+
+
+def test_truth_of_zero_has_no_percentages():
+    text = trial_sentences(result(0.2, 0.3, truth=0.0), "points")
+    assert "0.20 away from it" in text
+    assert "%" not in text.replace("95%", "")
+
+
+def test_without_truth_nothing_is_called_right():
+    trial = result(0.3, 0.5)
+    assert "decided by the assumption" in lead(trial)
+    assert "differ by up to 0.20" in lead(trial)
+    text = trial_sentences(trial, "points")
+    assert "truth" not in text
+    assert "The map as it is would give 0.30" in text
+
+
+def test_family_of_contrasts_that_needs_no_correction():
+    truths = np.linspace(-1, 1, 10)
+    text = lead(*(result(t + 0.01, 1.5 * t, truth=t, assumption="outcome") for t in truths))
+    assert "the map as it is comes closest" in text
+    assert "need no correction" in text
+    assert "overshoot by 50% (linear)" in text
+
+
+def test_family_of_contrasts_that_needs_one():
+    truths = np.linspace(-1, 1, 10)
+    text = lead(*(result(0.6 * t, t, truth=t) for t in truths))
+    assert "the linear correction comes closest" in text
+    assert "the correction is needed" in text
+    assert "need no correction" not in text
+
+
+def test_the_model_is_compared_with_night_lights():
+    cnn, lights = (
+        Accuracy("cnn", "CNN", 0.7, 1, 1, 320),
+        Accuracy("nightlights", "Night lights", 0.4, 1, 1, 320),
+    )
+    assert "explains 70%" in accuracy_sentence([cnn, lights])
+    assert "night lights alone explain 40%" in accuracy_sentence([cnn, lights])
+    worse = Accuracy("nightlights", "Night lights", 0.8, 1, 1, 320)
+    assert "the images add nothing" in accuracy_sentence([cnn, worse])
+
+
+@pytest.mark.parametrize(
+    ("slope", "bounds", "expected"),
+    [
+        (0.7, (0.6, 0.8), "understates differences by 30%"),
+        (1.2, (1.1, 1.3), "overstates differences by 20%"),
+        (0.95, (0.85, 1.05), "no shrinkage can be told from chance"),
+    ],
+)
+def test_shrinkage(slope, bounds, expected):
+    assert expected in shrinkage_sentence(slope, bounds)
+
+
+def test_both_assumptions_are_said_for_their_trials():
+    trials = [result(0.3, 0.5, title="Lots"), result(1.0, 2.0, assumption="outcome", title="Towns")]
+    text = dict(verdict(trials, (), 0.7, (0.6, 0.8), unit="points").points)["What decides"]
+    assert "the first is claimed for: “Lots”; the second for: “Towns”" in text
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=7))
+def test_scores_count_what_the_intervals_hold(values):
+    trials = [result(naive, linear, truth=truth) for naive, linear, truth in values]
+    for score in method_scores(trials):
+        held = [t.by(score.method).covers(t.truth) for t in trials]
+        errors = [abs(t.by(score.method).estimate - t.truth) for t in trials]
+        assert score.covered == sum(held)
+        assert score.mean_abs_error == pytest.approx(np.mean(errors))
+    hits = sum(t.headline.covers(t.truth) for t in trials)
+    said = lead(*trials)
+    assert (f"in {hits} of {len(trials)} trials" in said) == (hits < len(trials))
+
+
+def test_numbers_in_sentences():
+    assert number(-0.5) == "−0.50"
+    assert number(-0.001) == "0.00"
+    assert number(None) == number(float("nan")) == "–"
+    assert signed(0.2) == "+0.20"
+    assert signed(0.001) == "0.00"
+    assert interval(-1, 2) == "−1.00 to 2.00"
+    assert percent(0.256) == "26%"
+    assert count(19669) == "19\N{NARROW NO-BREAK SPACE}669"
+    assert listing(["a", "b", "c"]) == "a, b and c"
+    assert listing(["a"]) == "a"
