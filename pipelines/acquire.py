@@ -1,6 +1,6 @@
 """Stage `acquire`: the raw data of a source, exactly as published, or the embedded world."""
 
-from sustain.config import Params, SyntheticWorldParams
+from sustain.config import DownloadParams, Params, SyntheticWorldParams
 from sustain.data.fetch import fetch
 from sustain.data.manifest import load_manifest
 from sustain.data.synthetic import write_world
@@ -9,7 +9,7 @@ from sustain.stage import Artefacts, required, run_stage
 
 def main(params: Params, artefacts: Artefacts) -> None:
     """Generate the world or fetch every manifest of the source."""
-    acquire = required(params.acquire, "acquire", params)
+    acquire: SyntheticWorldParams | DownloadParams = required(params.acquire, "acquire", params)
     if isinstance(acquire, SyntheticWorldParams):
         write_world(acquire, params.seed, artefacts.raw, artefacts.truth)
         return

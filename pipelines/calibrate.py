@@ -3,9 +3,9 @@
 import pandas as pd
 
 from sustain.config import Params
-from sustain.debias import build_card
+from sustain.debias import build_card, diagnose
 from sustain.debias.evaluation import correction_curves, evaluate_card
-from sustain.files import atomic_path, read_json, write_json
+from sustain.files import atomic_directory, read_json, write_json
 from sustain.stage import Artefacts, required, run_stage
 
 
@@ -32,23 +32,28 @@ def main(params: Params, artefacts: Artefacts) -> None:
         years=sample["year"],
         countries=sample["country"],
     )
+    diagnosis = diagnose(
+        sample["y_pred"],
+        sample["y_true"],
+        groups=sample[calibrate.groups],
+        strata=sample["urban"].map({True: "urban", False: "rural"}),
+        target_noise_var=card.target_noise_var,
+    )
     test = survey[survey["split"] == "test"]
     line = card.prediction_on_truth
-    artefacts.calibration.mkdir(parents=True, exist_ok=True)
-    card.save(artefacts.card)
-    with atomic_path(artefacts.calibration / "curves.csv") as partial:
-        correction_curves(card).to_csv(partial, index=False)
-    write_json(
-        artefacts.calibration / "metrics.json",
-        {
-            "slope": line.slope,
-            "slope_se": line.cov[1][1] ** 0.5,
-            "r2": card.r2,
-            "n": card.sample.n,
-            "n_groups": card.sample.n_groups,
-            "test": evaluate_card(card, test["y_pred"], test["y_true"]),
-        },
-    )
+    metrics = {
+        "slope": line.slope,
+        "slope_se": line.cov[1][1] ** 0.5,
+        "r2": card.r2,
+        "n": card.sample.n,
+        "n_groups": card.sample.n_groups,
+        "test": evaluate_card(card, test["y_pred"], test["y_true"]),
+    }
+    with atomic_directory(artefacts.calibration) as folder:
+        card.save(folder / "card.json")
+        correction_curves(card).to_csv(folder / "curves.csv", index=False)
+        write_json(folder / "diagnostics.json", diagnosis.to_dict())
+        write_json(folder / "metrics.json", metrics)
 
 
 if __name__ == "__main__":

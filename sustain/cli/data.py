@@ -26,7 +26,7 @@ def list_sources(manifests: Manifests = Path("data_manifests")) -> None:
         sizes = [file.size for file in manifest.files]
         known = [size for size in sizes if size is not None]
         size = f"{sum(known) / 1e6:.1f} MB" + ("" if len(known) == len(sizes) else " and more")
-        table.add_row(manifest.name, manifest.title, str(len(sizes)), size, manifest.licence)
+        table.add_row(manifest.name, manifest.title, str(len(sizes)), size, manifest.licence or "not stated")
     Console().print(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,8 @@ def effect(
     ] = "treated",
     method: Annotated[str, typer.Option(help="none, linear or tweedie.")] = "linear",
     assumption: Annotated[
-        str | None, typer.Option(help="measurement (correct), outcome (do not) or bracket (both).")
+        Literal["measurement", "outcome", "bracket"] | None,
+        typer.Option(help="measurement: correct; outcome: do not; bracket: report both."),
     ] = None,
     vcov: Annotated[str, typer.Option(help="HC1, or CRV1:COLUMN for clusters.")] = "HC1",
 ) -> None:
