@@ -27,6 +27,7 @@ from sustain.maps.geotiff import (
     open_raster,
     read_window,
 )
+from sustain.maps.places import WGS84
 
 __all__ = ["BandStatistics", "MapSummary", "iter_cells", "write_cells"]
 
@@ -125,7 +126,7 @@ def iter_cells(raster: rasterio.io.DatasetReader) -> Iterator[pd.DataFrame]:
         bands = read_window(raster, raster.indexes, window)
         rows, cols = np.nonzero(np.isfinite(bands[names.index(WEALTH)]))
         x, y = raster.transform @ (cols + 0.5, rows + start + 0.5)
-        lon, lat = transform_coordinates(raster.crs, "EPSG:4326", x, y) if rows.size else ([], [])
+        lon, lat = transform_coordinates(raster.crs, WGS84, x, y) if rows.size else ([], [])
         table = {"lon": np.round(lon, _DEGREE_DIGITS), "lat": np.round(lat, _DEGREE_DIGITS)}
         table |= {name: bands[names.index(name), rows, cols] for name in (WEALTH, WEALTH_RAW, WEALTH_SE)}
         table[SUPPORT] = bands[names.index(SUPPORT), rows, cols].astype(np.int8)

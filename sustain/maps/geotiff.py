@@ -30,6 +30,7 @@ __all__ = [
     "copy_as_cog",
     "create_geotiff",
     "open_raster",
+    "read_values",
     "read_window",
     "target_of",
     "write_failures",
@@ -99,6 +100,26 @@ def read_window(
             "make it or fetch it again."
         ) from error
     return pixels
+
+
+def read_values(
+    dataset: rasterio.io.DatasetReader, indexes: Sequence[int], window: Window | None = None
+) -> npt.NDArray[np.float64]:
+    """Read bands of a window as numbers: scale and offset applied, NaN where the band's nodata number stands.
+
+    Returns
+    -------
+    ndarray of float64, shape (bands, height, width)
+    """
+    stored = read_window(dataset, indexes, window)
+    values = stored.astype(np.float64)
+    for band, numbers, index in zip(values, stored, indexes, strict=True):
+        band *= dataset.scales[index - 1]
+        band += dataset.offsets[index - 1]
+        nodata = dataset.nodatavals[index - 1]
+        if nodata is not None:
+            band[numbers == nodata] = np.nan
+    return values
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from sustain.maps.geotiff import (
     copy_as_cog,
     create_geotiff,
     open_raster,
-    read_window,
+    read_values,
     target_of,
     write_failures,
 )
@@ -191,13 +191,7 @@ def _correct_block(
 
 
 def _read_raw(source: rasterio.io.DatasetReader, index: int, window: Window) -> npt.NDArray[np.float64]:
-    stored = read_window(source, [index], window)[0]
-    raw: npt.NDArray[np.float64] = (
-        stored.astype(np.float64) * source.scales[index - 1] + source.offsets[index - 1]
-    )
-    nodata = source.nodatavals[index - 1]
-    if nodata is not None:
-        raw[stored == nodata] = np.nan
+    raw: npt.NDArray[np.float64] = read_values(source, [index], window)[0]
     if np.isinf(raw).any():
         raise RasterError(
             f"{source.name}: band {index} holds {int(np.isinf(raw).sum())} infinite values at or below row "

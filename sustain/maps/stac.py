@@ -10,7 +10,7 @@ from typing import Any
 
 import pystac
 import rasterio
-from rasterio.warp import transform_geom
+from rasterio.warp import transform_bounds, transform_geom
 
 import sustain
 from sustain.config import PublishParams
@@ -18,6 +18,7 @@ from sustain.debias import CalibrationCard
 from sustain.files import sha256_of
 from sustain.maps.cells import MapSummary
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
+from sustain.maps.places import WGS84
 
 __all__ = ["BAND_TEXTS", "describe_bands", "item_id", "make_item"]
 
@@ -188,11 +189,12 @@ def _projection(raster: rasterio.io.DatasetReader) -> dict[str, Any]:
 def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[float]]:
     """Outline of the raster in longitude and latitude: GeoJSON, anticlockwise, and its box."""
     left, bottom, right, top = raster.bounds
+    # Edges may bulge beyond the corners; the box contains them.
+    bbox = transform_bounds(raster.crs, WGS84, left, bottom, right, top)
     corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-    outline = transform_geom(raster.crs, "EPSG:4326", {"type": "Polygon", "coordinates": [corners]})
+    outline = transform_geom(raster.crs, WGS84, {"type": "Polygon", "coordinates": [corners]})
     ring = [[round(value, _DEGREE_DIGITS) for value in corner] for corner in outline["coordinates"][0]]
-    lon, lat = zip(*ring, strict=True)
-    return {"type": "Polygon", "coordinates": [ring]}, [min(lon), min(lat), max(lon), max(lat)]
+    return {"type": "Polygon", "coordinates": [ring]}, [round(value, _DEGREE_DIGITS) for value in bbox]
 
 
 def _figure(value: float) -> float:

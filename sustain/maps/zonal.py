@@ -14,16 +14,22 @@ import numpy.typing as npt
 import pandas as pd
 import rasterio
 from pyproj import Geod
-from rasterio.warp import transform as transform_coordinates
-from rasterio.windows import Window
 from shapely import Polygon
 
 from sustain.errors import DataError, RasterError, SupportWarning
-from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_raster, read_window
+from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_raster, read_values
+from sustain.maps.places import (
+    WGS84,
+    cells_of,
+    inside_of,
+    points_by_block,
+    read_coordinates,
+    refuse_exchanged,
+    require_crs,
+)
 
 __all__ = ["buffer_mean", "sample_points", "zonal_mean"]
 
-_WGS84 = "EPSG:4326"
 # exactextract leaves out cells without data unless it is told what to put in their place.
 _MISSING = "-1e30"
 _PRESENT = -1e29  # larger numbers are values
@@ -63,14 +69,14 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
         When points lie outside the raster or in cells without imagery; it counts both.
     """
     index = lon.index if isinstance(lon, pd.Series) else None
-    lon, lat = _coordinates(lon, lat)
+    lon, lat = read_coordinates(lon, lat)
     with open_raster(raster) as source:
-        rows, cols = _cells(source, lon, lat)
-        inside = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
-        _refuse_exchanged(source, lon, lat, inside)
+        rows, cols = cells_of(source, lon, lat)
+        inside = inside_of(source, rows, cols)
+        refuse_exchanged(source, lon, lat, inside)
         values = np.full((lon.size, source.count), np.nan)
-        for points, window in _by_block(source, rows, cols, np.flatnonzero(inside)):
-            block = _nan_for_nodata(source, window)
+        for points, window in points_by_block(source, rows, cols, np.flatnonzero(inside)):
+            block = read_values(source, source.indexes, window)
             values[points] = block[:, rows[points] - window.row_off, cols[points] - window.col_off].T
         names, attrs = _column_names(source), _attrs(source)
     table = pd.DataFrame(values, columns=names, index=index)
@@ -109,11 +115,11 @@ def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.D
     if not radius_m > 0:
         raise DataError(f"radius_m must be a positive number of metres; got {radius_m}.")
     index = lon.index if isinstance(lon, pd.Series) else None
-    lon, lat = _coordinates(lon, lat)
+    lon, lat = read_coordinates(lon, lat)
     with open_raster(raster) as source:
-        rows, cols = _cells(source, lon, lat)
-        inside = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
-        _refuse_exchanged(source, lon, lat, inside)
+        rows, cols = cells_of(source, lon, lat)
+        inside = inside_of(source, rows, cols)
+        refuse_exchanged(source, lon, lat, inside)
     # Drawn on the ellipsoid, so that a metre is a metre in any projection of the raster.
     bearing = np.linspace(0, 360, _CIRCLE_CORNERS, endpoint=False)
     corner_lon, corner_lat, _ = Geod(ellps="WGS84").fwd(
@@ -123,7 +129,7 @@ def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.D
         np.full(lon.size * bearing.size, float(radius_m)),
     )
     corners = np.stack([corner_lon, corner_lat], axis=-1).reshape(lon.size, bearing.size, 2)
-    circles = gpd.GeoDataFrame(geometry=[Polygon(circle) for circle in corners], crs=_WGS84, index=index)
+    circles = gpd.GeoDataFrame(geometry=[Polygon(circle) for circle in corners], crs=WGS84, index=index)
     return zonal_mean(raster, circles)
 
 
@@ -175,7 +181,7 @@ def zonal_mean(
             f"polygons: {int(hollow.sum())} rows have no geometry, the first at {hollow.idxmax()!r}."
         )
     with open_raster(raster) as source:
-        _require_crs(source)
+        require_crs(source)
         names, attrs = _column_names(source), _attrs(source)
         zones = polygons.geometry.to_crs(source.crs.to_wkt()).reset_index(drop=True)
         cell_area = abs(source.transform.determinant)
@@ -190,87 +196,6 @@ def zonal_mean(
         empty = int((~(table["imagery_share"] > 0)).sum())
         _warn_of_holes(raster, len(table), 0, empty, "polygons")
     return table
-
-
-def _coordinates(lon: Any, lat: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    lon, lat = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (lon, lat))
-    if lon.ndim != 1 or lon.shape != lat.shape:
-        raise DataError(
-            f"lon and lat must be two columns of equal length; got shapes {lon.shape} and {lat.shape}."
-        )
-    for name, values, limit in (("lon", lon, 180), ("lat", lat, 90)):
-        wrong = ~(np.abs(values) <= limit)
-        if wrong.any():
-            first = int(np.argmax(wrong))
-            hint = ""
-            if name == "lat" and (np.abs(lat) <= 180).all() and (np.abs(lon) <= 90).all():
-                hint = " Longitude and latitude look exchanged: the order is lon, lat."
-            raise DataError(
-                f"{name} must lie between -{limit} and {limit} degrees; {int(wrong.sum())} of {values.size} do not, "
-                f"the first at position {first}: {values[first]}.{hint}"
-            )
-    return lon, lat
-
-
-def _require_crs(source: rasterio.io.DatasetReader) -> None:
-    if source.crs is None:
-        raise RasterError(f"{source.name}: no coordinate system is set, so places cannot be found in it.")
-
-
-def _cells(
-    source: rasterio.io.DatasetReader, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row and column of the cell that contains each point; they may lie outside the raster."""
-    _require_crs(source)
-    if lon.size == 0:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    x, y = (np.asarray(values) for values in transform_coordinates(_WGS84, source.crs, lon, lat))
-    cols, rows = ~source.transform @ (x, y)
-    # A projection may put far-away points at infinity.
-    rows, cols = (
-        np.floor(np.where(np.isfinite(v), v, -1)).clip(-1, 2**40).astype(np.int64) for v in (rows, cols)
-    )
-    return rows, cols
-
-
-def _refuse_exchanged(
-    source: rasterio.io.DatasetReader,
-    lon: npt.NDArray[np.float64],
-    lat: npt.NDArray[np.float64],
-    inside: npt.NDArray[np.bool_],
-) -> None:
-    if not lon.size or inside.mean() >= 0.5 or (np.abs(lon) > 90).any():
-        return
-    rows, cols = _cells(source, lat, lon)
-    exchanged = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
-    if exchanged.mean() >= 0.9:
-        raise DataError(
-            f"longitude and latitude look exchanged: {int(inside.sum())} of {lon.size} points lie inside "
-            f"{source.name} as given, {int(exchanged.sum())} with the two exchanged. The order is lon, lat."
-        )
-
-
-def _by_block(
-    source: rasterio.io.DatasetReader,
-    rows: npt.NDArray[np.int64],
-    cols: npt.NDArray[np.int64],
-    points: npt.NDArray[np.intp],
-) -> Iterator[tuple[npt.NDArray[np.intp], Window]]:
-    """Points of each internal block of the raster, so that a block is decoded once however many points it holds."""
-    height, width = source.block_shapes[0]
-    block = rows[points] // height * (source.width // width + 1) + cols[points] // width
-    order = points[np.argsort(block, kind="stable")]
-    for group in np.split(order, np.flatnonzero(np.diff(np.sort(block))) + 1) if order.size else []:
-        row, col = int(rows[group[0]] // height * height), int(cols[group[0]] // width * width)
-        yield group, Window(col, row, min(width, source.width - col), min(height, source.height - row))
-
-
-def _nan_for_nodata(source: rasterio.io.DatasetReader, window: Window) -> npt.NDArray[np.float64]:
-    values = read_window(source, source.indexes, window).astype(np.float64)
-    for band, nodata in zip(values, source.nodatavals, strict=True):
-        if nodata is not None:
-            band[band == nodata] = np.nan
-    return values
 
 
 def _column_names(source: rasterio.io.DatasetReader) -> list[str]:

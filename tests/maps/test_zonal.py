@@ -97,6 +97,7 @@ def test_raster_in_degrees_and_without_names(tmp_path):
         ),
         ([9.0, 8.0], [-120.0, 8.0], "lat must lie.*look exchanged: the order is lon, lat"),
         ([0.0, np.nan], [0.0, 0.0], "lon must lie.*first at position 1: nan"),
+        (["7,5"], ["8"], "must be numbers of degrees: could not convert string to float: '7,5'"),
         ([0.0, 1.0], [0.0], r"equal length; got shapes \(2,\) and \(1,\)"),
     ],
 )

@@ -1,0 +1,127 @@
+"""From longitude and latitude to the cells of a raster, with the mistakes that people make on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.warp import transform as transform_coordinates
+from rasterio.windows import Window
+
+from sustain.errors import DataError, RasterError
+
+__all__ = [
+    "WGS84",
+    "cells_of",
+    "inside_of",
+    "points_by_block",
+    "read_coordinates",
+    "refuse_exchanged",
+    "require_crs",
+]
+
+WGS84 = "EPSG:4326"
+
+
+def read_coordinates(lon: Any, lat: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Check longitudes and latitudes in degrees, and return them as arrays of shape (n,).
+
+    Raises
+    ------
+    DataError
+        When they are not numbers, missing, of unequal number or out of range.
+    """
+    try:
+        lon, lat = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (lon, lat))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"lon and lat must be numbers of degrees: {error}.") from error
+    if lon.ndim != 1 or lon.shape != lat.shape:
+        raise DataError(
+            f"lon and lat must be two columns of equal length; got shapes {lon.shape} and {lat.shape}."
+        )
+    for name, values, limit in (("lon", lon, 180), ("lat", lat, 90)):
+        wrong = ~(np.abs(values) <= limit)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            hint = ""
+            if name == "lat" and (np.abs(lat) <= 180).all() and (np.abs(lon) <= 90).all():
+                hint = " Longitude and latitude look exchanged: the order is lon, lat."
+            raise DataError(
+                f"{name} must lie between -{limit} and {limit} degrees; {int(wrong.sum())} of {values.size} do not, "
+                f"the first at position {first}: {values[first]}.{hint}"
+            )
+    return lon, lat
+
+
+def require_crs(source: rasterio.io.DatasetReader) -> None:
+    """Raise `RasterError` if the raster has no coordinate system."""
+    if source.crs is None:
+        raise RasterError(f"{source.name}: no coordinate system is set, so places cannot be found in it.")
+
+
+def cells_of(
+    source: rasterio.io.DatasetReader, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Find the row and column of the cell that contains each point; they may lie outside the raster."""
+    require_crs(source)
+    if lon.size == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    x, y = (np.asarray(values) for values in transform_coordinates(WGS84, source.crs, lon, lat))
+    cols, rows = ~source.transform @ (x, y)
+    # A projection may put far-away points at infinity.
+    rows, cols = (
+        np.floor(np.where(np.isfinite(v), v, -1)).clip(-1, 2**40).astype(np.int64) for v in (rows, cols)
+    )
+    return rows, cols
+
+
+def inside_of(
+    source: rasterio.io.DatasetReader, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether each cell lies in the raster."""
+    inside: npt.NDArray[np.bool_] = (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+    return inside
+
+
+def refuse_exchanged(
+    source: rasterio.io.DatasetReader,
+    lon: npt.NDArray[np.float64],
+    lat: npt.NDArray[np.float64],
+    inside: npt.NDArray[np.bool_],
+) -> None:
+    """Raise `DataError` if few points lie inside the raster as given, and most with the coordinates exchanged."""
+    if not lon.size or inside.mean() >= 0.5 or (np.abs(lon) > 90).any():
+        return
+    rows, cols = cells_of(source, lat, lon)
+    exchanged = inside_of(source, rows, cols)
+    if exchanged.mean() >= 0.9:
+        raise DataError(
+            f"longitude and latitude look exchanged: {int(inside.sum())} of {lon.size} points lie inside "
+            f"{source.name} as given, {int(exchanged.sum())} with the two exchanged. The order is lon, lat."
+        )
+
+
+def points_by_block(
+    source: rasterio.io.DatasetReader,
+    rows: npt.NDArray[np.int64],
+    cols: npt.NDArray[np.int64],
+    points: npt.NDArray[np.intp],
+) -> Iterator[tuple[npt.NDArray[np.intp], Window]]:
+    """Group `points` by internal block of the raster, so that a block is decoded once however many it holds.
+
+    Yields
+    ------
+    points : ndarray of int
+        Positions in `rows` and `cols`.
+    window : rasterio.windows.Window
+        Their block.
+    """
+    height, width = source.block_shapes[0]
+    block = rows[points] // height * (source.width // width + 1) + cols[points] // width
+    order = points[np.argsort(block, kind="stable")]
+    for group in np.split(order, np.flatnonzero(np.diff(np.sort(block))) + 1) if order.size else []:
+        row, col = int(rows[group[0]] // height * height), int(cols[group[0]] // width * width)
+        yield group, Window(col, row, min(width, source.width - col), min(height, source.height - row))
