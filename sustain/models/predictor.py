@@ -222,7 +222,7 @@ class TilePredictor:
         label = self.description.label
         with torch.inference_mode():
             for start in range(0, len(tiles), batch_size):
-                batch = np.ascontiguousarray(tiles[start : start + batch_size])
+                batch = np.require(tiles[start : start + batch_size], requirements=["C", "W"])
                 on_device = torch.from_numpy(batch).to(self.device)
                 output = self._network(self._network.normalise(on_device)).double().cpu().numpy()
                 empty = (batch == self.nodata).all(axis=(1, 2, 3))
