@@ -116,7 +116,7 @@ def decile_bias(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
     Parameters
     ----------
     table : DataFrame
-        Columns method, decile (1..10), truth (mean truth), bias (mean of prediction minus truth), std_error.
+        From `sustain.debias.agreement.bias_by_tenth`.
     unit : str
         Unit of wealth.
     alt : str
@@ -125,11 +125,11 @@ def decile_bias(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
     methods = list(dict.fromkeys(table["method"]))
     with canvas(290) as (figure, axes):
         axes.axhline(0, color=INK, linewidth=1)
-        spread = float(table["truth"].max() - table["truth"].min())
+        spread = float(table["mean_true"].max() - table["mean_true"].min())
         for position, method in enumerate(methods):
             rows, style = table[table["method"] == method], method_style(method)
             axes.errorbar(
-                rows["truth"] + (position - (len(methods) - 1) / 2) * 0.008 * spread,
+                rows["mean_true"] + (position - (len(methods) - 1) / 2) * 0.008 * spread,
                 rows["bias"],
                 1.96 * rows["std_error"],
                 color=style.colour,

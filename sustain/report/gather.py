@@ -114,6 +114,7 @@ class Findings:
     curves: pd.DataFrame | None
     training: pd.DataFrame | None
     model: Mapping[str, Any] | None
+    diagnosis: Mapping[str, Any] | None
     files: tuple[tuple[str, str], ...]
 
     @property
@@ -122,8 +123,15 @@ class Findings:
         return any(trial.truth is not None for trial in self.trials)
 
 
-def gather(artefacts: Artefacts) -> Findings:
+def gather(artefacts: Artefacts, mapped: str = "cnn") -> Findings:
     """Read what the stages wrote.
+
+    Parameters
+    ----------
+    artefacts : Artefacts
+        The source's files.
+    mapped : str
+        Name, in the metrics of the predictions, of the model that made the map.
 
     Raises
     ------
@@ -136,10 +144,11 @@ def gather(artefacts: Artefacts) -> Findings:
         source=artefacts.source,
         card=CalibrationCard.load(artefacts.card),
         trials=read_trials(artefacts),
-        survey=_survey(artefacts),
+        survey=_survey(artefacts, mapped),
         curves=_table(artefacts.calibration / "curves.csv", ["x", "method", "h", "lo", "hi"]),
         training=_table(artefacts.model / "curves.csv", ["epoch", "train_loss", "val_loss"]),
         model=_json(artefacts.model / "model.json"),
+        diagnosis=_json(artefacts.calibration / "diagnostics.json"),
         files=_hashes(artefacts),
     )
 
@@ -195,7 +204,7 @@ def _trial(entry: Mapping[str, Any]) -> TrialResult:
     )
 
 
-def _survey(artefacts: Artefacts) -> Survey | None:
+def _survey(artefacts: Artefacts, mapped: str) -> Survey | None:
     table = _parquet(artefacts.predictions / "survey.parquet", ["y_true", "y_pred", "split"])
     if table is None:
         return None
@@ -203,17 +212,17 @@ def _survey(artefacts: Artefacts) -> Survey | None:
     return Survey(
         calibration=table[table["split"] == "calibration"],
         test=table[table["split"] == "test"],
-        accuracy=_accuracy(artefacts.predictions / "metrics.json"),
+        accuracy=_accuracy(artefacts.predictions / "metrics.json", mapped),
     )
 
 
-def _accuracy(path: Path) -> tuple[Accuracy, ...]:
+def _accuracy(path: Path, mapped: str) -> tuple[Accuracy, ...]:
     """Read how models do at held-out sites, the map's model first."""
     held_out = (_json(path) or {}).get("test", {})
     models = {
         name: scores for name, scores in held_out.items() if isinstance(scores, dict) and "r2" in scores
     }
-    names = sorted(models, key=lambda name: (name != "cnn", name))
+    names = sorted(models, key=lambda name: (name != mapped, name))
     return tuple(
         Accuracy(
             model=name,

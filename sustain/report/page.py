@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sustain import __version__
-from sustain.config import Params, SyntheticWorldParams
+from sustain.config import Params, SurveyPredictionsParams, SyntheticWorldParams
 from sustain.files import atomic_path, write_json, write_text
 from sustain.report import map_figures
 from sustain.report.blocks import Headline, Section
@@ -74,7 +74,8 @@ def build_report(artefacts: Artefacts, params: Params) -> None:
     FileFormatError, CardError, RasterError
         When an artefact is not what its name promises.
     """
-    findings = gather(artefacts)
+    predict = params.predict
+    findings = gather(artefacts, predict.model if isinstance(predict, SurveyPredictionsParams) else "cnn")
     view = read_map(artefacts.maps / "wealth_corrected.tif")
     endline = read_map(artefacts.maps / "wealth_endline_corrected.tif")
     page = compose(findings, view, endline, params)
@@ -118,7 +119,9 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
     if view is not None:
         sections.append(map_section(view, endline, unit=unit))
     if survey is not None:
-        sections.append(errors_section(survey, card, unit=unit, confidential=not synthetic))
+        sections.append(
+            errors_section(survey, card, findings.diagnosis, unit=unit, confidential=not synthetic)
+        )
     if findings.curves is not None:
         sections.append(
             correction_section(findings.curves, card, view, survey.test if survey else None, unit=unit)

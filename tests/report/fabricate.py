@@ -14,7 +14,7 @@ from sustain.config import (
     ReportParams,
     SyntheticWorldParams,
 )
-from sustain.debias import build_card
+from sustain.debias import build_card, diagnose
 from sustain.debias.evaluation import correction_curves
 from sustain.files import write_json
 from sustain.maps.raster import correct_raster
@@ -173,6 +173,12 @@ def made_card():
     return card(survey())
 
 
+@functools.cache
+def diagnosis():
+    sample = survey()[survey()["split"] == "calibration"]
+    return diagnose(sample["y_pred"], sample["y_true"], groups=sample["block"]).to_dict()
+
+
 def artefacts(
     root, source="synthetic", trials=None, truth=TRUTH, model=True, maps=True, endline=True, predictions=True
 ):
@@ -182,6 +188,7 @@ def artefacts(
     made = made_card()
     made.save(places.card)
     correction_curves(made).to_csv(places.calibration / "curves.csv", index=False)
+    write_json(places.calibration / "diagnostics.json", diagnosis())
     trials = three_trials() if trials is None else trials
     write_json(places.effects / "effects.json", {"trials": trials})
     effects_table(trials).to_csv(places.effects / "effects.csv", index=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sustain.debias import CalibrationCard
+from sustain.debias.agreement import bias_by_tenth
 from sustain.debias.card import LineCard
 from sustain.debias.evaluation import evaluate_card
 from sustain.debias.regression import critical_value
@@ -19,7 +21,7 @@ from sustain.report.rasters import MapView
 from sustain.report.style import method_style
 from sustain.report.words import count, interval, listing, number, percent, plural, signed
 
-__all__ = ["correction_section", "decile_table", "errors_section", "slope_interval"]
+__all__ = ["correction_section", "errors_section", "slope_interval"]
 
 # Fewer sites than this in a drawn cell of a confidential survey could be somebody's.
 _CONFIDENTIAL = 5
@@ -27,8 +29,15 @@ _CONFIDENTIAL = 5
 _TENTHS = 50
 
 
-def errors_section(survey: Survey, card: CalibrationCard, *, unit: str, confidential: bool) -> Section:
-    """Build prediction against truth, bias by tenth of the truth, and the tables of slopes and accuracy."""
+def errors_section(
+    survey: Survey,
+    card: CalibrationCard,
+    diagnosis: Mapping[str, Any] | None,
+    *,
+    unit: str,
+    confidential: bool,
+) -> Section:
+    """Build prediction against truth, bias by tenth of the truth, tables of slopes and accuracy, the diagnosis."""
     blocks = []
     if len(survey.calibration) > 1:
         blocks.append(_prediction_truth(survey.calibration, card, unit, _CONFIDENTIAL if confidential else 1))
@@ -44,7 +53,9 @@ def errors_section(survey: Survey, card: CalibrationCard, *, unit: str, confiden
         "A model that minimises squared error predicts towards the middle: the poor come out too rich and "
         "the rich too poor. The calibration sample measures by how much."
     )
-    return Section("errors", "How the predictions err", intro, tuple(blocks), tuple(tables))
+    said = (diagnosis or {}).get("verdicts", {})
+    notes = tuple((name.capitalize(), (_sentences(text),)) for name, text in said.items())
+    return Section("errors", "How the predictions err", intro, tuple(blocks), tuple(tables), notes)
 
 
 def correction_section(
@@ -77,40 +88,6 @@ def correction_section(
     tables = () if test is None or len(test) < MIN_PAIRS else (_check(test, card, unit),)
     figure = Figure.single("calibration", "The corrections", svg, caption)
     return Section("correction", "The correction", intro, (figure,), tables)
-
-
-def decile_table(sites: pd.DataFrame, card: CalibrationCard) -> pd.DataFrame:
-    """Return mean error by tenth of survey wealth for the map as it is and every correction of the card.
-
-    Parameters
-    ----------
-    sites : DataFrame
-        Columns y_true and y_pred.
-    card : CalibrationCard
-
-    Returns
-    -------
-    DataFrame
-        Columns method, decile (1..10), truth (mean), bias (mean error), std_error, n.
-    """
-    truth, pred = sites["y_true"].to_numpy(float), sites["y_pred"].to_numpy(float)
-    decile = np.empty(len(truth), dtype=int)
-    decile[np.argsort(truth, kind="stable")] = np.arange(len(truth)) * 10 // len(truth) + 1
-    tables = []
-    for method in card.methods:
-        corrected = np.asarray(card.transform(pred, method=method, check_support=False))
-        grouped = (
-            pd.DataFrame({"decile": decile, "truth": truth, "error": corrected - truth})
-            .groupby("decile")
-            .agg(
-                truth=("truth", "mean"),
-                bias=("error", "mean"),
-                std_error=("error", "sem"),
-                n=("error", "size"),
-            )
-        )
-        tables.append(grouped.reset_index().assign(method=method))
-    return pd.concat(tables, ignore_index=True)
 
 
 def slope_interval(line: LineCard, level: float = 0.95) -> tuple[float, float]:
@@ -155,7 +132,9 @@ def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, lea
 
 
 def _deciles(sites: pd.DataFrame, card: CalibrationCard, unit: str, who: str) -> Figure:
-    table = decile_table(sites, card)
+    pred = sites["y_pred"].to_numpy(float)
+    estimates = {method: card.transform(pred, method=method, check_support=False) for method in card.methods}
+    table = bias_by_tenth(sites["y_true"], estimates)
     raw = table.loc[table["method"] == "none", "bias"].to_numpy()
     low, high = signed(float(raw[0])), signed(float(raw[-1]))
     worst = table["bias"].abs().groupby(table["method"], sort=False).max()
@@ -172,6 +151,10 @@ def _deciles(sites: pd.DataFrame, card: CalibrationCard, unit: str, who: str) ->
         "chance."
     )
     return Figure.single("deciles", "Who is misjudged", svg, caption)
+
+
+def _sentences(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _by_method(values: pd.Series[float]) -> str:
