@@ -4,6 +4,7 @@ from sustain.causal.effect import estimate_effect
 from sustain.causal.power import effective_sample_size, minimum_detectable_effect
 from sustain.causal.ppi import PPIResult, ppi_effect, ppi_mean, ppi_ols
 from sustain.causal.result import EffectResult, Estimate, Note
+from sustain.causal.sensitivity import Sensitivity
 from sustain.causal.stability import StabilityTest, stability_test
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Estimate",
     "Note",
     "PPIResult",
+    "Sensitivity",
     "StabilityTest",
     "effective_sample_size",
     "estimate_effect",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from sustain.causal.sensitivity import Sensitivity
+    from sustain.debias import CalibrationCard
+
 __all__ = ["EffectResult", "Estimate", "Note"]
 
 Interval = tuple[float, float]
@@ -222,6 +225,18 @@ class EffectResult:
     def fieller(self, level: float | None = None) -> FiellerSet:
         """Fieller's confidence set of a linear correction, which need not be an interval."""
         return self.main.fieller(self.level if level is None else level)
+
+    def sensitivity(self, card: CalibrationCard | None = None) -> Sensitivity:
+        """How wrong the assumption must be before the conclusion falls; for linear corrections.
+
+        Parameters
+        ----------
+        card : CalibrationCard, optional
+            The card that was used; its residual standard deviation scales differential errors.
+        """
+        from sustain.causal.sensitivity import sensitivity_of
+
+        return sensitivity_of(self, card)
 
     def tidy(self) -> pd.DataFrame:
         """One row per reported estimate, with the columns that broom and pyfixest use."""

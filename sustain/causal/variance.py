@@ -9,7 +9,7 @@ The calibration sample is another, independent sample, so its part is added.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ __all__ = [
     "cluster_covariance",
     "conley_covariance",
     "corrected_effect",
+    "corrected_mean",
     "critical_value",
     "fieller_set",
     "kernel_covariance",
@@ -239,6 +240,30 @@ def corrected_effect(effect: float, effect_var: float, slope: float, slope_var: 
     tau = effect / slope
     trial, calibration = effect_var / slope**2, tau**2 * slope_var / slope**2
     return CorrectedEffect(tau, math.sqrt(trial + calibration), trial, calibration)
+
+
+def corrected_mean(
+    mean: float, mean_var: float, intercept: float, slope: float, cov: Sequence[Sequence[float]]
+) -> CorrectedEffect:
+    """Level of the truth from a mean prediction, mu = (m - a) / b, with the delta-method variance.
+
+    V(mu) = (V_m + (1, mu) Cov(a, b) (1, mu)') / b^2. For a proportion this is the estimator of Rogan and Gladen (1978).
+
+    Parameters
+    ----------
+    mean, mean_var : float
+        Mean prediction in the trial and its variance.
+    intercept, slope : float
+        Line of prediction on truth in the calibration sample.
+    cov : array_like, shape (2, 2)
+        Covariance of (intercept, slope).
+    """
+    level = corrected_effect(mean - intercept, mean_var, slope, 0.0)
+    loading = np.array([1.0, level.estimate])
+    calibration = float(loading @ np.asarray(cov, dtype=float) @ loading) / slope**2
+    return level._replace(
+        std_error=math.sqrt(level.variance_trial + calibration), variance_calibration=calibration
+    )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from sustain.causal.variance import (
     cluster_covariance,
     conley_covariance,
     corrected_effect,
+    corrected_mean,
     critical_value,
     fieller_set,
     kernel_covariance,
@@ -176,14 +177,15 @@ class TestCorrectedEffect:
         slope = np.cov(y, y_star, bias=True)[0, 1] / y.var()
         intercept = y_star.mean() - slope * y.mean()
         assert (intercept, slope) == (pytest.approx(0.2022471910), pytest.approx(0.6400764604))
-        mu = (trial_mean - intercept) / slope
         residual = y_star - intercept - slope * y
-        calibration = -(1 + (mu - y.mean()) * (y - y.mean()) / y.var()) * residual / slope
-        error = math.sqrt(
-            trial_mean * (1 - trial_mean) / trial_n / slope**2 + (calibration @ calibration) / n**2
+        on_slope = (y - y.mean()) * residual / y.var()
+        influence = np.column_stack([residual - y.mean() * on_slope, on_slope]) / n
+        result = corrected_mean(
+            trial_mean, trial_mean * (1 - trial_mean) / trial_n, intercept, slope, influence.T @ influence
         )
-        assert mu == pytest.approx(0.80231396, abs=5e-9)
-        assert error == pytest.approx(0.0395155144, abs=5e-9)
+        assert result.estimate == pytest.approx(0.80231396, abs=5e-9)
+        assert result.std_error == pytest.approx(0.0395155144, abs=5e-10)
+        assert result.estimate - Z * 0.03951552 == pytest.approx(0.72486497, abs=2e-8)
 
     def test_zero_slope(self):
         with pytest.raises(EffectError, match="do not move with the truth"):

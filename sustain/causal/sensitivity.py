@@ -1,0 +1,267 @@
+"""How wrong an assumption must be before a conclusion falls.
+
+Three ways in which a linear correction can fail in a trial, each with the effect as a function of the failure:
+
+- *differential error*: at equal truth, predictions in the treated arm differ by ``delta`` from those in the control
+  arm, so that ``tau(delta) = (d - delta) / b``;
+- *visibility*: the image shows part of the contrast by itself, so that the slope of this contrast is not b but
+  ``1 - m (1 - b)``, with m from 0 (all visible: outcome stability) to 1 (none: measurement stability);
+- *arm-specific slopes*: each arm has a line of prediction on truth of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sustain.causal.result import EffectResult
+from sustain.causal.variance import CorrectedEffect, corrected_effect, corrected_mean, critical_value
+from sustain.errors import EffectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from sustain.debias import CalibrationCard
+
+__all__ = ["Sensitivity", "effect_with_arm_lines", "sensitivity_of"]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A linearly corrected effect under failures of its assumption.
+
+    Attributes
+    ----------
+    term : str
+        Treatment.
+    effect, effect_var : float
+        Naive effect d and its variance.
+    slope, slope_var : float
+        Slope b of prediction on truth and its variance.
+    df, level : float
+        Of the intervals.
+    residual_sd : float
+        Standard deviation of the prediction given the truth, in which a differential error can be judged; NaN if
+        unknown.
+    """
+
+    term: str
+    effect: float
+    effect_var: float
+    slope: float
+    slope_var: float
+    df: float
+    level: float
+    residual_sd: float = math.nan
+
+    def differential(self, delta: float) -> CorrectedEffect:
+        """Effect when treated places are predicted `delta` higher than control places of the same truth."""
+        return corrected_effect(self.effect - delta, self.effect_var, self.slope, self.slope_var)
+
+    @property
+    def breakdown(self) -> float:
+        """Differential error that would explain the whole effect: the naive effect itself."""
+        return self.effect
+
+    @property
+    def robust_breakdown(self) -> float:
+        """Smallest differential error, towards zero effect, at which the interval includes zero.
+
+        Zero when it already does. In the unit of the prediction; divide by `residual_sd` to judge it.
+        """
+        critical = critical_value(self.level, self.df)
+        room = 1 - critical**2 * self.slope_var / self.slope**2
+        if room <= 0:
+            return 0.0
+        left = abs(self.effect) - critical * math.sqrt(self.effect_var / room)
+        return math.copysign(max(left, 0.0), self.effect)
+
+    def bounds(self, largest: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Bounds of the effect when the differential error is at most `largest` in size, and their interval.
+
+        Returns
+        -------
+        (low, high) : tuple of float
+            Effects at both extremes.
+        (conf_low, conf_high) : tuple of float
+            Covers the effect, wherever between the bounds it lies, with probability `level` (Imbens and Manski 2004,
+            doi:10.1111/j.1468-0262.2004.00555.x).
+        """
+        if not largest >= 0:
+            raise EffectError(
+                f"largest: got {largest!r}, expected the size of a differential error, 0 or more."
+            )
+        ends = sorted((self.differential(largest), self.differential(-largest)), key=lambda end: end.estimate)
+        low, high = ends
+        critical = self._imbens_manski((high.estimate - low.estimate) / max(low.std_error, high.std_error))
+        interval = low.estimate - critical * low.std_error, high.estimate + critical * high.std_error
+        return (low.estimate, high.estimate), interval
+
+    def visibility(self, mediated: float) -> CorrectedEffect:
+        """Effect when a share `mediated` of the contrast reaches the image only through the outcome.
+
+        0 is outcome stability (the naive effect), 1 measurement stability (the corrected one).
+        """
+        if not 0 <= mediated <= 1:
+            raise EffectError(f"mediated: got {mediated!r}, expected a share between 0 and 1.")
+        slope = 1 - mediated * (1 - self.slope)
+        return corrected_effect(self.effect, self.effect_var, slope, mediated**2 * self.slope_var)
+
+    def path(self, shares: Sequence[float] = tuple(np.linspace(0, 1, 11).tolist())) -> pd.DataFrame:
+        """Effects from outcome stability to measurement stability.
+
+        Returns
+        -------
+        DataFrame
+            ``mediated``, ``estimate``, ``std_error``, ``conf_low``, ``conf_high``.
+        """
+        return self._table("mediated", shares, [self.visibility(share) for share in shares])
+
+    def table(self, deltas: Sequence[float] | None = None) -> pd.DataFrame:
+        """Effects under differential errors.
+
+        Parameters
+        ----------
+        deltas : sequence of float, optional
+            By default from minus to plus the naive effect's size.
+
+        Returns
+        -------
+        DataFrame
+            ``delta``, ``estimate``, ``std_error``, ``conf_low``, ``conf_high``.
+        """
+        if deltas is None:
+            deltas = (np.linspace(-1, 1, 9) * abs(self.effect)).tolist()
+        return self._table("delta", deltas, [self.differential(delta) for delta in deltas])
+
+    def summary(self) -> str:
+        """Plain text: what it would take to overturn the effect."""
+        naive, corrected = self.visibility(0.0), self.visibility(1.0)
+        lines = [
+            f"Sensitivity of the effect of {self.term}",
+            f"  outcome stability (all visible)    {naive.estimate:.4g} (standard error {naive.std_error:.2g})",
+            f"  measurement stability (none)       {corrected.estimate:.4g} ({corrected.std_error:.2g})",
+            f"  differential error that explains all of it            {self._in_sd(self.breakdown)}",
+            f"  differential error at which its interval reaches zero {self._in_sd(self.robust_breakdown)}",
+        ]
+        return "\n".join(lines)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the effect and its interval against the differential error."""
+        import matplotlib.pyplot as plt
+
+        axes = plt.subplots(figsize=(6, 3.5), layout="constrained")[1] if ax is None else ax
+        rows = self.table((np.linspace(-1.25, 1.25, 51) * abs(self.effect)).tolist())
+        axes.fill_between(
+            rows["delta"], rows["conf_low"], rows["conf_high"], color="C0", alpha=0.2, linewidth=0
+        )
+        axes.plot(rows["delta"], rows["estimate"], color="C0")
+        axes.axhline(0, color="0.5", linewidth=0.8)
+        axes.axvline(self.robust_breakdown, color="C3", linewidth=0.8, linestyle="--")
+        axes.set_xlabel("differential error: treated less control prediction at equal truth")
+        axes.set_ylabel(f"effect of {self.term}")
+        return axes
+
+    def _in_sd(self, delta: float) -> str:
+        if not self.residual_sd > 0:
+            return f"{delta:.4g}"
+        return f"{delta:.4g} ({delta / self.residual_sd:.2g} standard deviations of the prediction given the truth)"
+
+    def _table(self, name: str, values: Sequence[float], effects: Sequence[CorrectedEffect]) -> pd.DataFrame:
+        import pandas as pd
+
+        critical = critical_value(self.level, self.df)
+        rows: list[dict[str, Any]] = []
+        for value, effect in zip(values, effects, strict=True):
+            half = critical * effect.std_error
+            rows.append(
+                {
+                    name: value,
+                    "estimate": effect.estimate,
+                    "std_error": effect.std_error,
+                    "conf_low": effect.estimate - half,
+                    "conf_high": effect.estimate + half,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _imbens_manski(self, width: float) -> float:
+        """Critical value c with Phi(c + width) - Phi(-c) = level: two-sided for a point, one-sided for wide bounds."""
+        from scipy.optimize import brentq
+        from scipy.special import ndtr, ndtri
+
+        top = float(ndtri(0.5 + self.level / 2))
+        return float(brentq(lambda c: ndtr(c + width) - ndtr(-c) - self.level, 0.0, top + 1e-9))
+
+
+def sensitivity_of(result: EffectResult, card: CalibrationCard | None = None) -> Sensitivity:
+    """Sensitivity of a linearly corrected effect.
+
+    Parameters
+    ----------
+    result : EffectResult
+        From `estimate_effect` with ``method="linear"`` and an assumption other than ``"outcome"``.
+    card : CalibrationCard, optional
+        The card that was used; its residual standard deviation scales differential errors.
+
+    Raises
+    ------
+    EffectError
+        When the result holds no linear correction.
+    """
+    corrected = result.corrected
+    if corrected is None or math.isnan(corrected.slope):
+        raise EffectError(
+            f"result: its method is {result.method!r} and its assumption {result.assumption!r}, but sensitivity needs "
+            "an effect with a linear correction. Estimate with method='linear' and assumption None, 'measurement' or "
+            "'bracket'."
+        )
+    return Sensitivity(
+        term=result.term,
+        effect=result.naive.estimate,
+        effect_var=result.naive.variance_trial,
+        slope=corrected.slope,
+        slope_var=corrected.slope_var,
+        df=corrected.df,
+        level=result.level,
+        residual_sd=math.nan if card is None else card.residual_sd,
+    )
+
+
+Line = tuple[float, float, Sequence[Sequence[float]]]
+
+
+def effect_with_arm_lines(
+    treated_mean: tuple[float, float],
+    control_mean: tuple[float, float],
+    treated_line: Line,
+    control_line: Line,
+) -> CorrectedEffect:
+    """Effect when each arm has its own line of prediction on truth: ``(m1 - a1) / b1 - (m0 - a0) / b0``.
+
+    For calibration samples with both arms in them, where a single line is refuted (differential error; Nab et al. 2019,
+    doi:10.1002/sim.8359).
+
+    Parameters
+    ----------
+    treated_mean, control_mean : (mean, variance)
+        Mean prediction of each arm in the trial.
+    treated_line, control_line : (intercept, slope, covariance)
+        Line of prediction on truth in each arm of the calibration sample; covariance of (intercept, slope).
+    """
+    arms = []
+    for (mean, mean_var), (intercept, slope, cov) in (
+        (treated_mean, treated_line),
+        (control_mean, control_line),
+    ):
+        arms.append(corrected_mean(mean, mean_var, intercept, slope, cov))
+    trial = sum(arm.variance_trial for arm in arms)
+    calibration = sum(arm.variance_calibration for arm in arms)
+    return CorrectedEffect(
+        arms[0].estimate - arms[1].estimate, math.sqrt(trial + calibration), trial, calibration
+    )
