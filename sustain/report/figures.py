@@ -65,7 +65,9 @@ def prediction_against_truth(
         Text alternative.
     """
     truth, pred = np.asarray(y_true, float), np.asarray(y_pred, float)
-    limits = _padded(np.concatenate([truth, pred]))
+    both = np.concatenate([truth, pred])
+    # The ends of the axes must not tell the extreme values of a confidential survey.
+    limits = _padded(both if min_count == 1 else np.percentile(both, [0.5, 99.5]))
     with canvas(380) as (figure, axes):
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         cells = axes.hexbin(

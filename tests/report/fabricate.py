@@ -151,7 +151,14 @@ def contrasts(n=12):
     rng = np.random.default_rng(5)
     values = rng.normal(scale=0.4, size=n)
     return [
-        trial(f"WB{i}", "outcome", value + 0.03, 1.5 * value, 1.3 * value, truth=value)
+        trial(
+            f"World Bank {i}, agriculture, forestry and fishing",
+            "outcome",
+            value + 0.03,
+            1.5 * value,
+            1.3 * value,
+            truth=value,
+        )
         for i, value in enumerate(values)
     ]
 
