@@ -17,6 +17,7 @@ from sustain.errors import ConfigError
 
 __all__ = [
     "AcquireParams",
+    "AidTrialsParams",
     "CalibrateParams",
     "CorrectParams",
     "DownloadParams",
@@ -148,11 +149,20 @@ class CorrectParams(_Section):
     method: Method = Field("linear", description="Correction in the `wealth` band.")
 
 
+class AidTrialsParams(_Section):
+    """Trials made of aid projects (`sustain.data.aid`)."""
+
+    degrees: float = Field(0.1, gt=0, description="Reach of a project, in degrees of latitude and longitude.")
+    years: tuple[int, int] = Field((3, 8), description="Fewest and most years between start and survey.")
+    min_arm: int = Field(30, ge=2, description="Fewest places in each arm.")
+
+
 class EffectsParams(_Section):
     """Treatment effects from the map (`sustain.causal`)."""
 
     methods: list[Method] = Field(default=["none", "linear", "tweedie"], min_length=1)
     level: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
+    aid: AidTrialsParams | None = Field(None, description="Build trials of aid projects from survey places.")
 
 
 class PublishParams(_Section):
