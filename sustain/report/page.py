@@ -168,7 +168,7 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
     places = f" in {count(card.sample.n_groups)} groups" if card.sample.n_groups else ""
     items.append(Headline(count(card.sample.n), "calibration sites", f"never seen in training{places}"))
     known = [t for t in findings.trials if t.truth is not None]
-    if len(findings.trials) >= FAMILY and known:
+    if len(known) >= FAMILY:
         best = min(method_scores(known), key=lambda s: s.mean_abs_error)
         items.append(
             Headline(
@@ -177,7 +177,7 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
                 f"{method_style(best.method).label.lower()}, the least; held against the {truth_name}",
             )
         )
-    elif findings.trials:
+    elif len(findings.trials) < FAMILY:
         items += [_effect_headline(t, truth_name) for t in findings.trials]
     return tuple(items)
 

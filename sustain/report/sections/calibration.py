@@ -54,7 +54,8 @@ def errors_section(
         "the rich too poor. The calibration sample measures by how much."
     )
     said = (diagnosis or {}).get("verdicts", {})
-    notes = tuple((name.capitalize(), (_sentences(text),)) for name, text in said.items())
+    names = sorted(said, key=lambda name: (name != "shrinkage", name))
+    notes = tuple((name.capitalize(), (said[name][:1].upper() + said[name][1:],)) for name in names)
     return Section("errors", "How the predictions err", intro, tuple(blocks), tuple(tables), notes)
 
 
@@ -151,10 +152,6 @@ def _deciles(sites: pd.DataFrame, card: CalibrationCard, unit: str, who: str) ->
         "chance."
     )
     return Figure.single("deciles", "Who is misjudged", svg, caption)
-
-
-def _sentences(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _by_method(values: pd.Series[float]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sustain.report import figures
-from sustain.report.blocks import Cell, Figure, Panel, Row, Section, Table
+from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.gather import Estimate, TrialResult
 from sustain.report.style import method_style
 from sustain.report.verdict import FAMILY, MethodScore, method_scores
@@ -17,130 +17,98 @@ __all__ = ["effects_section"]
 
 
 def effects_section(trials: Sequence[TrialResult], *, unit: str, truth_name: str) -> Section:
-    """Build the forest plot and the table of effects; many contrasts of one kind become a scatter instead."""
-    if len(trials) >= FAMILY:
-        return _family_section(trials, unit=unit, truth_name=truth_name)
-    known = any(t.truth is not None for t in trials)
-    level = percent(trials[0].headline.level)
-    forest = Figure(
-        id="effects-forest",
-        title="Effects by trial and method",
-        panels=(
-            Panel(
-                figures.effects_forest(
-                    [
-                        (
-                            t.title,
-                            t.truth,
-                            t.reported,
-                            [(e.method, e.estimate, e.conf_low, e.conf_high) for e in t.estimates],
-                        )
-                        for t in trials
-                    ],
-                    unit=unit,
-                    alt="; ".join(
-                        f"{t.title}: "
-                        + listing([f"{method_style(e.method).label} {e.estimate:.2f}" for e in t.estimates])
-                        + (f", truth {t.truth:.2f}" if t.truth is not None else "")
-                        for t in trials
-                    ),
-                )
-            ),
-        ),
-        caption=(
-            f"Estimates with {level} intervals that carry the calibration's uncertainty. Thick and bold: "
-            "the method that the trial's own assumption leads to. "
-            + ("The dashed line is the truth, which only this page may look at." if known else "")
-        ),
+    """Build the forest plot and the table of effects; many contrasts of known truth become a scatter instead."""
+    known = [t for t in trials if t.truth is not None]
+    if len(known) >= FAMILY:
+        return _family_section(known, unit=unit, truth_name=truth_name)
+    intro = (
+        "The same map, the same trials, several readings. Which reading is right does not follow from the "
+        "numbers but from how the treatment can reach the image."
     )
-    columns = ("Method", "Effect", f"{level} interval") + (("Error", "Holds truth") if known else ())
+    figure = _forest(trials, unit)
+    table = _numbers(trials, unit, truth_name)
+    notes = tuple((t.title, _trial_notes(t)) for t in trials)
+    return Section("effects", "Effects of the trials", intro, (figure,), (table,), notes)
+
+
+def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
+    rows = [
+        (t.title, t.truth, t.reported, [(e.method, e.estimate, e.conf_low, e.conf_high) for e in t.estimates])
+        for t in trials
+    ]
+    said = []
+    for t in trials:
+        estimates = listing([f"{method_style(e.method).name} {number(e.estimate)}" for e in t.estimates])
+        said.append(f"{t.title}: {estimates}" + (f", truth {number(t.truth)}" if t.truth is not None else ""))
+    svg = figures.effects_forest(rows, unit=unit, alt=f"Effects with intervals. {'; '.join(said)}.")
+    caption = (
+        f"Estimates with {percent(trials[0].headline.level)} intervals that carry the calibration's "
+        "uncertainty. Thick and bold: the method that the trial's own assumption leads to."
+    )
+    if any(t.truth is not None for t in trials):
+        caption += " The dashed line is the truth, which only this page may look at."
+    return Figure.single("effects-forest", "Effects by trial and method", svg, caption)
+
+
+def _numbers(trials: Sequence[TrialResult], unit: str, truth_name: str) -> Table:
+    known = any(t.truth is not None for t in trials)
+    columns: tuple[str, ...] = ("Method", "Effect", f"{percent(trials[0].headline.level)} interval")
+    note = f"Effects on wealth in {unit}. Bold: reported."
+    if known:
+        columns += ("Error", "Holds truth")
+        note += f" Error: estimate minus {truth_name}."
     groups = tuple(
         (_group_title(t, truth_name), tuple(_effect_row(t, e, known) for e in t.estimates)) for t in trials
     )
-    table = Table(
-        "effects-table",
-        "Effects in numbers",
-        columns,
-        groups,
-        f"Effects on wealth in {unit}. Bold: reported."
-        + (f" Error: estimate minus {truth_name}." if known else ""),
-    )
-    notes = tuple((t.title, _trial_notes(t)) for t in trials)
-    intro = (
-        "The same map, the same trials, three readings. Which reading is right does not follow from the "
-        "numbers but from how the treatment can reach the image."
-    )
-    return Section("effects", "Effects of the trials", intro, (forest,), (table,), notes)
+    return Table("effects-table", "Effects in numbers", columns, groups, note)
 
 
 def _family_section(trials: Sequence[TrialResult], *, unit: str, truth_name: str) -> Section:
-    known = [t for t in trials if t.truth is not None]
+    scores = method_scores(trials)
     points = pd.DataFrame(
-        [{"method": e.method, "truth": t.truth, "estimate": e.estimate} for t in known for e in t.estimates]
+        [{"method": e.method, "truth": t.truth, "estimate": e.estimate} for t in trials for e in t.estimates]
     )
-    scores = method_scores(known)
-    scatter = Figure(
-        id="contrasts",
-        title=f"Map against {truth_name}",
-        panels=(
-            Panel(
-                figures.contrast_scatter(
-                    points,
-                    truth_label=f"From the {truth_name}",
-                    unit=unit,
-                    alt=f"{len(known)} contrasts. "
-                    + listing([f"{method_style(s.method).label}: slope {s.ratio:.2f}" for s in scores]),
-                )
-            ),
-        ),
-        caption=(
-            f"Each of {len(known)} contrasts three times. On the dotted line map and {truth_name} agree. "
-            + listing(
-                [f"{method_style(s.method).label} follows a line of slope {number(s.ratio)}" for s in scores]
-            )
-            + "."
-        ),
+    slopes = listing([f"{number(s.ratio)} ({method_style(s.method).name})" for s in scores])
+    svg = figures.contrast_scatter(
+        points,
+        truth_label=f"From the {truth_name}",
+        unit=unit,
+        alt=f"{len(trials)} contrasts from map and {truth_name}. Slopes through the origin: {slopes}.",
     )
+    caption = (
+        f"{len(trials)} contrasts, each by every method. On the dotted line map and {truth_name} agree. "
+        f"Slopes through the origin: {slopes}; above one, differences come out too large."
+    )
+    scatter = Figure.single("contrasts", f"Map against {truth_name}", svg, caption)
     best = min(scores, key=lambda s: s.mean_abs_error)
     table = Table(
         "contrast-scores",
         "How far off on average",
         ("Method", "Mean absolute error", "Mean error", "Slope", f"Intervals with the {truth_name}"),
         (("", tuple(_score_row(s, s is best) for s in scores)),),
-        f"Over {len(known)} contrasts; errors in {unit}. Slope: estimate on {truth_name}, through the "
+        f"Over {len(trials)} contrasts; errors in {unit}. Slope: estimate on {truth_name}, through the "
         "origin. Bold: the least error.",
     )
+    tables = (table, _every(trials, unit, truth_name))
+    return Section("effects", "Contrasts from the map", trials[0].why, (scatter,), tables)
+
+
+def _every(trials: Sequence[TrialResult], unit: str, truth_name: str) -> Table:
     methods = list(dict.fromkeys(e.method for t in trials for e in t.estimates))
-    detail = Table(
+    rows = tuple(
+        Row(
+            Cell(t.title),
+            (number(t.truth), *(_value(t, m) for m in methods), count(t.n_treated), count(t.n_control)),
+        )
+        for t in trials
+    )
+    return Table(
         "contrasts-table",
         "Every contrast",
-        ("Contrast", "Treated", "Rest", truth_name.capitalize(), *(method_style(m).label for m in methods)),
-        (
-            (
-                "",
-                tuple(
-                    Row(
-                        Cell(t.title),
-                        (
-                            count(t.n_treated),
-                            count(t.n_control),
-                            number(t.truth),
-                            *(_value(t, m) for m in methods),
-                        ),
-                    )
-                    for t in trials
-                ),
-            ),
-        ),
+        ("Contrast", truth_name.capitalize(), *(method_style(m).label for m in methods), "Treated", "Rest"),
+        (("", rows),),
         f"Differences in mean wealth between treated places and the rest, in {unit}.",
         wide=True,
-    )
-    return Section(
-        "effects",
-        "Contrasts from the map",
-        trials[0].why,
-        (scatter,),
-        (table, detail),
     )
 
 
