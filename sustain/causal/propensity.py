@@ -71,7 +71,7 @@ class _Fold:
 
     rows: NDArray[np.intp]
     train: tuple[NDArray[np.intp], NDArray[np.intp]]  # rows of treated and control training units
-    hat: tuple[Floats, Floats]  # coefficients of each arm's outcome regression = hat @ y[train]
+    bread: tuple[Floats, Floats]  # inverse of each arm's Z'WZ, shape (k, k)
     propensity: Floats
 
 
@@ -123,15 +123,17 @@ def doubly_robust(
         propensity[fold.rows] = p
         own = t / p, (1 - t) / (1 - p)
         omega[fold.rows] += share[fold.rows] * (own[0] - own[1])
-        for sign, arm, rows, hat in zip((1, -1), own, fold.train, fold.hat, strict=True):
-            omega[rows] += sign * (((share[fold.rows] * (1 - arm)) @ z[fold.rows]) @ hat)
+        for sign, arm, rows, bread in zip((1, -1), own, fold.train, fold.bread, strict=True):
+            asked = (share[fold.rows] * (1 - arm)) @ z[fold.rows]
+            omega[rows] += sign * weights[rows] * (z[rows] @ (bread @ asked))
 
     def influence(outcome: Floats) -> Floats:
         phi = np.empty(n)
         for fold in folds:
             t, p, y = treated[fold.rows], fold.propensity, outcome[fold.rows]
             m1, m0 = (
-                z[fold.rows] @ (hat @ outcome[rows]) for hat, rows in zip(fold.hat, fold.train, strict=True)
+                z[fold.rows] @ (bread @ ((weights[rows] * outcome[rows]) @ z[rows]))
+                for bread, rows in zip(fold.bread, fold.train, strict=True)
             )
             phi[fold.rows] = m1 - m0 + t * (y - m1) / p - (1 - t) * (y - m0) / (1 - p)
         return np.asarray(share * (phi - float(share @ phi)))
@@ -150,7 +152,7 @@ def _fit_fold(
     names: Sequence[str],
 ) -> _Fold:
     train = rest[treated[rest] == 1], rest[treated[rest] == 0]
-    hats = []
+    breads = []
     for arm, part in zip(("treated", "control"), train, strict=True):
         try:
             require_full_rank(np.sqrt(weights[part])[:, None] * z[part], ["the constant", *names])
@@ -159,11 +161,10 @@ def _fit_fold(
                 f"aipw: outside one of the folds the {arm} units cannot carry a regression on the "
                 f"covariates: {error} Fewer folds (n_folds=2) or estimator='ols' ask for less."
             ) from error
-        scaled = weights[part][:, None] * z[part]
-        hats.append(np.linalg.solve(scaled.T @ z[part], scaled.T))
+        breads.append(np.linalg.inv((weights[part][:, None] * z[part]).T @ z[part]))
     propensity = _logistic(z[rows], fit_propensity(treated[rest], z[rest], weights[rest]))
     _require_overlap(propensity)
-    return _Fold(rows, train, (hats[0], hats[1]), propensity)
+    return _Fold(rows, train, (breads[0], breads[1]), propensity)
 
 
 def make_folds(
@@ -204,21 +205,26 @@ def fit_propensity(treated: Floats, z: Floats, weights: Floats) -> Floats:
     EffectError
         When the likelihood has no maximum or propensities come (almost) to 0 or 1.
     """
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationWarning
+    from scipy.linalg import LinAlgWarning
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
 
     size = np.abs(z).max(axis=0)
-    model = GLM(treated, z / size, family=Binomial(), freq_weights=weights / weights.mean())
+    # Newton's method on the k by k Hessian, so that millions of units need little more than their own columns.
+    model = LogisticRegression(
+        C=np.inf, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=100
+    )
     with warnings.catch_warnings():
         # Both end in the error below, which says what to do.
-        warnings.simplefilter("ignore", PerfectSeparationWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fit = model.fit(tol=1e-12, maxiter=100)
-    if not fit.converged:
+        warnings.simplefilter("ignore", LinAlgWarning)
+        model.fit(z / size, treated, sample_weight=weights / weights.mean())
+    coefficients: Floats = np.asarray(model.coef_[0], dtype=float) / size
+    propensity = _logistic(z, coefficients)
+    _require_overlap(propensity)
+    score = (weights * (treated - propensity)) @ (z / size) / weights.sum()
+    if np.abs(score).max() > 1e-6:
         raise EffectError(_NO_OVERLAP)
-    coefficients: Floats = np.asarray(fit.params, dtype=float) / size
-    _require_overlap(_logistic(z, coefficients))
     return coefficients
 
 
