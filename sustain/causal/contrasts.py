@@ -7,6 +7,7 @@ each can be looked at: the gap between the arms that remains given the truth, an
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.effect import estimate_effect
+from sustain.causal.trials import Trial
 from sustain.causal.variance import critical_value
+from sustain.errors import SupportWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +25,15 @@ if TYPE_CHECKING:
     from sustain.causal.result import EffectResult
     from sustain.debias import CalibrationCard
 
-__all__ = ["Contrast", "contrast_scores", "contrast_table", "stability_gaps"]
+__all__ = [
+    "Contrast",
+    "as_trials",
+    "contrast_results",
+    "contrast_scores",
+    "contrast_table",
+    "explain_gaps",
+    "stability_gaps",
+]
 
 
 class Contrast(Protocol):
@@ -31,6 +42,10 @@ class Contrast(Protocol):
     @property
     def name(self) -> str:
         """Short name."""
+
+    @property
+    def title(self) -> str:
+        """Name in words."""
 
     @property
     def rows(self) -> NDArray[np.intp]:
@@ -91,7 +106,11 @@ def contrast_table(
             # The same contrast through the card has the same sampling error, and the calibration's beside it.
             sized = effect
             if card is not None and method != "none" and method in card.methods:
-                sized = _difference(places, np.asarray(y_pred, dtype=float)[contrast.rows], card, method)
+                predicted = np.asarray(y_pred, dtype=float)[contrast.rows]
+                with warnings.catch_warnings():
+                    # Said once a contrast and method it would be a wall of text; the share is a column.
+                    warnings.simplefilter("ignore", SupportWarning)
+                    sized = _difference(places, predicted, card, method)
             half = critical_value(level, sized.df) * sized.std_error
             rows.append(
                 {
@@ -194,6 +213,84 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
             row |= {f"{outcome}_gap": effect.estimate, f"{outcome}_gap_std_error": effect.std_error}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def contrast_results(
+    contrasts: Sequence[Contrast], table: pd.DataFrame, *, question: str, why: str, level: float = 0.95
+) -> list[dict[str, Any]]:
+    """Put a table of contrasts into the form of `sustain.causal.trials.estimate_trials`.
+
+    Their assumption is outcome stability, so the map as it is is what they report.
+
+    Parameters
+    ----------
+    contrasts : sequence of Contrast
+    table : DataFrame
+        From `contrast_table`.
+    question, why : str
+        What the family asks, and why the assumption.
+    level : float
+        Confidence level of the table.
+    """
+    fields = ["method", "estimate", "std_error", "conf_low", "conf_high", "share_var_calibration"]
+    results = []
+    for contrast in contrasts:
+        rows = table[table["contrast"] == contrast.name]
+        results.append(
+            {
+                "name": contrast.name,
+                "title": contrast.title,
+                "question": question,
+                "assumption": "outcome",
+                "why": why,
+                "estimator": "difference",
+                "vcov": "CRV1",
+                "n_treated": int(rows["n_treated"].iloc[0]),
+                "n_control": int(rows["n_control"].iloc[0]),
+                "reported": "none",
+                "truth": float(rows["truth"].iloc[0]),
+                "truth_definition": "the difference in survey wealth between the same places",
+                "estimates": [
+                    {**row, "level": level, "notes": []} for row in rows[fields].to_dict("records")
+                ],
+            }
+        )
+    return results
+
+
+def as_trials(
+    contrasts: Sequence[Contrast], *, question: str, why: str, vcov: str | Mapping[str, Any]
+) -> list[Trial]:
+    """Describe contrasts as trials that assume outcome stability, for `sustain.causal.trials.estimate_trials`."""
+    return [
+        Trial(
+            name=contrast.name,
+            title=contrast.title,
+            question=question,
+            table="",
+            vcov=vcov if isinstance(vcov, str) else dict(vcov),
+            assumption="outcome",
+            why=why,
+        )
+        for contrast in contrasts
+    ]
+
+
+def explain_gaps(gaps: pd.DataFrame) -> str:
+    """Say in words what `stability_gaps` found over a family of contrasts."""
+    given_prediction, given_truth = gaps["truth_gap"].abs().median(), gaps["prediction_gap"].abs().median()
+    stable = (
+        "outcome stability is the better description: the image shows by itself which places differ, and a model "
+        "that is right on average given what it sees is right about them. A correction assumes the opposite and "
+        "overshoots"
+        if given_prediction < given_truth
+        else "measurement stability is the better description, and a correction is due"
+    )
+    return (
+        f"At equal predictions the two groups of places differ in survey wealth by {given_prediction:.2f} (median "
+        f"over {len(gaps)} contrasts, without sign); at equal survey wealth their predictions differ by "
+        f"{given_truth:.2f}. So {stable}."
+    )
 
 
 def _difference(

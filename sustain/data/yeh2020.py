@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sustain.config import SurveyPredictionsParams
+from sustain.config import Params, SurveyPredictionsParams
 from sustain.data.splits import assign_splits, spatial_block
 from sustain.errors import ConfigError, FileFormatError
 
@@ -22,6 +22,7 @@ __all__ = [
     "PREDICTIONS_FILE",
     "RASTERS",
     "TARGET",
+    "imported_predictions",
     "model_key",
     "models_of",
     "read_survey",
@@ -52,6 +53,26 @@ def model_key(title: str) -> str:
     'resnet_18_msnl_concat'
     """
     return re.sub(r"[^a-z0-9]+", "_", title.lower().replace("+", "")).strip("_")
+
+
+def imported_predictions(params: Params) -> SurveyPredictionsParams:
+    """Return the section `predict` of a profile that brings its own predictions.
+
+    Raises
+    ------
+    ConfigError
+        When the profile has no such section, predicts with a model of its own, or names a model without a raster.
+    """
+    if not isinstance(params.predict, SurveyPredictionsParams):
+        raise ConfigError(
+            f"profile {params.source!r}: the section predict needs model, the published model that made the map."
+        )
+    if params.predict.model not in RASTERS:
+        raise ConfigError(
+            f"profile {params.source!r}: predict.model is {params.predict.model!r}, but rasters are published of "
+            f"{', '.join(RASTERS)}."
+        )
+    return params.predict
 
 
 def models_of(table: pd.DataFrame) -> list[str]:

@@ -18,7 +18,7 @@ from sustain.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["agreement", "area_means", "bias_by_tenth"]
+__all__ = ["agreement", "agreement_by_level", "area_means", "bias_by_tenth"]
 
 Array = NDArray[np.float64]
 
@@ -74,6 +74,38 @@ def agreement(y_true: Any, estimates: Mapping[str, Any]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def agreement_by_level(
+    y_true: Any, estimates: Mapping[str, Any], areas: Any, min_places: int = 5
+) -> pd.DataFrame:
+    """Compare estimates with the truth at places and at means of areas.
+
+    The slope is not the same at both: what makes one area richer than another is easier to see from above than what
+    makes one of its places richer than the next.
+
+    Parameters
+    ----------
+    y_true, estimates
+        As for `agreement`.
+    areas : array_like, shape (n,)
+        Area of each place.
+    min_places : int
+        Areas with fewer places are left out.
+
+    Returns
+    -------
+    DataFrame
+        `agreement` with a first column ``level``: ``"place"`` or ``"area"``.
+    """
+    import pandas as pd
+
+    means = area_means(areas, {"": y_true} | dict(estimates), min_places)
+    tables = {
+        "place": agreement(y_true, estimates),
+        "area": agreement(means[""], {name: means[name] for name in estimates}),
+    }
+    return pd.concat(tables, names=["level"]).reset_index("level").reset_index(drop=True)
 
 
 def bias_by_tenth(y_true: Any, estimates: Mapping[str, Any], by: Any = None) -> pd.DataFrame:
