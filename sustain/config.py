@@ -45,11 +45,11 @@ class SyntheticWorldParams(_Section):
     """Size and difficulty of the embedded world (`sustain.data.synthetic`)."""
 
     kind: Literal["synthetic"] = "synthetic"
-    scene_px: int = Field(2048, gt=0, description="Side of the square scene, in pixels.")
+    scene_px: int = Field(2560, gt=0, description="Side of the square scene, in pixels.")
     tile_px: int = Field(64, gt=0, description="Side of a survey tile, in pixels.")
     pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres.")
-    n_sites: int = Field(1600, gt=0, description="Number of survey sites.")
-    urban_share: float = Field(0.3, gt=0, lt=1, description="Share of the sites that lie in towns.")
+    n_sites: int = Field(2000, gt=0, description="Number of survey sites.")
+    urban_share: float = Field(0.25, gt=0, lt=1, description="Share of the sites that lie in towns.")
     households: int = Field(22, ge=5, description="Households averaged into one label; SustainBench wants 5.")
     household_sd: float = Field(
         1.0, ge=0, description="Spread of wealth between neighbours, in index points."
