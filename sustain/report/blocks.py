@@ -59,7 +59,8 @@ class Row:
 class Table:
     """A table in groups of rows; a group without a title has no heading row.
 
-    A wide one takes the whole width of the page.
+    A wide one takes the whole width of the page. `spans` heads neighbouring columns together: (words, columns), in
+    order, empty words over columns that stand alone.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Table:
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
     caption: str
     wide: bool = False
+    spans: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

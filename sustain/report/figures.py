@@ -112,8 +112,8 @@ def prediction_against_truth(
         return to_svg(figure, "scatter", alt)
 
 
-def decile_bias(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
-    """Draw mean error by tenth of the truth, one series a method.
+def decile_bias(table: pd.DataFrame, *, unit: str, name: str = "deciles", alt: str) -> Markup:
+    """Draw mean error by tenth of the places, one series a method.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ def decile_bias(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
             xlabel=f"Mean survey wealth of each tenth of the sites, {unit}",
             ylabel=f"Prediction minus truth, {unit}",
         )
-        axes.legend(loc="upper right", borderaxespad=0.2)
-        return to_svg(figure, "deciles", alt)
+        axes.legend(loc="best", borderaxespad=0.2)
+        return to_svg(figure, name, alt)
 
 
 def calibration_curves(

@@ -14,9 +14,33 @@ from sustain.errors import FileFormatError
 from sustain.files import read_json, sha256_of
 from sustain.stage import Artefacts
 
-__all__ = ["Accuracy", "Estimate", "Findings", "Survey", "TrialResult", "gather", "read_trials"]
+__all__ = [
+    "Accuracy",
+    "Estimate",
+    "Findings",
+    "Published",
+    "Survey",
+    "TrialResult",
+    "gather",
+    "model_label",
+    "read_trials",
+]
 
-_MODEL_LABELS = {"cnn": "CNN (the map's model)", "nightlights": "Night lights alone"}
+_LABELS = {"cnn": "CNN (the map's model)", "nightlights": "Night lights alone"}
+# Words of published models' names that are not spelled as plain words.
+_WORDS = {
+    "gbt": "GBT",
+    "knn": "KNN",
+    "ms": "MS",
+    "msnl": "MS+NL",
+    "nl": "NL",
+    "resnet": "ResNet",
+    "rgb": "RGB",
+    "rgbnl": "RGB+NL",
+    "ridge": "Ridge",
+}
+# Models that see the brightness of the night and nothing else, the best first.
+_LIGHTS = ("nightlights", "knn_nl_mean_scalar")
 
 
 @dataclass(frozen=True)
@@ -93,6 +117,11 @@ class Accuracy:
     slope: float
     n: int
 
+    @property
+    def lights(self) -> bool:
+        """Whether it is the comparison by night lights alone."""
+        return self.model in _LIGHTS
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -104,10 +133,36 @@ class Survey:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What a source of published models and maps holds beside the rest; each part may be missing.
+
+    Attributes
+    ----------
+    models : DataFrame or None
+        Agreement of every model with the survey, corrected out of fold: columns folds, model, method, r2, rmse, slope.
+    scores : DataFrame or None
+        Errors of the contrasts by model: columns model, method, n_contrasts, mae, mae_sd.
+    agreement : DataFrame or None
+        Maps against the survey: columns model, level ("place" or "area"), method, n, bias, rmse, r2, slope.
+    tenths : DataFrame or None
+        Bias of the maps by tenth: columns model, by ("survey" or "map"), method, mean_true, bias, std_error.
+    map_trials : tuple of TrialResult
+        Contrasts read off the published map alone.
+    """
+
+    models: pd.DataFrame | None
+    scores: pd.DataFrame | None
+    agreement: pd.DataFrame | None
+    tenths: pd.DataFrame | None
+    map_trials: tuple[TrialResult, ...]
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything that the page says, before it is put into words and pictures."""
 
     source: str
+    mapped: str
     card: CalibrationCard
     trials: tuple[TrialResult, ...]
     survey: Survey | None
@@ -115,6 +170,7 @@ class Findings:
     training: pd.DataFrame | None
     model: Mapping[str, Any] | None
     diagnosis: Mapping[str, Any] | None
+    published: Published
     files: tuple[tuple[str, str], ...]
 
     @property
@@ -142,6 +198,7 @@ def gather(artefacts: Artefacts, mapped: str = "cnn") -> Findings:
     """
     return Findings(
         source=artefacts.source,
+        mapped=mapped,
         card=CalibrationCard.load(artefacts.card),
         trials=read_trials(artefacts),
         survey=_survey(artefacts, mapped),
@@ -149,21 +206,15 @@ def gather(artefacts: Artefacts, mapped: str = "cnn") -> Findings:
         training=_table(artefacts.model / "curves.csv", ["epoch", "train_loss", "val_loss"]),
         model=_json(artefacts.model / "model.json"),
         diagnosis=_json(artefacts.calibration / "diagnostics.json"),
+        published=_published(artefacts),
         files=_hashes(artefacts),
     )
 
 
 def read_trials(artefacts: Artefacts) -> tuple[TrialResult, ...]:
     """Read the effects and, where the source has one, put in the truth."""
-    path = artefacts.effects / "effects.json"
     truths = _json(artefacts.truth / "truth.json") or {}
     known: Mapping[str, Mapping[str, Any]] = truths.get("trials", {})
-    try:
-        trials = [_trial(entry) for entry in read_json(path)["trials"]]
-    except (KeyError, TypeError) as error:
-        raise FileFormatError(
-            f"{path}: not the effects of trials ({error}). Run the effects stage again."
-        ) from error
     return tuple(
         replace(
             trial,
@@ -172,8 +223,45 @@ def read_trials(artefacts: Artefacts) -> tuple[TrialResult, ...]:
         )
         if trial.name in known
         else trial
-        for trial in trials
+        for trial in _trials(artefacts.effects / "effects.json")
     )
+
+
+def _published(artefacts: Artefacts) -> Published:
+    crossfit, survey, contrasts = (
+        folder.with_name(f"{artefacts.source}-{part}")
+        for folder, part in (
+            (artefacts.calibration, "crossfit"),
+            (artefacts.maps, "survey"),
+            (artefacts.effects, "map"),
+        )
+    )
+    agreement = ["model", "method", "rmse", "r2", "slope"]
+    tenths = ["model", "by", "method", "mean_true", "bias", "std_error"]
+    read_off = contrasts / "effects.json"
+    return Published(
+        models=_table(crossfit / "models.csv", ["folds", *agreement]),
+        scores=_table(artefacts.effects / "scores.csv", ["model", "method", "n_contrasts", "mae", "mae_sd"]),
+        agreement=_table(survey / "agreement.csv", ["level", "n", "bias", *agreement]),
+        tenths=_table(survey / "tenths.csv", tenths),
+        map_trials=_trials(read_off) if read_off.exists() else (),
+    )
+
+
+def _trials(path: Path) -> tuple[TrialResult, ...]:
+    try:
+        return tuple(_trial(entry) for entry in read_json(path)["trials"])
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"{path}: not the effects of trials ({error}). Run its stage again.") from error
+
+
+def model_label(name: str) -> str:
+    """Return a model's name as people write it.
+
+    >>> model_label("resnet_18_msnl_concat")
+    'ResNet 18 MS+NL concat'
+    """
+    return _LABELS.get(name) or " ".join(_WORDS.get(word, word) for word in name.split("_"))
 
 
 def _trial(entry: Mapping[str, Any]) -> TrialResult:
@@ -226,7 +314,7 @@ def _accuracy(path: Path, mapped: str) -> tuple[Accuracy, ...]:
     return tuple(
         Accuracy(
             model=name,
-            label=_MODEL_LABELS.get(name, name.replace("_", " ")),
+            label=model_label(name),
             r2=float(models[name]["r2"]),
             rmse=float(models[name]["rmse"]),
             slope=float(models[name]["slope"]),

@@ -69,10 +69,11 @@ def wealth_legend(view: MapView, limits: tuple[float, float], *, unit: str, alt:
             (view.raw, "before", MUTED, (None, None)),
             (view.wealth, "after", INK, (3, 1.2)),
         ):
-            inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])
-            counts, _ = np.histogram(inside, bins=edges)
+            counts, _ = np.histogram(values[np.isfinite(values)], bins=edges)
             middles = (edges[1:] + edges[:-1]) / 2
-            line = axes.plot(middles, counts / counts.sum(), color=colour, linewidth=1.5, label=label)[0]
+            line = axes.plot(
+                middles, counts / np.isfinite(values).sum(), color=colour, linewidth=1.5, label=label
+            )[0]
             if dashes[0] is not None:
                 line.set_dashes(dashes)
         axes.set_xlim(edges[0], edges[-1])
@@ -98,21 +99,21 @@ def wealth_legend(view: MapView, limits: tuple[float, float], *, unit: str, alt:
 
 def error_panel(view: MapView, *, name: str = "error", alt: str) -> Markup:
     """Draw the standard error of the corrected map."""
-    return _panel(view.error, view, Normalize(0, _error_top(view)), "cividis", name, alt)
+    return _panel(view.error, view, Normalize(0, _error_top(view)), "cividis_r", name, alt)
 
 
 def error_legend(view: MapView, *, unit: str, alt: str) -> Markup:
     """Draw the scale of the standard error.
 
-    It runs from zero to the spread of the map (or to the largest errors, if those are larger), so that colour says how
-    much of the differences on the map one cell's error could make.
+    It runs from zero to somewhat more than the spread of the map (or than the largest errors), so that colour says how
+    much of the differences on the map one cell's error could make, and equal errors look equal.
     """
     top = _error_top(view)
     with canvas(48) as (figure, axes):
         axes.imshow(
             np.linspace(0, top, 256)[None, :],
             norm=Normalize(0, top),
-            cmap="cividis",
+            cmap="cividis_r",
             aspect="auto",
             interpolation="none",
             extent=(0, top, 0, 1),
@@ -132,7 +133,7 @@ def support_panel(view: MapView, *, name: str = "support", alt: str) -> Markup:
 
 
 def _error_top(view: MapView) -> float:
-    return max(float(np.nanpercentile(view.error, 99)), float(np.nanstd(view.wealth))) or 1.0
+    return 1.25 * max(float(np.nanpercentile(view.error, 99)), float(np.nanstd(view.wealth))) or 1.0
 
 
 def support_legend(view: MapView) -> tuple[tuple[str, str], ...]:

@@ -26,7 +26,9 @@ from sustain.report.sections import (
     errors_section,
     map_section,
     model_section,
+    models_section,
     slope_interval,
+    survey_section,
 )
 from sustain.report.style import method_style
 from sustain.report.tables import effects_with_truth, report_metrics
@@ -113,21 +115,6 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
     synthetic = isinstance(params.acquire, SyntheticWorldParams)
     truth_name = "truth" if synthetic else "survey"
     accuracy = survey.accuracy if survey is not None else ()
-    sections = []
-    if findings.trials:
-        sections.append(effects_section(findings.trials, unit=unit, truth_name=truth_name))
-    if view is not None:
-        sections.append(map_section(view, endline, unit=unit))
-    if survey is not None:
-        sections.append(
-            errors_section(survey, card, findings.diagnosis, unit=unit, confidential=not synthetic)
-        )
-    if findings.curves is not None:
-        sections.append(
-            correction_section(findings.curves, card, view, survey.test if survey else None, unit=unit)
-        )
-    if findings.training is not None or findings.model is not None:
-        sections.append(model_section(findings.training, findings.model))
     return Page(
         title=params.report.title if params.report else f"Wealth map and effects: {findings.source}",
         source=findings.source,
@@ -142,7 +129,7 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
             truth_name=truth_name,
         ),
         headlines=_headlines(findings, truth_name),
-        sections=tuple(sections),
+        sections=_sections(findings, view, endline, unit, truth_name, confidential=not synthetic),
         provenance=_provenance(findings, view, params),
         files=findings.files,
         parameters=yaml.safe_dump(params.model_dump(mode="json", exclude_none=True), sort_keys=True),
@@ -151,12 +138,43 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
     )
 
 
+def _sections(
+    findings: Findings,
+    view: MapView | None,
+    endline: MapView | None,
+    unit: str,
+    truth_name: str,
+    *,
+    confidential: bool,
+) -> tuple[Section, ...]:
+    card, survey, published = findings.card, findings.survey, findings.published
+    sections: list[Section | None] = []
+    if findings.trials:
+        sections.append(
+            effects_section(findings.trials, published.map_trials, unit=unit, truth_name=truth_name)
+        )
+    if view is not None:
+        sections.append(map_section(view, endline, unit=unit))
+    sections.append(survey_section(published, findings.mapped, unit=unit))
+    if survey is not None:
+        sections.append(
+            errors_section(survey, card, findings.diagnosis, unit=unit, confidential=confidential)
+        )
+    if findings.curves is not None:
+        test = survey.test if survey is not None else None
+        sections.append(correction_section(findings.curves, card, view, test, unit=unit))
+    sections.append(models_section(published, findings.mapped, unit=unit))
+    if findings.training is not None or findings.model is not None:
+        sections.append(model_section(findings.training, findings.model))
+    return tuple(section for section in sections if section is not None)
+
+
 def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
     card, survey = findings.card, findings.survey
     items = []
     if survey is not None and survey.accuracy:
         first, *others = survey.accuracy
-        lights = next((a for a in others if a.model == "nightlights"), None)
+        lights = next((a for a in others if a.lights), None)
         note = f"at {count(first.n)} held-out sites"
         if lights is not None:
             note += f"; night lights alone {number(lights.r2)}"
@@ -173,7 +191,7 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
         items.append(
             Headline(
                 number(best.mean_abs_error, 3),
-                f"mean error of {len(known)} contrasts",
+                f"mean absolute error of {len(known)} contrasts",
                 f"{method_style(best.method).label.lower()}, the least; held against the {truth_name}",
             )
         )
@@ -202,7 +220,7 @@ def _provenance(findings: Findings, view: MapView | None, params: Params) -> tup
         used = view.tags.get("SUSTAIN_CARD_SHA256", "")
         rows.append(("Card of the map", "the same" if used == card.sha256 else used or "not recorded"))
     if card.sample.countries:
-        rows.append(("Countries of the calibration", ", ".join(card.sample.countries)))
+        rows.append(("Countries of the calibration", ", ".join(card.sample.countries).replace("_", " ")))
     if card.sample.years:
         years = card.sample.years
         rows.append(
@@ -219,11 +237,11 @@ def _provenance(findings: Findings, view: MapView | None, params: Params) -> tup
 def _licence(findings: Findings, params: Params) -> tuple[tuple[str, str], ...]:
     rows = []
     if params.publish is not None:
-        rows.append(("Map", params.publish.licence))
+        rows.append(("Licence of the map", params.publish.licence))
         if params.publish.citation:
             rows.append(("Cite", params.publish.citation))
     if findings.card.licence:
-        rows.append(("Card", findings.card.licence))
+        rows.append(("Licence of the card", findings.card.licence))
     if findings.card.citation:
         rows.append(("Cite for the card", findings.card.citation))
     return tuple(rows)

@@ -86,7 +86,7 @@ class MethodStyle:
     @property
     def name(self) -> str:
         """The label within a sentence."""
-        return self.label if self.label == "Tweedie" else self.label.lower()
+        return self.label if self.label.startswith("Tweedie") else self.label.lower()
 
     @property
     def shape(self) -> str:
@@ -108,6 +108,7 @@ METHODS = {
     "none": MethodStyle("Naive", "#D55E00", "o"),
     "linear": MethodStyle("Linear", "#0072B2", "s"),
     "tweedie": MethodStyle("Tweedie", "#009E73", "^"),
+    "tweedie_scott": MethodStyle("Tweedie as published", MUTED, "P"),
     "bridge": MethodStyle("Bridge", "#CC79A7", "D"),
     "level": MethodStyle("Level", "#E69F00", "v"),
 }

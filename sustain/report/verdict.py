@@ -102,6 +102,8 @@ def verdict(
     points.append(("Their shrinkage", shrinkage_sentence(slope, slope_interval)))
     if len(trials) < FAMILY:
         points += [(trial.title, trial_sentences(trial, unit, truth_name)) for trial in trials]
+    elif any(trial.truth is not None for trial in trials):
+        points.append(("Why", trials[0].why))
     points.append(("What decides", _assumption_sentence(trials)))
     return Verdict(lead=_lead(trials, truth_name), points=tuple(points))
 
@@ -113,7 +115,7 @@ def accuracy_sentence(accuracy: Sequence[Accuracy]) -> str:
         f"At {plural(first.n, 'survey site')} in places that training never saw, the map's model explains "
         f"{percent(first.r2)} of the differences in wealth"
     )
-    lights = next((a for a in others if a.model == "nightlights"), None)
+    lights = next((a for a in others if a.lights), None)
     if lights is None:
         return f"{text}."
     if lights.r2 < first.r2:
@@ -250,8 +252,7 @@ def _phrase(method: str) -> str:
 
 
 def _label(method: str) -> str:
-    label = method_style(method).label
-    return label if method == "tweedie" else label.lower()
+    return method_style(method).name
 
 
 def _with_interval(e: Estimate) -> str:

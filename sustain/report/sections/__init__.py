@@ -4,6 +4,7 @@ from sustain.report.sections.calibration import correction_section, errors_secti
 from sustain.report.sections.effects import effects_section
 from sustain.report.sections.maps import map_section
 from sustain.report.sections.model import model_section
+from sustain.report.sections.published import models_section, survey_section
 
 __all__ = [
     "correction_section",
@@ -11,5 +12,7 @@ __all__ = [
     "errors_section",
     "map_section",
     "model_section",
+    "models_section",
     "slope_interval",
+    "survey_section",
 ]

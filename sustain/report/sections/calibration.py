@@ -27,6 +27,8 @@ __all__ = ["correction_section", "errors_section", "slope_interval"]
 _CONFIDENTIAL = 5
 # Fewer sites than this make no tenths worth drawing.
 _TENTHS = 50
+# More models than this are compared in a section of their own.
+_MANY = 6
 
 
 def errors_section(
@@ -80,6 +82,13 @@ def correction_section(
         f"{unit}, where the calibration sample lies; shaded: extrapolation. Bands are the calibration's "
         f"own uncertainty, within the support at most {_by_method(widest)} wide."
     )
+    for method, rows in curves[curves["x"].between(low, high)].groupby("method", sort=False):
+        flat = float(np.mean(np.diff(rows["h"]) < 0.05 * np.diff(rows["x"])))
+        if flat > 0.02:
+            caption += (
+                f" {method_style(str(method)).label} is flat over {percent(flat)} of that range: there it "
+                "no longer tells places apart."
+            )
     if view is not None:
         caption += " The hill along the bottom is the map's predictions."
     intro = (
@@ -174,12 +183,36 @@ def _check(test: pd.DataFrame, card: CalibrationCard, unit: str) -> Table:
         "The corrections at sites that no stage used",
         ("Method", "Slope", "RMSE", "Mean error"),
         (("", rows),),
-        f"{count(len(test))} test sites, in {unit}. A correction brings the slope to one, so that "
-        "differences between groups come out in full, and pays with a larger error at the single place.",
+        f"{count(len(test))} test sites, in {unit}. A correction should bring the slope to one, so that "
+        f"differences between groups come out in full; {_reached(scores)}. It pays with a larger error at "
+        "the single place.",
     )
 
 
+def _reached(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Say which corrections bring the slope at least halfway to one."""
+    gap = abs(scores["none"]["slope"] - 1)
+    near = {
+        method: abs(score["slope"] - 1) <= gap / 2 for method, score in scores.items() if method != "none"
+    }
+    parts = []
+    for kept, verb in ((True, "does"), (False, "does not")):
+        names = [
+            f"{method_style(m).name} ({number(scores[m]['slope'])})"
+            for m, good in near.items()
+            if good is kept
+        ]
+        if names:
+            parts.append(f"{listing(names)} {verb if len(names) == 1 else verb.replace('does', 'do')}")
+    return ", ".join(parts)
+
+
 def _accuracy(accuracy: Sequence[Accuracy], unit: str) -> Table:
+    """Build the table of models at held-out sites: of many, the map's, the best other and night lights."""
+    if len(accuracy) > _MANY:
+        first, *others = accuracy
+        kept = {id(max(others, key=lambda a: a.r2)), *(id(a) for a in others if a.lights)}
+        accuracy = [first, *(a for a in others if id(a) in kept)]
     rows = tuple(
         Row(Cell(a.label), (number(a.r2), number(a.rmse), number(a.slope), count(a.n)), strong=i == 0)
         for i, a in enumerate(accuracy)

@@ -16,11 +16,16 @@ from sustain.report.words import count, interval, listing, number, percent, sign
 __all__ = ["effects_section"]
 
 
-def effects_section(trials: Sequence[TrialResult], *, unit: str, truth_name: str) -> Section:
-    """Build the forest plot and the table of effects; many contrasts of known truth become a scatter instead."""
+def effects_section(
+    trials: Sequence[TrialResult], read_off: Sequence[TrialResult] = (), *, unit: str, truth_name: str
+) -> Section:
+    """Build the forest plot and the table of effects; many contrasts of known truth become a scatter instead.
+
+    `read_off` are contrasts that were read off a published map alone; they add one table of scores.
+    """
     known = [t for t in trials if t.truth is not None]
     if len(known) >= FAMILY:
-        return _family_section(known, unit=unit, truth_name=truth_name)
+        return _family_section(known, read_off, unit=unit, truth_name=truth_name)
     intro = (
         "The same map, the same trials, several readings. Which reading is right does not follow from the "
         "numbers but from how the treatment can reach the image."
@@ -63,7 +68,9 @@ def _numbers(trials: Sequence[TrialResult], unit: str, truth_name: str) -> Table
     return Table("effects-table", "Effects in numbers", columns, groups, note)
 
 
-def _family_section(trials: Sequence[TrialResult], *, unit: str, truth_name: str) -> Section:
+def _family_section(
+    trials: Sequence[TrialResult], read_off: Sequence[TrialResult], *, unit: str, truth_name: str
+) -> Section:
     scores = method_scores(trials)
     points = pd.DataFrame(
         [{"method": e.method, "truth": t.truth, "estimate": e.estimate} for t in trials for e in t.estimates]
@@ -80,17 +87,28 @@ def _family_section(trials: Sequence[TrialResult], *, unit: str, truth_name: str
         f"Slopes through the origin: {slopes}; above one, differences come out too large."
     )
     scatter = Figure.single("contrasts", f"Map against {truth_name}", svg, caption)
+    places = f"Over {len(trials)} contrasts of survey places, predictions out of sample; "
+    tables = [_scores("contrast-scores", "How far off on average", trials, places, unit, truth_name)]
+    if any(t.truth is not None for t in read_off):
+        places = f"Over the {len(read_off)} contrasts with enough places in the map's own country; "
+        tables.append(_scores("map-scores", "Read off the map alone", read_off, places, unit, truth_name))
+    tables.append(_every(trials, unit, truth_name))
+    return Section("effects", "Contrasts from the map", trials[0].question, (scatter,), tuple(tables))
+
+
+def _scores(
+    id: str, title: str, trials: Sequence[TrialResult], places: str, unit: str, truth_name: str
+) -> Table:
+    scores = method_scores(trials)
     best = min(scores, key=lambda s: s.mean_abs_error)
-    table = Table(
-        "contrast-scores",
-        "How far off on average",
+    return Table(
+        id,
+        title,
         ("Method", "Mean absolute error", "Mean error", "Slope", f"Intervals with the {truth_name}"),
         (("", tuple(_score_row(s, s is best) for s in scores)),),
-        f"Over {len(trials)} contrasts; errors in {unit}. Slope: estimate on {truth_name}, through the "
-        "origin. Bold: the least error.",
+        f"{places}errors in {unit}. Slope: estimate on {truth_name}, through the origin. Bold: the least "
+        "error.",
     )
-    tables = (table, _every(trials, unit, truth_name))
-    return Section("effects", "Contrasts from the map", trials[0].why, (scatter,), tables)
 
 
 def _every(trials: Sequence[TrialResult], unit: str, truth_name: str) -> Table:

@@ -68,7 +68,8 @@ def _before_after(view: MapView, limits: Limits, unit: str) -> Figure:
 def _uncertainty(view: MapView, unit: str) -> Figure:
     error, spread = float(np.nanmedian(view.error)), float(np.nanstd(view.wealth))
     low, high = (float(value) for value in np.nanpercentile(view.error, [1, 99]))
-    outside = percent(view.share_outside, 1)
+    outside = _share(view.share_outside)
+    even = "; nearly the same everywhere, because a linear correction stretches all errors alike"
     return Figure(
         id="uncertainty",
         title="How sure, and where it holds",
@@ -82,7 +83,7 @@ def _uncertainty(view: MapView, unit: str) -> Figure:
             ),
             Panel(
                 map_figures.support_panel(
-                    view, alt=f"Map of support: {outside} of the predictions lie outside."
+                    view, alt=f"Map of support. {outside} of the predictions lie outside."
                 ),
                 "Support of the calibration",
                 swatches=map_figures.support_legend(view),
@@ -90,12 +91,17 @@ def _uncertainty(view: MapView, unit: str) -> Figure:
         ),
         caption=(
             f"One cell's corrected wealth is uncertain by about {number(error)} {unit} (median standard "
-            f"error; {interval(low, high)} in the central 98% of cells), against a standard deviation of "
-            f"{number(spread)} over the map, where the scale ends: read regions, not single cells. "
-            f"{outside} of the predictions lie outside the range on which the correction was learned; "
-            "there it extrapolates."
+            f"error{even if high - low < 0.05 * high else ''}), against a standard deviation of "
+            f"{number(spread)} over the map: read regions, not single cells. {outside} of the predictions "
+            "lie outside the range on which the correction was learned; there it extrapolates."
         ),
     )
+
+
+def _share(share: float) -> str:
+    if share == 0:
+        return "None"
+    return "Less than 0.1%" if share < 0.0005 else percent(share, 1)
 
 
 def _second_period(view: MapView, endline: MapView, limits: Limits, unit: str) -> Figure:
