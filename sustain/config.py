@@ -155,6 +155,11 @@ class AidTrialsParams(_Section):
     degrees: float = Field(0.1, gt=0, description="Reach of a project, in degrees of latitude and longitude.")
     years: tuple[int, int] = Field((3, 8), description="Fewest and most years between start and survey.")
     min_arm: int = Field(30, ge=2, description="Fewest places in each arm.")
+    reference: dict[str, float] = Field(
+        default={},
+        description="Mean absolute error by method, in sd, that somebody else found; to be compared.",
+    )
+    remark: str = Field("", description="What a reader should know about that comparison.")
 
 
 class EffectsParams(_Section):
@@ -170,11 +175,15 @@ class PublishParams(_Section):
 
     title: str = Field("Wealth map", min_length=1)
     description: str = Field("", description="A sentence or two, at the head of the map card.")
-    start: date | None = Field(None, description="First day of the imagery; by default of the card's first year.")
+    start: date | None = Field(
+        None, description="First day of the imagery; by default of the card's first year."
+    )
     end: date | None = Field(None, description="Last day of the imagery; by default of the card's last year.")
     licence: str = Field("CC-BY-4.0", min_length=1, description="Licence of the product (SPDX).")
     imagery_licence: str = ""
-    labels_licence: str = Field("", description="Licence or terms of the survey labels, which are not published.")
+    labels_licence: str = Field(
+        "", description="Licence or terms of the survey labels, which are not published."
+    )
     citation: str = ""
     doi: str = ""
 

@@ -8,6 +8,7 @@ from sustain.causal.contrasts import (
     contrast_scores,
     contrast_table,
     explain_gaps,
+    explain_scores,
     stability_gaps,
 )
 from sustain.causal.trials import effects_table
@@ -50,9 +51,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
         )
     scores = {model: contrast_scores(table, truth.std(ddof=0)) for model, table in tables.items()}
     gaps = stability_gaps(trials, survey["y_pred"], truth, blocks)
-    results = contrast_results(
-        trials, tables[mapped], question=QUESTION, why=explain_gaps(gaps), level=effects.level
-    )
+    why = f"{explain_gaps(gaps)} {explain_scores(scores[mapped], aid.reference)} {aid.remark}".rstrip()
+    results = contrast_results(trials, tables[mapped], question=QUESTION, why=why, level=effects.level)
     with atomic_directory(artefacts.effects) as folder:
         write_json(folder / "effects.json", {"trials": results})
         effects_table(results).to_csv(folder / "effects.csv", index=False)

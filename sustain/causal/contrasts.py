@@ -32,6 +32,7 @@ __all__ = [
     "contrast_scores",
     "contrast_table",
     "explain_gaps",
+    "explain_scores",
     "stability_gaps",
 ]
 
@@ -291,6 +292,18 @@ def explain_gaps(gaps: pd.DataFrame) -> str:
         f"over {len(gaps)} contrasts, without sign); at equal survey wealth their predictions differ by "
         f"{given_truth:.2f}. So {stable}."
     )
+
+
+def explain_scores(scores: pd.DataFrame, reference: Mapping[str, float]) -> str:
+    """Say in words how `contrast_scores` compare with figures that somebody else found for the same family."""
+    errors = [
+        f"{method} {error:.3f}" + (f" ({reference[method]:.3f})" if method in reference else "")
+        for method, error in zip(scores["method"].astype(str), scores["mae_sd"], strict=True)
+    ]
+    said = f"Mean absolute errors in standard deviations of the truth: {', '.join(errors)}."
+    if reference:
+        said += " In brackets: what an independent calculation found."
+    return said
 
 
 def _difference(

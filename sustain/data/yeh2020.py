@@ -1,8 +1,8 @@
 """Yeh et al. (2020): survey wealth beside the published predictions of thirteen models, as one table.
 
 Source: https://doi.org/10.1038/s41467-020-16185-w, manifest ``yeh2020``. Places are DHS clusters of 43 surveys in 23
-African countries, 2009-2016; predictions are out of sample, from five spatial folds within countries. Which fold a
-place was in is not published, so the folds given here are new ones, of whole spatial blocks.
+African countries, 2009-2016; predictions are out of sample, from five spatial folds within countries. These folds are
+published as a pickle only, which is not read here: the folds given here are new ones, of whole spatial blocks.
 """
 
 from __future__ import annotations
