@@ -1,12 +1,10 @@
-"""The figures of the page, one function each: plain arrays and tables in, an inline ``<svg>`` out.
+"""The figures on predictions and corrections, one function each: plain arrays and tables in, an inline ``<svg>`` out.
 
 Figures know nothing about files. Colours and markers of the corrections come from `sustain.report.style`, so a method
 looks the same in each of them.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,22 +15,16 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.report.style import INK, MUTED, PAPER, RULE, canvas, method_style, to_svg
+from sustain.report.style import INK, MUTED, PAPER, RULE, canvas, method_handle, method_style, padded, to_svg
 
 __all__ = [
     "calibration_curves",
-    "contrast_scatter",
     "decile_bias",
-    "effects_forest",
     "prediction_against_truth",
     "training_curves",
 ]
 
 FloatArray = NDArray[np.float64]
-Interval = tuple[str, float, float, float]
-
-# A longer title leaves no room for the truth beside it.
-_LONG = 38
 
 
 def prediction_against_truth(
@@ -67,7 +59,7 @@ def prediction_against_truth(
     truth, pred = np.asarray(y_true, float), np.asarray(y_pred, float)
     both = np.concatenate([truth, pred])
     # The ends of the axes must not tell the extreme values of a confidential survey.
-    limits = _padded(both if min_count == 1 else np.percentile(both, [0.5, 99.5]))
+    limits = padded(both if min_count == 1 else np.percentile(both, [0.5, 99.5]))
     with canvas(380) as (figure, axes):
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         cells = axes.hexbin(
@@ -181,7 +173,7 @@ def calibration_curves(
     with canvas(380) as (figure, axes):
         bounds = shown.loc[shown["x"].between(low, high), ["lo", "hi", "h"]].to_numpy(float)
         finite = bounds[np.isfinite(bounds)]
-        axes.set(xlim=view, ylim=_padded(np.concatenate([finite, np.array(view)]), 0.08))
+        axes.set(xlim=view, ylim=padded(np.concatenate([finite, np.array(view)]), 0.08))
         for edge in ((view[0], low), (high, view[1])):
             axes.axvspan(*edge, color=RULE, alpha=0.45, linewidth=0, zorder=0)
         if map_values is not None:
@@ -202,7 +194,7 @@ def calibration_curves(
                 markeredgewidth=0.6,
             )
         handles = [Line2D([], [], color=MUTED, linewidth=1, dashes=(1, 1.5), label="no correction")]
-        handles += [_method_handle(method) for method in dict.fromkeys(shown["method"])]
+        handles += [method_handle(method) for method in dict.fromkeys(shown["method"])]
         axes.legend(handles=handles, loc="upper left", borderaxespad=0.2)
         axes.set(xlabel=f"Prediction x, {unit}", ylabel=f"Corrected wealth h(x), {unit}")
         return to_svg(figure, "curves", alt)
@@ -239,115 +231,6 @@ def training_curves(curves: pd.DataFrame, *, alt: str) -> Markup:
         return to_svg(figure, "training", alt)
 
 
-def effects_forest(
-    trials: Sequence[tuple[str, float | None, str, Sequence[Interval]]], *, unit: str, alt: str
-) -> Markup:
-    """Draw every trial's estimates with intervals on one axis, the truth marked where it is known.
-
-    Parameters
-    ----------
-    trials : sequence of (title, truth, reported, estimates)
-        `reported` is the method that the trial's assumption leads to; an estimate is (method, estimate, low, high).
-    unit : str
-        Unit of wealth.
-    alt : str
-        Text alternative.
-    """
-    rows = sum(1 + len(estimates) for _, _, _, estimates in trials)
-    with canvas(70 + 24 * rows) as (figure, axes):
-        beside = axes.get_yaxis_transform()
-        y = 0.0
-        labels: list[tuple[float, str, bool]] = []
-        for title, truth, reported, estimates in trials:
-            axes.text(-0.15, y, title, transform=beside, weight="bold", va="center")
-            if truth is not None and len(title) <= _LONG:
-                axes.text(1, y, f"truth {truth:.2f}", transform=beside, ha="right", va="center", fontsize=10)
-            top = y - 0.5
-            for method, estimate, low, high in estimates:
-                y -= 1
-                style, kept = method_style(method), method == reported
-                axes.plot(
-                    [low, high],
-                    [y, y],
-                    color=style.colour,
-                    linewidth=3.2 if kept else 1.4,
-                    zorder=3,
-                )
-                axes.plot(
-                    estimate,
-                    y,
-                    marker=style.marker,
-                    color=style.colour,
-                    markersize=9 if kept else 6.5,
-                    markeredgecolor=PAPER,
-                    markeredgewidth=0.8,
-                    zorder=4,
-                )
-                labels.append((y, style.label, kept))
-            axes.plot([0, 0], [top, y - 0.5], color=MUTED, linewidth=1)
-            if truth is not None:
-                axes.plot([truth, truth], [top, y - 0.5], color=INK, linewidth=1.6, dashes=(2, 1), zorder=2)
-            y -= 1.15
-        axes.set_yticks([place for place, _, _ in labels], [label for _, label, _ in labels])
-        for text, (_, _, kept) in zip(axes.get_yticklabels(), labels, strict=True):
-            text.set_fontweight("bold" if kept else "normal")
-        axes.set_ylim(y + 0.5, 0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"Effect on wealth, {unit}")
-        return to_svg(figure, "forest", alt)
-
-
-def contrast_scatter(
-    table: pd.DataFrame, *, truth_label: str, unit: str, name: str = "contrasts", alt: str
-) -> Markup:
-    """Draw map contrasts against survey contrasts, one marker a trial and method, with the line of equality.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns method, truth, estimate.
-    truth_label : str
-        What the horizontal axis holds.
-    unit : str
-        Unit of wealth.
-    name : str
-        Prefix of identifiers.
-    alt : str
-        Text alternative.
-    """
-    limits = _padded(np.concatenate([table["truth"].to_numpy(float), table["estimate"].to_numpy(float)]))
-    with canvas(380) as (figure, axes):
-        axes.set(xlim=limits, ylim=limits, aspect="equal")
-        axes.plot(limits, limits, color=MUTED, linewidth=1, dashes=(1, 2))
-        methods = list(dict.fromkeys(table["method"]))
-        # The naive estimates lie nearest to the line, so they are drawn last.
-        for method in reversed(methods):
-            rows, style = table[table["method"] == method], method_style(method)
-            axes.plot(
-                rows["truth"],
-                rows["estimate"],
-                linestyle="none",
-                marker=style.marker,
-                color=style.colour,
-                markersize=6,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.6,
-            )
-        handles = [_method_handle(method, line=False) for method in methods]
-        handles.append(Line2D([], [], color=MUTED, linewidth=1, dashes=(1, 1.5), label="equal"))
-        axes.legend(handles=handles, loc="upper left", borderaxespad=0.2)
-        axes.set(xlabel=f"{truth_label}, {unit}", ylabel=f"From the map, {unit}")
-        return to_svg(figure, name, alt)
-
-
-def _padded(values: FloatArray, share: float = 0.04) -> tuple[float, float]:
-    low, high = float(np.min(values)), float(np.max(values))
-    pad = share * (high - low or 1.0)
-    return low - pad, high + pad
-
-
 def _shade(value: float, top: float) -> float:
     return 0.1 + 0.5 * float(np.sqrt(value / top))
 
@@ -364,18 +247,3 @@ def _footprint(axes: Axes, values: FloatArray, view: tuple[float, float]) -> Non
         axes.stairs(
             heights, edges, transform=axes.get_xaxis_transform(), fill=True, color=MUTED, alpha=0.5, zorder=1
         )
-
-
-def _method_handle(method: str, line: bool = True) -> Line2D:
-    style = method_style(method)
-    settings: Mapping[str, object] = {"linestyle": "-" if line else "none"}
-    return Line2D(
-        [],
-        [],
-        color=style.colour,
-        marker=style.marker,
-        markeredgecolor=PAPER,
-        markeredgewidth=0.6,
-        label=style.label,
-        **settings,  # type: ignore[arg-type]
-    )

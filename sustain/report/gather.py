@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,171 +12,10 @@ import pandas as pd
 from sustain.debias import CalibrationCard
 from sustain.errors import FileFormatError
 from sustain.files import read_json, sha256_of
+from sustain.report.findings import Accuracy, Estimate, Findings, Published, Survey, TrialResult, model_label
 from sustain.stage import Artefacts
 
-__all__ = [
-    "Accuracy",
-    "Estimate",
-    "Findings",
-    "Published",
-    "Survey",
-    "TrialResult",
-    "gather",
-    "model_label",
-    "read_trials",
-]
-
-_LABELS = {"cnn": "CNN (the map's model)", "nightlights": "Night lights alone"}
-# Words of published models' names that are not spelled as plain words.
-_WORDS = {
-    "gbt": "GBT",
-    "knn": "KNN",
-    "ms": "MS",
-    "msnl": "MS+NL",
-    "nl": "NL",
-    "resnet": "ResNet",
-    "rgb": "RGB",
-    "rgbnl": "RGB+NL",
-    "ridge": "Ridge",
-}
-# Models that see the brightness of the night and nothing else, the best first.
-_LIGHTS = ("nightlights", "knn_nl_mean_scalar")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One method's estimate of one trial's effect."""
-
-    method: str
-    estimate: float
-    std_error: float
-    conf_low: float
-    conf_high: float
-    level: float
-    notes: tuple[str, ...] = ()
-
-    def error(self, truth: float) -> float:
-        """Estimate minus truth."""
-        return self.estimate - truth
-
-    def covers(self, truth: float) -> bool:
-        """Whether the interval contains the truth."""
-        return self.conf_low <= truth <= self.conf_high
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """One trial: what was asked, what each method says, and the truth where it is known."""
-
-    name: str
-    title: str
-    question: str
-    assumption: str
-    why: str
-    n_treated: int
-    n_control: int
-    reported: str
-    truth: float | None
-    truth_definition: str
-    estimates: tuple[Estimate, ...]
-
-    def by(self, method: str) -> Estimate | None:
-        """Return the estimate of one method, if there is one."""
-        return next((e for e in self.estimates if e.method == method), None)
-
-    @property
-    def naive(self) -> Estimate | None:
-        """The estimate from the map as it is."""
-        return self.by("none")
-
-    @property
-    def headline(self) -> Estimate:
-        """The estimate that the trial's own assumption leads to."""
-        chosen = self.by(self.reported)
-        if chosen is None:
-            raise FileFormatError(
-                f"effects.json: trial {self.name!r} reports method {self.reported!r}, but holds only "
-                f"{[e.method for e in self.estimates]}. Run the effects stage again."
-            )
-        return chosen
-
-    @property
-    def corrected(self) -> tuple[Estimate, ...]:
-        """Every estimate but the naive one."""
-        return tuple(e for e in self.estimates if e.method != "none")
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How well one model predicts at sites that it never saw."""
-
-    model: str
-    label: str
-    r2: float
-    rmse: float
-    slope: float
-    n: int
-
-    @property
-    def lights(self) -> bool:
-        """Whether it is the comparison by night lights alone."""
-        return self.model in _LIGHTS
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Labels and out-of-sample predictions at survey sites, by what each part is used for."""
-
-    calibration: pd.DataFrame
-    test: pd.DataFrame
-    accuracy: tuple[Accuracy, ...]
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a source of published models and maps holds beside the rest; each part may be missing.
-
-    Attributes
-    ----------
-    models : DataFrame or None
-        Agreement of every model with the survey, corrected out of fold: columns folds, model, method, r2, rmse, slope.
-    scores : DataFrame or None
-        Errors of the contrasts by model: columns model, method, n_contrasts, mae, mae_sd.
-    agreement : DataFrame or None
-        Maps against the survey: columns model, level ("place" or "area"), method, n, bias, rmse, r2, slope.
-    tenths : DataFrame or None
-        Bias of the maps by tenth: columns model, by ("survey" or "map"), method, mean_true, bias, std_error.
-    map_trials : tuple of TrialResult
-        Contrasts read off the published map alone.
-    """
-
-    models: pd.DataFrame | None
-    scores: pd.DataFrame | None
-    agreement: pd.DataFrame | None
-    tenths: pd.DataFrame | None
-    map_trials: tuple[TrialResult, ...]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything that the page says, before it is put into words and pictures."""
-
-    source: str
-    mapped: str
-    card: CalibrationCard
-    trials: tuple[TrialResult, ...]
-    survey: Survey | None
-    curves: pd.DataFrame | None
-    training: pd.DataFrame | None
-    model: Mapping[str, Any] | None
-    diagnosis: Mapping[str, Any] | None
-    published: Published
-    files: tuple[tuple[str, str], ...]
-
-    @property
-    def truth_known(self) -> bool:
-        """Whether at least one trial has a known truth."""
-        return any(trial.truth is not None for trial in self.trials)
+__all__ = ["gather", "read_trials"]
 
 
 def gather(artefacts: Artefacts, mapped: str = "cnn") -> Findings:
@@ -253,15 +92,6 @@ def _trials(path: Path) -> tuple[TrialResult, ...]:
         return tuple(_trial(entry) for entry in read_json(path)["trials"])
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{path}: not the effects of trials ({error}). Run its stage again.") from error
-
-
-def model_label(name: str) -> str:
-    """Return a model's name as people write it.
-
-    >>> model_label("resnet_18_msnl_concat")
-    'ResNet 18 MS+NL concat'
-    """
-    return _LABELS.get(name) or " ".join(_WORDS.get(word, word) for word in name.split("_"))
 
 
 def _trial(entry: Mapping[str, Any]) -> TrialResult:

@@ -17,7 +17,8 @@ from sustain.config import Params, SurveyPredictionsParams, SyntheticWorldParams
 from sustain.files import atomic_path, write_json, write_text
 from sustain.report import map_figures
 from sustain.report.blocks import Headline, Section
-from sustain.report.gather import Findings, TrialResult, gather
+from sustain.report.findings import Findings, TrialResult
+from sustain.report.gather import gather
 from sustain.report.glossary import GLOSSARY
 from sustain.report.rasters import MapView, read_map
 from sustain.report.sections import (

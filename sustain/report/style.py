@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 __all__ = [
     "INK",
@@ -28,7 +31,9 @@ __all__ = [
     "WIDTH",
     "MethodStyle",
     "canvas",
+    "method_handle",
     "method_style",
+    "padded",
     "to_svg",
 ]
 
@@ -168,3 +173,26 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     return Markup(re.sub(r"\n\s*", "\n", text).strip())  # noqa: S704 - built here, alt is escaped
+
+
+def padded(values: NDArray[np.float64], share: float = 0.04) -> tuple[float, float]:
+    """Return the range of the values, somewhat widened."""
+    low, high = float(np.min(values)), float(np.max(values))
+    pad = share * (high - low or 1.0)
+    return low - pad, high + pad
+
+
+def method_handle(method: str, line: bool = True) -> Line2D:
+    """Return a method's entry in a legend."""
+    style = method_style(method)
+    settings: Mapping[str, object] = {"linestyle": "-" if line else "none"}
+    return Line2D(
+        [],
+        [],
+        color=style.colour,
+        marker=style.marker,
+        markeredgecolor=PAPER,
+        markeredgewidth=0.6,
+        label=style.label,
+        **settings,  # type: ignore[arg-type]
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sustain.report.gather import Findings, TrialResult
+from sustain.report.findings import Findings, TrialResult
 from sustain.report.verdict import method_scores
 
 __all__ = ["effects_with_truth", "report_metrics"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sustain.report.gather import Accuracy, Estimate, TrialResult
+from sustain.report.findings import Accuracy, Estimate, TrialResult
 from sustain.report.style import method_style
 from sustain.report.words import interval, listing, number, percent, plural
 

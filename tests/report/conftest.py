@@ -2,6 +2,7 @@
 
 import pytest
 
+from sustain.config import SurveyPredictionsParams
 from sustain.report import build_report
 
 from . import fabricate
@@ -26,5 +27,7 @@ def real(tmp_path_factory):
         model=False,
         endline=False,
     )
-    build_report(places, fabricate.params("yeh2020"))
+    fabricate.published(places)
+    predict = SurveyPredictionsParams(model="resnet_18_ms")
+    build_report(places, fabricate.params("yeh2020", predict=predict))
     return places

@@ -175,6 +175,41 @@ MODEL = {
 TRUTH = {"villages": 0.5, "districts": 0.4, "towns": 1.2}
 
 
+def published(places):
+    """Write what a source of published models and maps holds beside the rest."""
+    rng = np.random.default_rng(2)
+    models, methods = (
+        ["resnet_18_ms", "knn_nl_mean_scalar", "ridge_rgbnl_hist"],
+        ["none", "linear", "tweedie"],
+    )
+    table = pd.DataFrame([{"model": m, "method": c} for m in models for c in methods])
+    table = table.assign(n=1450, bias=0.1, rmse=0.5, r2=rng.uniform(0.3, 0.7, len(table)), slope=0.8)
+    scott = pd.DataFrame(
+        [{"model": "resnet_18_ms", "method": "tweedie_scott", "r2": 0.1, "rmse": 0.75, "slope": 0.97}]
+    )
+    errors = table.assign(n_contrasts=12, mae_sd=0.1, mae=np.where(table["method"] == "none", 0.06, 0.4))
+    tenths = pd.DataFrame(
+        [
+            {"model": m, "by": by, "method": c, "tenth": i, "mean_true": i / 5 - 1, "bias": 0.1 * i - 0.5}
+            for m in models
+            for by in ("survey", "map")
+            for c in methods
+            for i in range(1, 11)
+        ]
+    )
+    crossfit = places.calibration.with_name(f"{places.source}-crossfit")
+    against = places.maps.with_name(f"{places.source}-survey")
+    for folder in (crossfit, against):
+        folder.mkdir(parents=True)
+    pd.concat([table, scott]).assign(folds="spatial").to_csv(crossfit / "models.csv", index=False)
+    errors.to_csv(places.effects / "scores.csv", index=False)
+    pd.concat([table.assign(level="place"), table.assign(level="area", n=54)]).to_csv(
+        against / "agreement.csv", index=False
+    )
+    tenths.assign(std_error=0.02).to_csv(against / "tenths.csv", index=False)
+    write_json(places.effects.with_name(f"{places.source}-map") / "effects.json", {"trials": contrasts(10)})
+
+
 @functools.cache
 def made_card():
     return card(survey())

@@ -256,8 +256,21 @@ def test_a_family_of_contrasts_is_judged_together(real):
     assert "12 contrasts" in outline.text["verdict"]
     assert {"contrasts", "contrast-scores", "contrasts-table"} <= set(outline.ids)
     assert "A made-up country" not in html(real)
+    assert "Because the design says so." in outline.text["verdict"]
+    assert "Over the 10 contrasts" in outline.text["map-scores"]
     metrics = json.loads((real.report / "metrics.json").read_text())
     assert metrics["scores"]["none"]["mean_abs_error"] == pytest.approx(0.03)
+
+
+def test_published_models_and_maps_are_compared(real):
+    outline = Outline(html(real))
+    assert {"survey", "models", "map-tenths", "agreement", "maps-compared", "models-table"} <= set(
+        outline.ids
+    )
+    assert "Admin-2 units (54)" in outline.text["agreement"]
+    assert "nearer to the survey for none of them" in outline.text["models"]
+    assert "Ridge RGB+NL hist" in outline.text["models-table"]
+    assert "Tweedie as published, for ResNet 18 MS: slope 0.97, RMSE 0.75" in outline.text["models-table"]
 
 
 def test_a_confidential_survey_shows_no_single_site(real):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sustain.report.gather import Accuracy, Estimate, TrialResult
+from sustain.report.findings import Accuracy, Estimate, TrialResult
 from sustain.report.verdict import (
     accuracy_sentence,
     method_scores,

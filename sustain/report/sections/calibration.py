@@ -16,7 +16,7 @@ from sustain.debias.regression import critical_value
 from sustain.debias.sample import MIN_PAIRS
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
-from sustain.report.gather import Accuracy, Survey
+from sustain.report.findings import Accuracy, Survey
 from sustain.report.rasters import MapView
 from sustain.report.style import method_style
 from sustain.report.words import count, interval, listing, number, percent, plural, signed

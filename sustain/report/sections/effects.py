@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sustain.report import figures
+from sustain.report import effect_figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
-from sustain.report.gather import Estimate, TrialResult
+from sustain.report.findings import Estimate, TrialResult
 from sustain.report.style import method_style
 from sustain.report.verdict import FAMILY, MethodScore, method_scores
 from sustain.report.words import count, interval, listing, number, percent, signed
@@ -45,7 +45,7 @@ def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
     for t in trials:
         estimates = listing([f"{method_style(e.method).name} {number(e.estimate)}" for e in t.estimates])
         said.append(f"{t.title}: {estimates}" + (f", truth {number(t.truth)}" if t.truth is not None else ""))
-    svg = figures.effects_forest(rows, unit=unit, alt=f"Effects with intervals. {'; '.join(said)}.")
+    svg = effect_figures.effects_forest(rows, unit=unit, alt=f"Effects with intervals. {'; '.join(said)}.")
     caption = (
         f"Estimates with {percent(trials[0].headline.level)} intervals that carry the calibration's "
         "uncertainty. Thick and bold: the method that the trial's own assumption leads to."
@@ -76,7 +76,7 @@ def _family_section(
         [{"method": e.method, "truth": t.truth, "estimate": e.estimate} for t in trials for e in t.estimates]
     )
     slopes = listing([f"{number(s.ratio)} ({method_style(s.method).name})" for s in scores])
-    svg = figures.contrast_scatter(
+    svg = effect_figures.contrast_scatter(
         points,
         truth_label=f"From the {truth_name}",
         unit=unit,

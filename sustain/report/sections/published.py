@@ -8,7 +8,7 @@ import pandas as pd
 
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
-from sustain.report.gather import Published, model_label
+from sustain.report.findings import Published, model_label
 from sustain.report.style import method_style
 from sustain.report.words import count, number, signed
 
