@@ -26,7 +26,7 @@ from sustain.debias.diagnostics import describe
 from sustain.debias.draws import compress
 from sustain.debias.estimator import Calibration
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.regression import Line, fit_line, moments
+from sustain.debias.regression import Line, Wald, fit_line, moments
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
 from sustain.debias.table import Grid
 from sustain.debias.tweedie import TweedieCalibration
@@ -221,13 +221,13 @@ def _strata(sample: CalibrationSample, noise: float) -> list[Stratum]:
 
 
 def _diagnostics(sample: CalibrationSample, noise: float) -> dict[str, Any]:
-    """What `diagnose` found, less what the card has elsewhere and less means of few labels."""
+    """Keep of a diagnosis what the card has not got elsewhere, and no means of few labels."""
     found = describe(sample, noise, None, 0.95)
     enough = all(item.n >= MIN_PAIRS for item in found.deciles)
     return {
         "verdicts": found.verdicts,
-        "berkson_p": _short(found.berkson.p_value),
-        "linearity_p": _short(found.linearity.p_value),
+        "berkson_p": _p_value(found.berkson),
+        "linearity_p": _p_value(found.linearity),
         "residual_skewness": _short(found.shape.skewness),
         "residual_excess_kurtosis": _short(found.shape.excess_kurtosis),
         "slope_without_a_group": [_short(v) for v in found.slope_without_a_group or ()],
@@ -236,6 +236,10 @@ def _diagnostics(sample: CalibrationSample, noise: float) -> dict[str, Any]:
             for item in (found.deciles if enough else ())
         ],
     }
+
+
+def _p_value(test: Wald) -> float | None:
+    return _short(test.p_value) if math.isfinite(test.p_value) else None
 
 
 def _resample(sample: CalibrationSample, n_boot: int, seed: int, noise: float) -> Array:

@@ -169,10 +169,15 @@ class Wald:
 
 
 def wald_test(difference: Array, cov: Array, df: int) -> Wald:
-    """Test that `difference` (shape (k,)) is zero, by F with (k, `df`) degrees of freedom."""
+    """Test that `difference` (shape (k,)) is zero, by F with (k, `df`) degrees of freedom.
+
+    The statistic is NaN when `cov` is singular.
+    """
     from scipy.special import fdtrc
 
     k = difference.size
+    if np.linalg.matrix_rank(cov) < k:  # predictions without error, or a clustered covariance of too few clusters
+        return Wald(math.nan, (k, df), math.nan)
     statistic = float(difference @ np.linalg.solve(cov, difference)) / k
     return Wald(statistic, (k, df), float(fdtrc(k, df, statistic)))
 
