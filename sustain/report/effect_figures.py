@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from sustain.report.style import INK, MUTED, PAPER, canvas, method_handle, method_style, padded, to_svg
 
-__all__ = ["contrast_scatter", "effects_forest"]
+__all__ = ["contrast_scatter", "effects_forest", "stability_scatter"]
 
 Interval = tuple[str, float, float, float]
 
@@ -120,3 +120,46 @@ def contrast_scatter(
         axes.legend(handles=handles, loc="upper left", borderaxespad=0.2)
         axes.set(xlabel=f"{truth_label}, {unit}", ylabel=f"From the map, {unit}")
         return to_svg(figure, name, alt)
+
+
+def stability_scatter(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
+    """Draw, for every contrast, the gap that each assumption says is zero.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `sustain.causal.contrasts.stability_gaps`.
+    unit : str
+        Unit of wealth.
+    alt : str
+        Text alternative.
+    """
+    x, y = table["truth_gap"].to_numpy(float), table["prediction_gap"].to_numpy(float)
+    limits = padded(np.concatenate([x, y, [0.0]]), 0.12)
+    with canvas(380) as (figure, axes):
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.axvline(0, color=INK, linewidth=1.2)
+        axes.axhline(0, color=INK, linewidth=1.2, dashes=(4, 1.5))
+        axes.errorbar(
+            x,
+            y,
+            1.96 * table["prediction_gap_std_error"].to_numpy(float),
+            1.96 * table["truth_gap_std_error"].to_numpy(float),
+            linestyle="none",
+            marker="o",
+            color=MUTED,
+            markerfacecolor=INK,
+            markeredgecolor=PAPER,
+            markersize=6,
+            elinewidth=0.6,
+        )
+        lines = [
+            Line2D([], [], color=INK, linewidth=1.2, label="outcome stability: do not correct"),
+            Line2D([], [], color=INK, linewidth=1.2, dashes=(4, 1.5), label="measurement stability: correct"),
+        ]
+        axes.legend(handles=lines, loc="lower left", borderaxespad=0.2)
+        axes.set(
+            xlabel=f"Difference in wealth at equal predictions, {unit}",
+            ylabel=f"Difference in predictions at equal wealth, {unit}",
+        )
+        return to_svg(figure, "stability", alt)

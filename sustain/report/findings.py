@@ -136,8 +136,13 @@ class Published:
     ----------
     models : DataFrame or None
         Agreement of every model with the survey, corrected out of fold: columns folds, model, method, r2, rmse, slope.
+    countries : DataFrame or None
+        Agreement of the map's model with the survey of each country, corrected without its labels: columns country,
+        method, slope, bias.
     scores : DataFrame or None
         Errors of the contrasts by model: columns model, method, n_contrasts, mae, mae_sd.
+    stability : DataFrame or None
+        Gaps between the arms of each contrast: columns contrast, truth_gap, prediction_gap, each with _std_error.
     agreement : DataFrame or None
         Maps against the survey: columns model, level ("place" or "area"), method, n, bias, rmse, r2, slope.
     tenths : DataFrame or None
@@ -147,7 +152,9 @@ class Published:
     """
 
     models: pd.DataFrame | None
+    countries: pd.DataFrame | None
     scores: pd.DataFrame | None
+    stability: pd.DataFrame | None
     agreement: pd.DataFrame | None
     tenths: pd.DataFrame | None
     map_trials: tuple[TrialResult, ...]

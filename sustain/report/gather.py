@@ -76,11 +76,14 @@ def _published(artefacts: Artefacts) -> Published:
         )
     )
     agreement = ["model", "method", "rmse", "r2", "slope"]
+    gaps = [f"{what}_gap{part}" for what in ("truth", "prediction") for part in ("", "_std_error")]
     tenths = ["model", "by", "method", "mean_true", "bias", "std_error"]
     read_off = contrasts / "effects.json"
     return Published(
         models=_table(crossfit / "models.csv", ["folds", *agreement]),
+        countries=_table(crossfit / "countries.csv", ["country", "method", "slope", "bias"]),
         scores=_table(artefacts.effects / "scores.csv", ["model", "method", "n_contrasts", "mae", "mae_sd"]),
+        stability=_table(artefacts.effects / "stability.csv", ["contrast", *gaps]),
         agreement=_table(survey / "agreement.csv", ["level", "n", "bias", *agreement]),
         tenths=_table(survey / "tenths.csv", tenths),
         map_trials=_trials(read_off) if read_off.exists() else (),

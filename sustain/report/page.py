@@ -128,6 +128,7 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
             slope_interval(card.prediction_on_truth),
             unit=unit,
             truth_name=truth_name,
+            held_out="in places that training never saw" if synthetic else "that the calibration never saw",
         ),
         headlines=_headlines(findings, truth_name),
         sections=_sections(findings, view, endline, unit, truth_name, confidential=not synthetic),
@@ -151,9 +152,7 @@ def _sections(
     card, survey, published = findings.card, findings.survey, findings.published
     sections: list[Section | None] = []
     if findings.trials:
-        sections.append(
-            effects_section(findings.trials, published.map_trials, unit=unit, truth_name=truth_name)
-        )
+        sections.append(effects_section(findings.trials, published, unit=unit, truth_name=truth_name))
     if view is not None:
         sections.append(map_section(view, endline, unit=unit))
     sections.append(survey_section(published, findings.mapped, unit=unit))
@@ -185,7 +184,7 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
         Headline(number(card.slope), "slope of prediction on truth", f"95% interval {interval(*bounds)}")
     )
     places = f" in {count(card.sample.n_groups)} groups" if card.sample.n_groups else ""
-    items.append(Headline(count(card.sample.n), "calibration sites", f"never seen in training{places}"))
+    items.append(Headline(count(card.sample.n), "calibration sites", f"predicted out of sample{places}"))
     known = [t for t in findings.trials if t.truth is not None]
     if len(known) >= FAMILY:
         best = min(method_scores(known), key=lambda s: s.mean_abs_error)

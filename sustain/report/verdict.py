@@ -81,6 +81,7 @@ def verdict(
     *,
     unit: str,
     truth_name: str = "truth",
+    held_out: str = "in places that training never saw",
 ) -> Verdict:
     """Say what was found.
 
@@ -95,10 +96,12 @@ def verdict(
         Unit of wealth.
     truth_name : str
         What the estimates are held against ("truth", or a survey).
+    held_out : str
+        In what sense the sites behind `accuracy` are held out.
     """
     points = []
     if accuracy:
-        points.append(("The predictions", accuracy_sentence(accuracy)))
+        points.append(("The predictions", accuracy_sentence(accuracy, held_out)))
     points.append(("Their shrinkage", shrinkage_sentence(slope, slope_interval)))
     if len(trials) < FAMILY:
         points += [(trial.title, trial_sentences(trial, unit, truth_name)) for trial in trials]
@@ -108,12 +111,12 @@ def verdict(
     return Verdict(lead=_lead(trials, truth_name), points=tuple(points))
 
 
-def accuracy_sentence(accuracy: Sequence[Accuracy]) -> str:
+def accuracy_sentence(accuracy: Sequence[Accuracy], held_out: str) -> str:
     """Compare the map's model with the others at held-out sites."""
     first, *others = accuracy
     text = (
-        f"At {plural(first.n, 'survey site')} in places that training never saw, the map's model explains "
-        f"{percent(first.r2)} of the differences in wealth"
+        f"At {plural(first.n, 'survey site')} {held_out}, the map's model explains {percent(first.r2)} of "
+        "the differences in wealth"
     )
     lights = next((a for a in others if a.lights), None)
     if lights is None:

@@ -202,6 +202,15 @@ def published(places):
     for folder in (crossfit, against):
         folder.mkdir(parents=True)
     pd.concat([table, scott]).assign(folds="spatial").to_csv(crossfit / "models.csv", index=False)
+    abroad = [
+        {"country": n, "method": c, "slope": 0.7, "bias": 0.1} for n in ("angola", "mali") for c in methods
+    ]
+    pd.DataFrame(abroad).to_csv(crossfit / "countries.csv", index=False)
+    gaps = pd.DataFrame(
+        {"contrast": range(12), "truth_gap": rng.normal(0, 0.05, 12), "truth_gap_std_error": 0.03}
+    )
+    gaps = gaps.assign(prediction_gap=0.3 + gaps["truth_gap"], prediction_gap_std_error=0.04)
+    gaps.to_csv(places.effects / "stability.csv", index=False)
     errors.to_csv(places.effects / "scores.csv", index=False)
     pd.concat([table.assign(level="place"), table.assign(level="area", n=54)]).to_csv(
         against / "agreement.csv", index=False

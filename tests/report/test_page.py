@@ -264,9 +264,16 @@ def test_a_family_of_contrasts_is_judged_together(real):
 
 def test_published_models_and_maps_are_compared(real):
     outline = Outline(html(real))
-    assert {"survey", "models", "map-tenths", "agreement", "maps-compared", "models-table"} <= set(
-        outline.ids
-    )
+    assert {
+        "survey",
+        "models",
+        "stability",
+        "countries",
+        "map-tenths",
+        "agreement",
+        "maps-compared",
+        "models-table",
+    } <= set(outline.ids)
     assert "Admin-2 units (54)" in outline.text["agreement"]
     assert "nearer to the survey for none of them" in outline.text["models"]
     assert "Ridge RGB+NL hist" in outline.text["models-table"]

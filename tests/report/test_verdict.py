@@ -96,10 +96,10 @@ def test_the_model_is_compared_with_night_lights():
         Accuracy("cnn", "CNN", 0.7, 1, 1, 320),
         Accuracy("nightlights", "Night lights", 0.4, 1, 1, 320),
     )
-    assert "explains 70%" in accuracy_sentence([cnn, lights])
-    assert "night lights alone explain 40%" in accuracy_sentence([cnn, lights])
+    assert "explains 70%" in accuracy_sentence([cnn, lights], "in new places")
+    assert "night lights alone explain 40%" in accuracy_sentence([cnn, lights], "in new places")
     worse = Accuracy("nightlights", "Night lights", 0.8, 1, 1, 320)
-    assert "the images add nothing" in accuracy_sentence([cnn, worse])
+    assert "the images add nothing" in accuracy_sentence([cnn, worse], "in new places")
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,11 @@ def errors_section(
     held_out = len(survey.test) >= _TENTHS
     sites = survey.test if held_out else survey.calibration
     if len(sites) >= _TENTHS:
-        who = "neither training nor calibration" if held_out else "training never"
-        blocks.append(_deciles(sites, card, unit, who))
+        blocks.append(
+            _deciles(
+                sites, card, unit, "that the calibration never saw" if held_out else "of the calibration"
+            )
+        )
     tables = [_slopes(card)]
     if survey.accuracy:
         tables.append(_accuracy(survey.accuracy, unit))
@@ -126,11 +129,10 @@ def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, lea
         else "one would be honest"
     )
     caption = (
-        f"{plural(len(sites), 'calibration site')}, none of them seen in training. The two regression "
-        "lines answer different questions. Solid: among places of a given wealth, the mean prediction "
-        f"moves by {number(forward.slope)} a unit; this is the shrinkage that trial effects suffer. "
-        f"Dashed: among places with a given prediction, mean wealth moves by {number(backward.slope)} a "
-        f"unit ({honest})."
+        f"{plural(len(sites), 'calibration site')}, predicted out of sample. The two regression lines "
+        "answer different questions. Solid: among places of a given wealth, the mean prediction moves by "
+        f"{number(forward.slope)} a unit; this is the shrinkage that trial effects suffer. Dashed: among "
+        f"places with a given prediction, mean wealth moves by {number(backward.slope)} a unit ({honest})."
     )
     if card.target_noise_var > 0:
         caption += (
@@ -154,8 +156,8 @@ def _deciles(sites: pd.DataFrame, card: CalibrationCard, unit: str, who: str) ->
         alt=f"Mean error by tenth of survey wealth. Naive: {low} for the poorest tenth, {high} for the richest.",
     )
     caption = (
-        f"Mean error by tenth of survey wealth, at {plural(len(sites), 'site')} that {who} saw; bars are "
-        f"95% intervals. The map as it is errs by {low} in the poorest tenth and {high} in the richest. "
+        f"Mean error by tenth of survey wealth, at {plural(len(sites), 'site')} {who}; bars are 95% "
+        f"intervals. The map as it is errs by {low} in the poorest tenth and {high} in the richest. "
         f"Largest mean error of a tenth: {_by_method(worst)}. Part of what remains is the survey's own "
         "error: a tenth chosen by a noisy survey holds sites that were surveyed too low or too high by "
         "chance."
@@ -180,7 +182,7 @@ def _check(test: pd.DataFrame, card: CalibrationCard, unit: str) -> Table:
     )
     return Table(
         "check",
-        "The corrections at sites that no stage used",
+        "The corrections at sites that the calibration never saw",
         ("Method", "Slope", "RMSE", "Mean error"),
         (("", rows),),
         f"{count(len(test))} test sites, in {unit}. A correction should bring the slope to one, so that "

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sustain.report import effect_figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
-from sustain.report.findings import Estimate, TrialResult
+from sustain.report.findings import Estimate, Published, TrialResult
 from sustain.report.style import method_style
 from sustain.report.verdict import FAMILY, MethodScore, method_scores
 from sustain.report.words import count, interval, listing, number, percent, signed
@@ -17,15 +17,15 @@ __all__ = ["effects_section"]
 
 
 def effects_section(
-    trials: Sequence[TrialResult], read_off: Sequence[TrialResult] = (), *, unit: str, truth_name: str
+    trials: Sequence[TrialResult], published: Published, *, unit: str, truth_name: str
 ) -> Section:
     """Build the forest plot and the table of effects; many contrasts of known truth become a scatter instead.
 
-    `read_off` are contrasts that were read off a published map alone; they add one table of scores.
+    `published` adds what contrasts read off the map alone give, and which assumption they fulfil.
     """
     known = [t for t in trials if t.truth is not None]
     if len(known) >= FAMILY:
-        return _family_section(known, read_off, unit=unit, truth_name=truth_name)
+        return _family_section(known, published, unit=unit, truth_name=truth_name)
     intro = (
         "The same map, the same trials, several readings. Which reading is right does not follow from the "
         "numbers but from how the treatment can reach the image."
@@ -69,7 +69,7 @@ def _numbers(trials: Sequence[TrialResult], unit: str, truth_name: str) -> Table
 
 
 def _family_section(
-    trials: Sequence[TrialResult], read_off: Sequence[TrialResult], *, unit: str, truth_name: str
+    trials: Sequence[TrialResult], published: Published, *, unit: str, truth_name: str
 ) -> Section:
     scores = method_scores(trials)
     points = pd.DataFrame(
@@ -89,11 +89,40 @@ def _family_section(
     scatter = Figure.single("contrasts", f"Map against {truth_name}", svg, caption)
     places = f"Over {len(trials)} contrasts of survey places, predictions out of sample; "
     tables = [_scores("contrast-scores", "How far off on average", trials, places, unit, truth_name)]
-    if any(t.truth is not None for t in read_off):
+    read_off = [t for t in published.map_trials if t.truth is not None]
+    if read_off:
         places = f"Over the {len(read_off)} contrasts with enough places in the map's own country; "
         tables.append(_scores("map-scores", "Read off the map alone", read_off, places, unit, truth_name))
     tables.append(_every(trials, unit, truth_name))
-    return Section("effects", "Contrasts from the map", trials[0].question, (scatter,), tuple(tables))
+    blocks = [scatter]
+    if published.stability is not None:
+        blocks.append(_stability(published.stability, unit))
+    intro = trials[0].question
+    if all(t.assumption == "outcome" for t in trials):
+        intro += " These are contrasts, not effects: nobody drew by lot which places are treated."
+    return Section("effects", "Contrasts from the map", intro, tuple(blocks), tuple(tables))
+
+
+def _stability(gaps: pd.DataFrame, unit: str) -> Figure:
+    wealth, predictions = (float(gaps[f"{what}_gap"].abs().median()) for what in ("truth", "prediction"))
+    svg = effect_figures.stability_scatter(
+        gaps,
+        unit=unit,
+        alt=f"{len(gaps)} contrasts. Median gap in wealth at equal predictions {number(wealth)}, in predictions "
+        f"at equal wealth {number(predictions)}.",
+    )
+    nearer = (
+        "upright line: the map as it is is right"
+        if wealth < predictions
+        else "level line: a correction is right"
+    )
+    caption = (
+        "What is left of each contrast: sideways, the difference in wealth between treated places and "
+        f"others of the same prediction (median {number(wealth)}, without sign); upwards, the difference "
+        f"in predictions between places of the same wealth (median {number(predictions)}). The contrasts "
+        f"lie along the {nearer}. Bars are 95% intervals."
+    )
+    return Figure.single("stability", "Which assumption holds", svg, caption)
 
 
 def _scores(

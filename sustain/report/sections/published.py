@@ -10,7 +10,7 @@ from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Published, model_label
 from sustain.report.style import method_style
-from sustain.report.words import count, number, signed
+from sustain.report.words import count, interval, number, signed
 
 __all__ = ["models_section", "survey_section"]
 
@@ -33,7 +33,12 @@ def survey_section(published: Published, mapped: str, *, unit: str) -> Section |
         "version is better depends on the question: a single place, the mean of an area, or a difference "
         "that the image cannot show."
     )
-    return Section("survey", "The map against the survey", intro, tuple(blocks), tuple(tables))
+    note = (
+        "The card was made from the published predictions at survey places. A published map may come from "
+        "another training run of the same model, so the two need not agree at a place."
+    )
+    notes = (("Map and predictions", (note,)),)
+    return Section("survey", "The map against the survey", intro, tuple(blocks), tuple(tables), notes)
 
 
 def models_section(published: Published, mapped: str, *, unit: str) -> Section | None:
@@ -50,8 +55,8 @@ def models_section(published: Published, mapped: str, *, unit: str) -> Section |
     ]
     intro = f"{len(order)} models of the same survey places, from night lights alone to images of all bands."
     if published.scores is not None:
-        errors = _lookup(published.scores, "mae")
-        measures.append(("Error of a contrast", errors))
+        errors = _lookup(published.scores, "mae_sd")
+        measures.append(("Error of a contrast, sd", errors))
         better = sum(min(errors[m, c] for c in methods if c != "none") < errors[m, "none"] for m in order)
         intro += f" A correction brings the contrasts nearer to the survey for {better or 'none'} of them."
     r2 = _lookup(models, "r2")
@@ -75,7 +80,29 @@ def models_section(published: Published, mapped: str, *, unit: str) -> Section |
         wide=True,
         spans=(("", 2), *((words, len(methods)) for words, _ in measures)),
     )
-    return Section("models", "The published models", intro, (), (table,))
+    tables = (table,) if published.countries is None else (table, _countries(published.countries, unit))
+    return Section("models", "The published models", intro, (), tables)
+
+
+def _countries(countries: pd.DataFrame, unit: str) -> Table:
+    rows = []
+    for method, part in countries.groupby("method", sort=False):
+        slope = part["slope"]
+        values = (
+            number(float(slope.median())),
+            interval(float(slope.min()), float(slope.max())),
+            number(float(part["bias"].abs().mean())),
+        )
+        rows.append(Row(Cell(method_style(str(method)).label, str(method)), values))
+    n = countries["country"].nunique()
+    return Table(
+        "countries",
+        "In a country that the calibration never saw",
+        ("Method", "Slope, median", "lowest to highest", "Mean error, without sign"),
+        (("", tuple(rows)),),
+        f"The map's model in each of {n} countries, corrected with the labels of the others; in {unit}. A "
+        "slope learned elsewhere is right on the median and wrong in the single country.",
+    )
 
 
 def _lookup(table: pd.DataFrame, value: str) -> dict[tuple[str, str], float]:
@@ -109,13 +136,25 @@ def _levels(agreement: pd.DataFrame, unit: str) -> Table:
     for level, rows in agreement.groupby("level", sort=False):
         title = f"{_LEVELS.get(str(level), str(level))} ({count(int(rows['n'].iloc[0]))})"
         groups.append((title, tuple(_agreement_row(row) for _, row in rows.iterrows())))
+    slope = {(str(r["level"]), str(r["method"])): float(r["slope"]) for _, r in agreement.iterrows()}
+    note = f"Map against survey, in {unit}; slope of the map on the survey."
+    if {("place", "linear"), ("area", "linear")} <= set(slope):
+        place, area = slope["place", "linear"], slope["area", "linear"]
+        note += (
+            f" The linear correction takes the slope from {number(slope['place', 'none'])} to "
+            f"{number(place)} for single places and from {number(slope['area', 'none'])} to {number(area)} "
+            "for areas."
+        )
+        if area - 1 > max(0.05, abs(place - 1)):
+            note += (
+                " Chance differences average out over an area, so what is right for places is too much there."
+            )
     return Table(
         "agreement",
         "By single places and by area",
         ("Method", "Slope", "Mean error", "RMSE", "R²"),
         tuple(groups),
-        f"Map against survey, in {unit}. Slope of the map on the survey. Means of areas hold less chance, "
-        "so their slope is nearer to one already.",
+        note,
     )
 
 
@@ -160,7 +199,7 @@ def _other_corrections(models: pd.DataFrame, scores: pd.DataFrame | None, method
             f"{number(float(row['slope']))}, RMSE {number(float(row['rmse']))}"
         )
         if scores is not None:
-            error = scores.loc[(scores["model"] == model) & (scores["method"] == method), "mae"]
+            error = scores.loc[(scores["model"] == model) & (scores["method"] == method), "mae_sd"]
             text += "".join(f", error of a contrast {number(float(value))}" for value in error)
         text += "."
     return text
