@@ -5,6 +5,7 @@ A process killed in the middle leaves a temporary file (removed on the next writ
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -45,41 +46,55 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     DiskSpaceError
-        When the disk fills up while writing (`ENOSPC`).
+        When the disk fills up while writing (``ENOSPC``).
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".partial-{final.stem}{final.suffix}")
+    partial = final.with_name(f".partial-{final.name}")
     partial.unlink(missing_ok=True)
     try:
-        yield partial
-        os.replace(partial, final)
-    except OSError as error:
-        if error.errno == 28:  # ENOSPC
-            raise DiskSpaceError(
-                f"{final}: the disk filled up while writing; nothing was put in place. "
-                f"Free some space on {final.parent} and run again."
-            ) from error
-        raise
+        with _full_disk_named(final):
+            yield partial
+            os.replace(partial, final)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; swap it in for `path` when the block succeeds."""
+    """Yield an empty temporary folder beside `path`; swap it in for `path` when the block succeeds.
+
+    Raises
+    ------
+    DiskSpaceError
+        When the disk fills up while writing (``ENOSPC``).
+    """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f".partial-{final.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        yield partial
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(partial, final)
+        with _full_disk_named(final):
+            yield partial
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(partial, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_named(final: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC or isinstance(error, DiskSpaceError):
+            raise
+        raise DiskSpaceError(
+            f"{final}: the disk filled up while writing; nothing was put in place. "
+            f"Free some space on {final.parent} and run again."
+        ) from error
 
 
 def write_text(path: str | Path, text: str) -> Path:

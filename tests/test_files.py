@@ -58,8 +58,9 @@ def test_a_killed_writer_leaves_nothing_in_place_and_the_next_one_cleans_up(tmp_
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
-    with pytest.raises(DiskSpaceError, match=r"a\.txt: the disk filled up"), atomic_path(tmp_path / "a.txt"):
+@pytest.mark.parametrize("place", [atomic_path, atomic_directory])
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, place):
+    with pytest.raises(DiskSpaceError, match=r"a\.txt: the disk filled up"), place(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert os.listdir(tmp_path) == []
 
