@@ -68,7 +68,7 @@ def agreement(y_true: Any, estimates: Mapping[str, Any]) -> pd.DataFrame:
                 "mae": np.abs(error).mean(),
                 "rmse": np.sqrt(np.mean(error**2)),
                 "r2": 1 - np.mean(error**2) / variance,
-                "pearson_r2": slope * covariance / estimate.var() if estimate.var() > 0 else 0.0,
+                "pearson_r2": slope * covariance / estimate.var() if np.ptp(estimate) > 0 else 0.0,
                 "slope": slope,
                 "intercept": estimate.mean() - slope * truth.mean(),
             }

@@ -1,0 +1,149 @@
+"""Families of contrasts: differences by hand, and the two stabilities told apart where one of them holds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sustain.causal.contrasts import (
+    as_trials,
+    contrast_results,
+    contrast_scores,
+    contrast_table,
+    explain_gaps,
+    explain_scores,
+    stability_gaps,
+)
+from sustain.causal.trials import effects_table, estimate_trials
+from sustain.debias import build_card
+
+N = 4000
+
+
+@dataclass
+class Arms:
+    """The plainest contrast."""
+
+    name: str
+    title: str
+    rows: np.ndarray
+    treated: np.ndarray
+
+
+def world(visible: bool, seed: int = 0) -> tuple[list[Arms], np.ndarray, np.ndarray, np.ndarray]:
+    """Twelve contrasts; `visible`: treated places differ in what the image shows, else in truth alone.
+
+    The prediction is the mean of the truth given what the image shows (Berkson). A visible contrast moves what is
+    seen, an invisible one the truth, of which the prediction takes a part.
+    """
+    rng = np.random.default_rng(seed)
+    clusters = rng.integers(0, 200, N)
+    seen = rng.normal(size=N)
+    contrasts = []
+    if visible:
+        truth = seen + rng.normal(scale=0.7, size=N)
+        for k in range(12):
+            probability = 1 / (1 + np.exp(-(seen - 1 + k / 10)))
+            contrasts.append(_arms(k, rng.random(N) < probability))
+        return contrasts, seen, truth, clusters
+    truth = seen
+    prediction = 0.6 * truth + rng.normal(scale=0.4, size=N)
+    for k in range(12):
+        probability = 1 / (1 + np.exp(-(truth - 1 + k / 10)))
+        contrasts.append(_arms(k, rng.random(N) < probability))
+    return contrasts, prediction, truth, clusters
+
+
+def _arms(k: int, treated: np.ndarray) -> Arms:
+    return Arms(f"c{k:02d}", f"Contrast {k}", np.arange(N), treated.astype(np.int64))
+
+
+def test_a_contrast_is_a_difference_in_means() -> None:
+    contrasts, prediction, truth, clusters = world(visible=True)
+    few = Arms("few", "Few", np.arange(100, 200), np.repeat([1, 0], 50))
+    table = contrast_table([few, contrasts[0]], {"none": prediction}, truth, clusters)
+    row = table.iloc[0]
+    assert (row["contrast"], row["n_treated"], row["n_control"]) == ("few", 50, 50)
+    assert row["estimate"] == pytest.approx(prediction[100:150].mean() - prediction[150:200].mean())
+    assert row["truth"] == pytest.approx(truth[100:150].mean() - truth[150:200].mean())
+    assert row["error"] == pytest.approx(row["estimate"] - row["truth"])
+    assert row["conf_low"] < row["estimate"] < row["conf_high"]
+    assert row["share_var_calibration"] == 0
+
+
+def test_the_truth_has_no_error_and_one_slope() -> None:
+    contrasts, _, truth, clusters = world(visible=True)
+    table = contrast_table(contrasts, {"self": truth, "half": truth / 2}, truth, clusters)
+    scores = contrast_scores(table, sd=2.0).set_index("method")
+    assert scores.loc["self", "mae"] == pytest.approx(0, abs=1e-12)
+    assert scores.loc["self", "slope"] == pytest.approx(1)
+    assert scores.loc["half", "slope"] == pytest.approx(0.5)
+    assert scores.loc["half", "mae_sd"] == pytest.approx(table["truth"].abs().mean() / 4)
+    assert scores.loc["half", "n_contrasts"] == 12
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_the_gap_that_should_be_zero_is(visible: bool) -> None:
+    gaps = stability_gaps(*world(visible))
+    stable, other = ("truth_gap", "prediction_gap") if visible else ("prediction_gap", "truth_gap")
+    assert (gaps[stable].abs() < 4 * gaps[f"{stable}_std_error"]).all()
+    assert (gaps[other] > 4 * gaps[f"{other}_std_error"]).all()
+    said = explain_gaps(gaps)
+    assert ("outcome stability is the better description" in said) is visible
+    assert ("a correction is due" in said) is not visible
+    assert f"{gaps[other].median():.2f}" in said
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_the_correction_helps_where_its_assumption_holds(visible: bool) -> None:
+    contrasts, prediction, truth, clusters = world(visible)
+    slope, intercept = np.polyfit(truth, prediction, 1)
+    estimates = {"none": prediction, "linear": (prediction - intercept) / slope}
+    scores = contrast_scores(contrast_table(contrasts, estimates, truth, clusters), truth.std())
+    best = scores.set_index("method")["mae_sd"]
+    assert bool(best["none"] < best["linear"]) is visible
+
+
+def test_a_card_adds_its_own_uncertainty() -> None:
+    contrasts, prediction, truth, clusters = world(visible=False)
+    card = build_card(
+        prediction[:150], truth[:150], target={"name": "w", "unit": "u"}, predictor="p", n_boot=50, seed=1
+    )
+    estimates = {
+        "none": prediction,
+        "linear": card.transform(prediction, method="linear", check_support=False),
+    }
+    with_card = contrast_table(contrasts[:2], estimates, truth, clusters, card=card, y_pred=prediction)
+    without = contrast_table(contrasts[:2], estimates, truth, clusters)
+    corrected = with_card["method"] == "linear"
+    assert (with_card["std_error"][corrected] > without["std_error"][corrected]).all()
+    assert with_card["share_var_calibration"][corrected].between(0.05, 1).all()
+    pd.testing.assert_frame_equal(with_card[~corrected], without[~corrected])
+    np.testing.assert_array_equal(with_card["estimate"], without["estimate"])
+
+
+def test_results_have_the_form_of_trials() -> None:
+    contrasts, prediction, truth, clusters = world(visible=True)
+    table = contrast_table(contrasts, {"none": prediction, "linear": 2 * prediction}, truth, clusters)
+    results = contrast_results(contrasts, table, question="Richer?", why="Seen.")
+    assert [result["name"] for result in results] == [contrast.name for contrast in contrasts]
+    flat = effects_table(results)
+    assert len(flat) == 24
+    assert flat.loc[flat["reported"], "method"].unique().tolist() == ["none"]
+    card = build_card(prediction, truth, target={"name": "w", "unit": "u"}, predictor="p", n_boot=20)
+    trials = as_trials(contrasts[:1], question="Richer?", why="Seen.", vcov={"CRV1": "cluster"})
+    units = pd.DataFrame({"wealth_raw": prediction, "treated": contrasts[0].treated, "cluster": clusters})
+    (other,) = estimate_trials(trials, {"c00": units}, card, methods=["none"], correction="linear")
+    same = {key for key in other if key not in ("vcov", "truth", "estimates")}
+    assert {key: other[key] for key in same} == {key: results[0][key] for key in same}
+    for field in ("estimate", "std_error", "conf_low", "conf_high"):
+        assert other["estimates"][0][field] == pytest.approx(results[0]["estimates"][0][field])
+
+
+def test_scores_are_put_into_words() -> None:
+    scores = pd.DataFrame({"method": ["none", "linear"], "mae_sd": [0.0783, 0.5208]})
+    assert explain_scores(scores, {}) == (
+        "Mean absolute errors in standard deviations of the truth: none 0.078, linear 0.521."
+    )
+    assert "none 0.078 (0.081), linear 0.521. In brackets" in explain_scores(scores, {"none": 0.081})
