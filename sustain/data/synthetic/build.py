@@ -28,7 +28,7 @@ from sustain.files import atomic_directory, require_free_space, write_json
 
 __all__ = ["write_world"]
 
-MIN_TILES = 6  # side of the smallest scene, in tiles: less has no room for towns and three trials
+MIN_TILES = 7  # side of the smallest scene, in tiles: less has no room for towns and three trials
 MIN_TILE_PX = 16  # less has no room for parcels and hamlets
 
 

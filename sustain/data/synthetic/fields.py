@@ -64,18 +64,15 @@ def gaussian_field(rng: np.random.Generator, size: int, length: float) -> FloatF
     falloff = np.exp(-(wavenumber**2) / 4).astype(np.float32)
     spectrum = scipy.fft.rfft2(noise) * falloff[:, None] * falloff[None, : wide // 2 + 1]
     field = scipy.fft.irfft2(spectrum, s=(wide, wide))
-    field = field[:nodes, :nodes] if step > 1 else field[:size, :size]
-    if step > 1:
-        field = _stretched(_stretched(field, size, step).T, size, step).T
-    return standard(field)
+    return standard(_stretched(field, size, step) if step > 1 else field[:size, :size])
 
 
 def _stretched(nodes: FloatField, size: int, step: int) -> FloatField:
-    """Interpolate linearly along the first axis: `size` rows, `step` of them from node to node."""
-    position = np.arange(size, dtype=np.float32)[:, None] / np.float32(step)
+    """Interpolate bilinearly between nodes that are `step` pixels apart."""
     below = np.arange(size) // step
-    weight = position - below[:, None]
-    return nodes[below] * (1 - weight.astype(np.float32)) + nodes[below + 1] * weight.astype(np.float32)
+    weight = ((np.arange(size) % step) / step).astype(np.float32)
+    across = nodes[:, below] * (1 - weight) + nodes[:, below + 1] * weight
+    return np.asarray(across[below] * (1 - weight[:, None]) + across[below + 1] * weight[:, None])
 
 
 def fractal_field(rng: np.random.Generator, size: int, length: float, octaves: int) -> FloatField:

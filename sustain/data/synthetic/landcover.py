@@ -54,8 +54,13 @@ RAIN_LENGTH = 2.0
 CUSTOM_PERSISTENCE, WEATHER_PERSISTENCE = 0.97, 0.8  # correlation between the two dates
 
 PARCEL_PX = 12  # side of a large parcel; small ones have a third of it
-LIGHT_PX = 15  # side of a night-light pixel (450 m)
+LIGHT_PX, LIGHT_BLUR_PX = 15, 8  # side of a night-light pixel (450 m), and the sensor's blur
+LIGHT_RADIANCE, LIGHT_SATURATION = (
+    40.0,
+    5.0,
+)  # nW/cm2/sr: of ground full of lit roofs, and where the sensor saturates
 ROOF_M2 = 90.0
+CLOUDED = 0.015  # share of the scene without any observation
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def build_season(
         haze=gaussian_field(streams.rng(f"haze, {period}"), size, 4 * tile),
         warmth=nuisance("warmth", 2.0, WEATHER_PERSISTENCE),
         lights=_lights(built, landscape.town, door("light custom", LIGHT), streams.rng(f"lights, {period}")),
-        missing=clouds > np.quantile(clouds[::4, ::4], 0.985),
+        missing=clouds > np.quantile(clouds[::4, ::4], 1 - CLOUDED),
     )
 
 
@@ -210,12 +215,12 @@ def _lights(
 ) -> FloatField:
     """Radiance at night: coarse, saturated in towns, dim in the country."""
     size = built.shape[0]
-    emitted = 40 * built * expit(electricity + 5 * town - 2.5)
-    blurred = gaussian_filter(emitted, 8, mode="nearest")
+    lit = expit(electricity + 5 * town - 1.5)  # share of the houses with light; nearly all in towns
+    blurred = gaussian_filter(LIGHT_RADIANCE * built * lit, LIGHT_BLUR_PX, mode="nearest")
     edges = np.arange(0, size, LIGHT_PX)
-    total = np.add.reduceat(np.add.reduceat(blurred, edges, axis=0), edges, axis=1)
     extent = np.diff(np.append(edges, size))
+    total = np.add.reduceat(np.add.reduceat(blurred, edges, axis=0), edges, axis=1)
     coarse = total / (extent[:, None] * extent[None, :])
-    coarse = 8 * (1 - np.exp(-coarse / 8))
+    coarse = LIGHT_SATURATION * (1 - np.exp(-coarse / LIGHT_SATURATION))
     coarse = np.clip(coarse + 0.2 + 0.1 * rng.standard_normal(coarse.shape), 0, None)
     return np.repeat(np.repeat(coarse, extent, axis=0), extent, axis=1).astype(np.float32)

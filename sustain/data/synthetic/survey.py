@@ -104,8 +104,6 @@ def _draw_places(
     limit = max_displacement_m(params)
     kept: list[pd.DataFrame] = []
     for _ in range(MAX_ROUNDS):
-        if sum(map(len, kept)) >= n:
-            return pd.concat(kept).iloc[:n]
         cell = np.searchsorted(cumulated, rng.random(2 * n) * cumulated[-1], side="right")
         row, column = np.divmod(cell, size) + rng.random((2, 2 * n))
         angle, share = rng.uniform(0, 2 * np.pi, 2 * n), rng.random(2 * n)
@@ -126,8 +124,10 @@ def _draw_places(
                 "y": (size // 2 - shifted_row[inside]) * pixel,
                 "row": corners[2, inside],
                 "column": corners[3, inside],
-            })
+            }).astype({"urban": bool})
         )  # fmt: skip
+        if sum(map(len, kept)) >= n:
+            return pd.concat(kept).iloc[:n]
     raise ConfigError(
         f"scene_px={size} with tile_px={tile}: hardly any {'urban' if urban else 'rural'} place has its tile inside "
         "the scene. Make scene_px larger, or change the seed."
@@ -168,8 +168,8 @@ def write_tiles(scene_path: Path, archive: Path, sites: pd.DataFrame, tile: int,
     with (
         rasterio.open(scene_path) as scene,
         open(archive, "wb") as raw,
-        # No name and no time in the headers, and little compression: what goes in is compressed already.
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        # No name and no time in the headers, and no compression: what goes in is compressed already.
+        gzip.GzipFile("", "wb", compresslevel=0, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
         ThreadPoolExecutor(THREADS) as pool,
     ):

@@ -26,10 +26,10 @@ from sustain.data.synthetic.fields import (
 
 __all__ = ["URBAN", "Landscape", "build_landscape", "tile_means"]
 
-# Shares of the variance of wealth over the scene: town, road, regional, local.
+# Shares of the variance of wealth over the scene: town, road, regional, local. Little of it is town, because towns
+# show by themselves: the more they weigh, the less the pooled slope is that of wealth alone.
 SHARES = (0.10, 0.04, 0.24, 0.62)
-REGION_LENGTH = 2.5
-LOCAL_LENGTH = 1.2
+REGION_LENGTH, LOCAL_LENGTH = 2.5, 1.2  # short against the scene, so that it holds many independent places
 
 URBAN_AREA = 0.08  # share of the scene inside towns
 TILES_PER_TOWN = 20
@@ -55,8 +55,11 @@ class Landscape:
         Distance to the nearest road, in pixels.
     water : numpy.ndarray
         Share of water, 0 to 1.
-    relief, soil, wood, people, light_custom : numpy.ndarray
-        Nuisance fields (mean 0, standard deviation 1) uncorrelated with wealth over the scene.
+    relief : numpy.ndarray
+        Height, in standard deviations: lakes and the light on slopes follow it.
+    soil, wood, people : numpy.ndarray
+        Nuisances (mean 0, standard deviation 1) without any correlation with wealth over the scene: brightness of
+        the soil, inclination to woods, density of hamlets.
     """
 
     size: int
