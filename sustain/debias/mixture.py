@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 
 MAX_PARTS = 3
 
+
+_TRIAL_STEPS = 40  # that every start takes before the best goes on alone
+
 # Starting partitions, as the shares of the sample at which it is cut.
 _CUTS = {2: ((0.5,), (0.2,), (0.8,)), 3: ((1 / 3, 2 / 3), (0.6, 0.9), (0.1, 0.4), (0.1, 0.9))}
 
@@ -90,7 +93,7 @@ class MixtureFit:
 
 
 def fit_mixtures(bins: Bins, mass: Array, floor: float) -> list[MixtureFit]:
-    """Fit one, two and three parts from fixed starts; the likeliest of the starts is kept.
+    """Fit one, two and three parts from fixed starts; the likeliest start is climbed to its top.
 
     Parameters
     ----------
@@ -105,13 +108,10 @@ def fit_mixtures(bins: Bins, mass: Array, floor: float) -> list[MixtureFit]:
     for k in range(1, MAX_PARTS + 1):
         starts = _starts(bins, mass, k, floor)
         masses = np.broadcast_to(mass, (starts[0].shape[0], mass.size))
-        fit = _climb(bins, masses, starts, floor, tolerance=1e-8, limit=1000)
-        best = int(np.argmax(fit.loglik))
-        fits.append(
-            MixtureFit(
-                *(value[best : best + 1] for value in (fit.weights, fit.means, fit.variances, fit.loglik))
-            )
-        )
+        tried = _climb(bins, masses, starts, floor, tolerance=1e-7, limit=_TRIAL_STEPS)
+        best = int(np.argmax(tried.loglik))
+        start = tuple(value[best : best + 1] for value in (tried.weights, tried.means, tried.variances))
+        fits.append(_climb(bins, masses[:1], start, floor, tolerance=1e-7, limit=600))
     return fits
 
 

@@ -19,7 +19,7 @@ __all__ = ["KernelScore", "MixtureScore", "Score", "kernel_bandwidth", "kernel_s
 Array = NDArray[np.float64]
 
 _LOG_2PI = math.log(2 * math.pi)
-_BLOCK = 1 << 20  # pairs of (value, kernel) at a time
+_ROWS = 16  # values at a time: neighbours see the same few kernels, and the temporaries stay in cache
 
 
 class Score(Protocol):
@@ -81,18 +81,35 @@ class KernelScore:
     def _sums(self, x: Array) -> tuple[Array, Array]:
         """Log density and mean of the kernel centres as seen from each x."""
         log_density, seen = np.empty(x.size), np.empty(x.size)
-        log_share = np.log(self.weights)
-        rows = max(1, _BLOCK // self.points.size)
-        for begin in range(0, x.size, rows):
-            block = x[begin : begin + rows, None]
-            exponent = log_share - ((block - self.points) / self.bandwidth) ** 2 / 2
+        order = np.argsort(self.points, kind="stable")
+        points, log_share = self.points[order], np.log(self.weights[order])
+        ascending = np.argsort(x, kind="stable")
+        for begin in range(0, x.size, _ROWS):
+            rows = ascending[begin : begin + _ROWS]
+            block = x[rows]
+            window = self._reach(points, block)
+            near = points[window]
+            exponent = np.subtract.outer(block, near)
+            exponent *= math.sqrt(0.5) / self.bandwidth
+            np.multiply(exponent, exponent, out=exponent)
+            np.subtract(log_share[window], exponent, out=exponent)
             # The largest term is taken out first: far from all points every kernel underflows.
-            top = exponent.max(axis=1, keepdims=True)
-            kernel = np.exp(exponent - top)
+            top = exponent.max(axis=1)
+            exponent -= top[:, None]
+            kernel = np.exp(exponent, out=exponent)
             total = kernel.sum(axis=1)
-            log_density[begin : begin + rows] = top[:, 0] + np.log(total)
-            seen[begin : begin + rows] = kernel @ self.points / total
+            log_density[rows] = top + np.log(total)
+            seen[rows] = kernel @ near / total
         return log_density - math.log(self.bandwidth) - _LOG_2PI / 2, seen
+
+    def _reach(self, points: Array, block: Array) -> slice:
+        """Points that matter to a sorted block: all but those beyond 1e-20 of the largest term."""
+        place = np.clip(np.searchsorted(points, block), 1, points.size - 1)
+        nearest = np.minimum(np.abs(block - points[place - 1]), np.abs(block - points[place]))
+        least = -math.log(float(self.weights.min()))
+        reach = math.sqrt(float(nearest.max()) ** 2 + 2 * self.bandwidth**2 * (46.0 + least))
+        first, last = np.searchsorted(points, [block[0] - reach, block[-1] + reach])
+        return slice(int(first), int(last))
 
     def score(self, x: Array) -> Array:
         """``(sum_j W_j(x) x_j - x) / bandwidth^2``, with the kernel shares ``W_j``."""

@@ -150,10 +150,8 @@ class TweedieCalibration(Calibration):
         self.support_ = support_of(x, weight)
         self._variance_x = float(np.average((x - np.average(x, weights=weight)) ** 2, weights=weight))
         self.score_ = self._fit_score(x, weight)
-        self.table_, self.table_error_ = self._tabulate(self._grid(4097 if self.score == "scott" else 0))
-        raw, spread = Table(self.table_.grid, self.exact(self.table_.grid.x)), math.sqrt(self._variance_x)
-        changed = np.abs(self.table_(x) - raw(x)) > 1e-9 * spread
-        self.share_changed_ = float(np.average(changed, weights=weight))
+        self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
+        self.share_changed_ = self._share_changed() if self.monotone else 0.0
         return self
 
     def _check_parameters(self) -> None:
@@ -170,13 +168,19 @@ class TweedieCalibration(Calibration):
     def _fit_score(self, x: Array, weight: Array) -> Score:
         if self.score == "scott":
             return scott_score(x, weight)
-        if self.score == "kde":
-            return kernel_score(x, weight, self.bandwidth or kernel_bandwidth(x, weight))
         n = self._sample.n_effective
-        self._bins = Bins.of(x, weight)
+        self._bins = Bins.of(x, weight, n_bins=512 if self.score == "mixture" else 1024)
         mass = self._bins.mass(weight)
+        if self.score == "kde":
+            bandwidth = self.bandwidth or kernel_bandwidth(x, weight)
+            return kernel_score(self._bins.centre, mass, bandwidth)
         self._mixtures = fit_mixtures(self._bins, mass * (n / mass.sum()), self.variance_floor)
         return choose_mixture(self._mixtures, n)
+
+    def _share_changed(self) -> float:
+        grid, x = self.table_.grid, self._sample.y_pred
+        change = np.abs(Table(grid, self.exact(grid.x))(x) - self.table_(x))
+        return float(np.average(change > 1e-9 * math.sqrt(self._variance_x), weights=self._sample.weight))
 
     def exact(self, y_pred: Any) -> Array:
         """Evaluate the formula itself at `y_pred` (shape (n,)): no table and no monotone projection.
@@ -231,7 +235,7 @@ class TweedieCalibration(Calibration):
     def _resampled_scores(self, counts: Array) -> list[Score]:
         s = self._sample
         n = s.n_effective
-        bins = self._bins if self.score == "mixture" else Bins.of(s.y_pred, s.weight, n_bins=2048)
+        bins = Bins.of(s.y_pred, s.weight, n_bins=2048) if self.score == "scott" else self._bins
         rows = counts if s.group is None else counts[:, s.group]
         masses = np.stack([bins.mass(s.weight * row) for row in rows])
         masses *= n / masses.sum(axis=1, keepdims=True)
