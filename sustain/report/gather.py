@@ -35,6 +35,11 @@ def gather(artefacts: Artefacts, mapped: str = "cnn") -> Findings:
     FileFormatError, CardError
         When a file is not what its name promises.
     """
+    for path, stage in ((artefacts.card, "calibrate"), (artefacts.effects / "effects.json", "effects")):
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: no such file, and the page needs it. Run the {stage} stage (dvc repro)."
+            )
     return Findings(
         source=artefacts.source,
         mapped=mapped,
@@ -67,18 +72,11 @@ def read_trials(artefacts: Artefacts) -> tuple[TrialResult, ...]:
 
 
 def _published(artefacts: Artefacts) -> Published:
-    crossfit, survey, contrasts = (
-        folder.with_name(f"{artefacts.source}-{part}")
-        for folder, part in (
-            (artefacts.calibration, "crossfit"),
-            (artefacts.maps, "survey"),
-            (artefacts.effects, "map"),
-        )
-    )
+    crossfit, survey = _beside(artefacts.calibration, "crossfit"), _beside(artefacts.maps, "survey")
+    read_off = _beside(artefacts.effects, "map") / "effects.json"
     agreement = ["model", "method", "rmse", "r2", "slope"]
     gaps = [f"{what}_gap{part}" for what in ("truth", "prediction") for part in ("", "_std_error")]
     tenths = ["model", "by", "method", "mean_true", "bias", "std_error"]
-    read_off = contrasts / "effects.json"
     return Published(
         models=_table(crossfit / "models.csv", ["folds", *agreement]),
         countries=_table(crossfit / "countries.csv", ["country", "method", "slope", "bias"]),
@@ -88,6 +86,11 @@ def _published(artefacts: Artefacts) -> Published:
         tenths=_table(survey / "tenths.csv", tenths),
         map_trials=_trials(read_off) if read_off.exists() else (),
     )
+
+
+def _beside(folder: Path, part: str) -> Path:
+    """Return the folder of a part that only some sources have."""
+    return folder.with_name(f"{folder.name}-{part}")
 
 
 def _trials(path: Path) -> tuple[TrialResult, ...]:
@@ -191,6 +194,9 @@ def _hashes(artefacts: Artefacts) -> tuple[tuple[str, str], ...]:
         artefacts.maps / "wealth_corrected.tif",
         artefacts.maps / "wealth_endline_corrected.tif",
         artefacts.effects / "effects.json",
+        _beside(artefacts.calibration, "crossfit") / "models.csv",
+        _beside(artefacts.maps, "survey") / "agreement.csv",
+        _beside(artefacts.effects, "map") / "effects.json",
     ]
     return tuple(
         (file.relative_to(artefacts.root).as_posix(), sha256_of(file)) for file in files if file.exists()

@@ -23,6 +23,8 @@ from sustain.report.style import INK, MUTED, WIDTH, canvas, to_svg
 
 __all__ = [
     "FLAGS",
+    "change_legend",
+    "change_panel",
     "error_legend",
     "error_panel",
     "maps_picture",
@@ -108,28 +110,48 @@ def error_legend(view: MapView, *, unit: str, alt: str) -> Markup:
     It runs from zero to somewhat more than the spread of the map (or than the largest errors), so that colour says how
     much of the differences on the map one cell's error could make, and equal errors look equal.
     """
-    top = _error_top(view)
-    with canvas(48) as (figure, axes):
-        axes.imshow(
-            np.linspace(0, top, 256)[None, :],
-            norm=Normalize(0, top),
-            cmap="cividis_r",
-            aspect="auto",
-            interpolation="none",
-            extent=(0, top, 0, 1),
-        )
-        axes.set_yticks([])
-        axes.grid(visible=False)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_xlabel(f"Standard error, {unit}")
-        return to_svg(figure, "error-legend", alt)
+    norm = (0.0, _error_top(view))
+    return _bar(norm, "cividis_r", f"Standard error, {unit}", "error-legend", alt)
+
+
+def change_panel(change: FloatArray, view: MapView, *, name: str = "change", alt: str) -> Markup:
+    """Draw a difference between two maps: orange above zero, purple below."""
+    return _panel(change, view, Normalize(*_change_limits(change)), "PuOr_r", name, alt)
+
+
+def change_legend(change: FloatArray, *, unit: str, alt: str) -> Markup:
+    """Draw the scale of a difference, symmetric about zero."""
+    return _bar(_change_limits(change), "PuOr_r", f"Change, {unit}", "change-legend", alt)
 
 
 def support_panel(view: MapView, *, name: str = "support", alt: str) -> Markup:
     """Draw where the correction is backed by calibration sites."""
     colours = ListedColormap([colour for _, colour in FLAGS.values()])
     return _panel(view.support, view, Normalize(-0.5, 2.5), colours, name, alt)
+
+
+def _change_limits(change: FloatArray) -> tuple[float, float]:
+    top = float(np.nanpercentile(np.abs(change), 99)) or 1.0
+    return -top, top
+
+
+def _bar(limits: tuple[float, float], cmap: str, label: str, name: str, alt: str) -> Markup:
+    """Draw a colour scale on its own."""
+    with canvas(48) as (figure, axes):
+        axes.imshow(
+            np.linspace(*limits, 256)[None, :],
+            norm=Normalize(*limits),
+            cmap=cmap,
+            aspect="auto",
+            interpolation="none",
+            extent=(*limits, 0, 1),
+        )
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel(label)
+        return to_svg(figure, name, alt)
 
 
 def _error_top(view: MapView) -> float:
@@ -156,7 +178,7 @@ def maps_picture(view: MapView, limits: tuple[float, float], *, unit: str, metho
             image = _image(axes, values, view, Normalize(*limits), "viridis", ink="black")
             axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
         bar = figure.colorbar(
-            image, ax=list(panels), orientation="horizontal", extend="both", aspect=50, pad=0.03
+            image, ax=list(panels), orientation="horizontal", extend="both", shrink=0.6, aspect=40, pad=0.02
         )
         bar.set_label(f"Wealth, {unit} (the same scale in both)")
         bar.outline.set_visible(False)

@@ -89,7 +89,7 @@ def build_report(artefacts: Artefacts, params: Params) -> None:
     if view is not None:
         limits = map_figures.shared_limits(view)
         picture = map_figures.maps_picture(
-            view, limits, unit=findings.card.target.unit, method=method_style(view.method).label
+            view, limits, unit=findings.card.target.unit, method=method_style(view.method).name
         )
         with atomic_path(artefacts.report / "maps.png") as partial:
             partial.write_bytes(picture)
@@ -235,13 +235,14 @@ def _provenance(findings: Findings, view: MapView | None, params: Params) -> tup
 
 
 def _licence(findings: Findings, params: Params) -> tuple[tuple[str, str], ...]:
-    rows = []
-    if params.publish is not None:
-        rows.append(("Licence of the map", params.publish.licence))
-        if params.publish.citation:
-            rows.append(("Cite", params.publish.citation))
-    if findings.card.licence:
-        rows.append(("Licence of the card", findings.card.licence))
-    if findings.card.citation:
-        rows.append(("Cite for the card", findings.card.citation))
-    return tuple(rows)
+    publish, card = params.publish, findings.card
+    rows = [("Licence of the card", card.licence), ("Cite for the card", card.citation)]
+    if publish is not None:
+        rows = [
+            ("Licence of the map", publish.licence),
+            ("Imagery", publish.imagery_licence),
+            ("Survey labels", publish.labels_licence),
+            ("Cite", publish.citation),
+            *rows,
+        ]
+    return tuple((term, text.strip()) for term, text in rows if text.strip())

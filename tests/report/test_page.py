@@ -211,10 +211,11 @@ def test_what_a_source_lacks_is_left_out(tmp_path, without, sections, gone):
         assert pd.read_csv(places.report / "effects.csv")["covered"].isna().all()
 
 
-def test_required_artefacts_are_named_when_missing(tmp_path):
+@pytest.mark.parametrize(("name", "stage"), [("card.json", "calibrate"), ("effects.json", "effects")])
+def test_required_artefacts_are_named_when_missing(tmp_path, name, stage):
     places = fabricate.artefacts(tmp_path, maps=False)
-    places.card.unlink()
-    with pytest.raises(FileNotFoundError, match=r"card\.json"):
+    next(tmp_path.rglob(name)).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name}.*Run the {stage} stage"):
         build_report(places, fabricate.params())
     assert not places.report.exists()
 

@@ -123,10 +123,11 @@ def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, lea
         alt=f"{len(sites)} calibration sites by survey wealth and prediction. Prediction rises by "
         f"{forward.slope:.2f} a unit of truth, truth by {backward.slope:.2f} a unit of prediction.",
     )
+    low, high = slope_interval(backward)
     honest = (
-        "near one, so the map is honest place by place"
-        if abs(backward.slope - 1) < 0.1
-        else "one would be honest"
+        "one is within its interval: the map is right on average at every prediction"
+        if low <= 1 <= high
+        else f"95% interval {interval(low, high)}; at one the map would be right on average at every prediction"
     )
     caption = (
         f"{plural(len(sites), 'calibration site')}, predicted out of sample. The two regression lines "
@@ -135,9 +136,7 @@ def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, lea
         f"places with a given prediction, mean wealth moves by {number(backward.slope)} a unit ({honest})."
     )
     if card.target_noise_var > 0:
-        caption += (
-            " The solid line allows for the sampling error of the survey, which is steeper than without."
-        )
+        caption += " The solid line allows for the sampling error of the survey and is steeper for it."
     if least > 1:
         caption += f" Cells with fewer than {least} sites are left out, because the survey is confidential."
     return Figure.single("prediction-truth", "Prediction against truth", svg, caption)

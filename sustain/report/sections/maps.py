@@ -105,18 +105,31 @@ def _share(share: float) -> str:
 
 
 def _second_period(view: MapView, endline: MapView, limits: Limits, unit: str) -> Figure:
-    shift = float(np.nanmean(endline.raw) - np.nanmean(view.raw))
+    later = _wealth(
+        "endline-after", "Later: corrected, on the scale above", endline.wealth, endline, limits, unit
+    )
+    if endline.wealth.shape != view.wealth.shape:
+        return Figure("endline", "The second period", (later,), "On the scale of the first period.")
+    change = endline.wealth - view.wealth
+    mean, spread = signed(float(np.nanmean(change))), number(float(np.nanstd(change)))
     return Figure(
         id="endline",
         title="The second period",
         panels=(
-            _wealth("endline-before", "Later: predictions as they are", endline.raw, endline, limits, unit),
-            _wealth("endline-after", "Later: corrected", endline.wealth, endline, limits, unit),
+            later,
+            Panel(
+                map_figures.change_panel(change, view, alt=f"Map of the change: mean {mean} {unit}."),
+                "Change of corrected wealth",
+                legend=map_figures.change_legend(
+                    change, unit=unit, alt="Colour scale of the change, about zero."
+                ),
+            ),
         ),
         caption=(
-            "The scale of the first period again. Between the periods the mean prediction moves by "
-            f"{signed(shift)} {unit}; the effects of treatments that began in between are in it, shrunken "
-            "as everything else."
+            f"Between the two periods corrected wealth changes by {mean} {unit} on average, with a "
+            f"standard deviation of {spread} between cells. Each map errs in its own way, so most of a "
+            "single cell's change is chance; gains in whole patches are not, and the effects of treatments "
+            "that began in between are among them."
         ),
     )
 

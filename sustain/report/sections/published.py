@@ -74,9 +74,10 @@ def models_section(published: Published, mapped: str, *, unit: str) -> Section |
         "Place by place and by contrast",
         ("Model", "R²", *(label for _ in measures for label in labels)),
         (("", rows),),
-        "Every place corrected by a calibration that saw no place of its spatial block. RMSE and errors in "
-        f"{unit}; error of a contrast: mean absolute error over the contrasts above. Bold: the model of "
-        "the map." + _other_corrections(models, published.scores, methods),
+        f"Every place corrected by a calibration that saw no place of its spatial block. RMSE in {unit}. "
+        "Error of a contrast: mean absolute error over the contrasts above, in standard deviations of "
+        "survey wealth. Bold: the "
+        "model of the map." + _other_corrections(models, published.scores, methods),
         wide=True,
         spans=(("", 2), *((words, len(methods)) for words, _ in measures)),
     )
@@ -98,10 +99,10 @@ def _countries(countries: pd.DataFrame, unit: str) -> Table:
     return Table(
         "countries",
         "In a country that the calibration never saw",
-        ("Method", "Slope, median", "lowest to highest", "Mean error, without sign"),
+        ("Method", "Slope, median", "Lowest to highest", "Mean error, without sign"),
         (("", tuple(rows)),),
-        f"The map's model in each of {n} countries, corrected with the labels of the others; in {unit}. A "
-        "slope learned elsewhere is right on the median and wrong in the single country.",
+        f"The map's model in each of {n} countries, corrected with the labels of the others; in {unit}. "
+        "The range says how far a slope learned elsewhere can be from that of one country.",
     )
 
 
