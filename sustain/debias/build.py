@@ -232,7 +232,10 @@ def _diagnostics(sample: CalibrationSample, noise: float) -> dict[str, Any]:
         "residual_excess_kurtosis": _short(found.shape.excess_kurtosis),
         "slope_without_a_group": [_short(v) for v in found.slope_without_a_group or ()],
         "bias_by_tenth": [
-            {name: _short(getattr(item, name), 4) for name in ("mean_true", "bias", "std_error", "n")}
+            {
+                "n": item.n,
+                **{name: _short(getattr(item, name), 4) for name in ("mean_true", "bias", "std_error")},
+            }
             for item in (found.deciles if enough else ())
         ],
     }

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sustain.debias.apply import apply_elementwise
-from sustain.debias.draws import Components, Draws, expand
+from sustain.debias.draws import Components, Draws, expand, knots
 from sustain.debias.estimator import warn_outside
 from sustain.debias.table import SUPPORT_QUANTILES, Grid, Table
 from sustain.errors import CardError
@@ -93,6 +93,11 @@ class LineDraws(_Part):
     intercept: list[Finite]
     slope: list[Finite]
 
+    def check(self, n_nodes: int) -> None:
+        """Raise `ValueError` unless the parts fit together."""
+        if len(self.intercept) != len(self.slope) or not self.slope or not min(self.slope) > 0:
+            raise ValueError("draws need as many intercepts as slopes, all slopes above zero")
+
 
 class ComponentDraws(_Part):
     """Draws of a curve: ``h + scores @ curves``, the curves at every fourth node (and the second from either end)."""
@@ -101,6 +106,14 @@ class ComponentDraws(_Part):
     scores: list[list[Finite]]
     curves: list[list[Finite]]
     max_error: Finite = Field(ge=0)
+
+    def check(self, n_nodes: int) -> None:
+        """Raise `ValueError` unless the parts fit together and the grid."""
+        n_knots = knots(n_nodes).size
+        if not self.scores or {len(row) for row in self.scores} != {len(self.curves)}:
+            raise ValueError("every draw needs one score a curve")
+        if {len(curve) for curve in self.curves} != {n_knots}:
+            raise ValueError(f"every curve of the draws needs {n_knots} values")
 
 
 class Correction(_Part):
@@ -159,6 +172,21 @@ class CalibrationCard(_Part):
     diagnostics: dict[str, Any] = {}
     licence: str = ""
     citation: str = ""
+
+    @model_validator(mode="after")
+    def _tables_fit_the_grid(self) -> CalibrationCard:
+        seen = set()
+        for item in self.corrections:
+            name = item.method if item.stratum is None else f"{item.method} in {item.stratum}"
+            if item.method == "none" or name in seen:
+                raise ValueError(f"correction {name!r} is reserved or there twice")
+            seen.add(name)
+            if not len(item.h) == len(item.dh) == self.grid.n:
+                raise ValueError(f"correction {name!r} has {len(item.h)} values for {self.grid.n} nodes")
+            item.draws.check(self.grid.n)
+        if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
+            raise ValueError("the grid or the support is empty")
+        return self
 
     # ---- what a downstream user asks for
 
@@ -294,9 +322,9 @@ class CalibrationCard(_Part):
             card = cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
+            place = ".".join(str(part) for part in first["loc"]) or "card"
             raise CardError(
-                f"{name}: {error.error_count()} fields are not as a card's should be; first {place}: {first['msg']}."
+                f"{name}: {error.error_count()} fields are not as a card's should be; {place}: {first['msg']}."
             ) from error
         if stored != card.sha256:
             raise CardError(

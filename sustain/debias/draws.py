@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sustain.debias.table import Grid
 
-__all__ = ["Components", "Draws", "compress", "expand"]
+__all__ = ["Components", "Draws", "compress", "expand", "knots"]
 
 Array = NDArray[np.float64]
 
@@ -105,8 +105,8 @@ def compress(draws: Array, h: Array) -> Components:
     there (or of a tenth of the largest one), with 24 components at most.
     """
     deviation = draws - h
-    knots = deviation[:, _knots(h.size)]
-    u, s, vt = np.linalg.svd(knots, full_matrices=False)
+    at_knots = deviation[:, knots(h.size)]
+    u, s, vt = np.linalg.svd(at_knots, full_matrices=False)
     # The sign of a singular vector is arbitrary; fixed, so that the same draws always give the same bytes.
     sign = np.where(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)] < 0, -1.0, 1.0)
     scores, curves = u * s * sign, vt * sign[:, None]
@@ -122,12 +122,13 @@ def compress(draws: Array, h: Array) -> Components:
 
 def expand(parts: Components, h: Array) -> Array:
     """Curves of every draw on the nodes of `h`, shape (n_draws, n)."""
-    nodes, knots = np.arange(h.size), _knots(h.size)
-    curves = np.stack([np.interp(nodes, knots, curve) for curve in parts.curves])
+    nodes, places = np.arange(h.size), knots(h.size)
+    curves = np.stack([np.interp(nodes, places, curve) for curve in parts.curves])
     return np.asarray(h + parts.scores @ curves)
 
 
-def _knots(n: int) -> NDArray[np.intp]:
+def knots(n: int) -> NDArray[np.intp]:
+    """Nodes out of `n` at which deviations are stored."""
     # The last two nodes on either side are knots, so that the straight ends go on straight.
     return np.unique(np.concatenate([np.arange(0, n, KNOT_EVERY), [1, n - 2, n - 1]]))
 

@@ -1,0 +1,140 @@
+"""Diagnostics: right about made-up errors of a known kind."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sustain.debias import diagnose
+from sustain.errors import CalibrationError, InSampleWarning
+from tests.debias.samples import pairs, real
+
+
+def _berkson(n=2000, seed=0, sigma=0.75):
+    rng = np.random.default_rng(seed)
+    predicted = rng.normal(size=n)
+    return predicted, predicted + rng.normal(scale=sigma, size=n)
+
+
+def test_berkson_errors_pass_and_shrink():
+    found = diagnose(*_berkson())
+    assert found.berkson.p_value > 0.05
+    assert found.linearity.p_value > 0.05
+    assert found.shape.variance_trend.p_value > 0.05
+    assert found.prediction_on_truth.low < 0.64 < found.prediction_on_truth.high
+    assert found.truth_on_prediction.low < 1 < found.truth_on_prediction.high
+    assert "at 6" in found.verdicts["shrinkage"]
+    biases = [item.bias for item in found.deciles]
+    assert biases[0] > 0.5 > -0.5 > biases[-1]
+    assert biases == sorted(biases, reverse=True)
+    assert sum(item.n for item in found.deciles) == found.n == 2000
+
+
+def test_size_of_the_berkson_test():
+    """At level 5% about one true null in twenty is rejected."""
+    rejected = sum(diagnose(*_berkson(200, seed)).berkson.p_value < 0.05 for seed in range(200))
+    assert 2 <= rejected <= 20
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (lambda x, y: (x + 0.3, y), "berkson"),
+        (lambda x, y: (0.8 * x, y), "berkson"),
+        (lambda x, y: (x + 0.3 * y**2, y), "linearity"),
+        (lambda x, y: (x, x + (y - x) * (1 + (x > 0))), "variance_trend"),
+    ],
+)
+def test_each_fault_is_found(spoil, name):
+    found = diagnose(*spoil(*_berkson()))
+    tests = {
+        "berkson": found.berkson,
+        "linearity": found.linearity,
+        "variance_trend": found.shape.variance_trend,
+    }
+    assert tests[name].p_value < 1e-3
+
+
+def test_strata_with_slopes_of_their_own():
+    x, y = _berkson()
+    stratum = np.where(np.arange(2000) % 2, "urban", "rural")
+    same = diagnose(x, y, strata=stratum)
+    assert same.strata_differ.p_value > 0.01
+    apart = diagnose(np.where(stratum == "urban", 0.5 * x, x), y, strata=stratum)
+    assert apart.strata_differ.p_value < 1e-6
+    assert "within strata" in apart.verdicts["strata"]
+    assert apart.strata["urban"].slope == pytest.approx(apart.strata["rural"].slope / 2, rel=0.15)
+    few = diagnose(x, y, strata=np.where(np.arange(2000) < 10, "few", "rest"))
+    assert set(few.strata) == {"rest"}
+
+
+def test_leaving_groups_out_matches_refitting():
+    x, y = _berkson(100)
+    group = np.arange(100) // 20
+    slopes = [np.polyfit(y[group != g], x[group != g], 1)[0] for g in range(5)]
+    found = diagnose(x, y, groups=group)
+    assert found.slope_without_a_group == pytest.approx((min(slopes), max(slopes)))
+    assert found.prediction_on_truth != diagnose(x, y).prediction_on_truth
+
+
+def test_training_rows_are_found_out():
+    x, y = _berkson()
+    with pytest.warns(InSampleWarning, match="held-out"):
+        found = diagnose(x, y, train=_berkson(sigma=0.4, seed=1))
+    assert found.in_sample.ratio == pytest.approx(0.4 / 0.75, rel=0.05)
+    assert "held-out rows only" in found.verdicts["in sample"]
+
+
+def test_real_leak_is_found_out():
+    rows = real("aiddata_ghana2014.parquet").dropna()
+    with pytest.warns(InSampleWarning):
+        found = diagnose(
+            rows["p_rf_oof_spatial"], rows["y_true"], train=(rows["p_insample_authors"], rows["y_true"])
+        )
+    assert found.in_sample.ratio < 0.5
+
+
+def test_real_predictions_need_strata():
+    rows = real("yeh_dhs_incountry.parquet")
+    found = diagnose(
+        rows["p_resnet_18_ms"],
+        rows["y_true"],
+        groups=rows["country"] + rows["year"].astype(str),
+        strata=rows["urban"],
+    )
+    assert found.prediction_on_truth.slope == pytest.approx(0.705, abs=5e-4)
+    assert found.strata_differ.p_value < 1e-6
+
+
+def test_perfect_and_binary_columns_do_not_break_it():
+    _, y = pairs(100)
+    perfect = diagnose(y, y)
+    assert perfect.prediction_on_truth.slope == pytest.approx(1)
+    assert np.isnan(perfect.berkson.p_value)
+    binary = diagnose(np.tile([0.2, 0.8, 0.4, 0.6], 25), np.tile([0.0, 1.0], 50))
+    assert np.isnan(binary.linearity.p_value)
+
+
+def test_reports():
+    found = diagnose(*_berkson(), groups=np.arange(2000) // 50)
+    assert str(found).startswith("2000 pairs in 40 groups, r2 0.")
+    assert "<table>" in found._repr_html_()
+    assert (
+        json.loads(json.dumps(found.to_dict()))["prediction_on_truth"]["slope"]
+        == found.prediction_on_truth.slope
+    )
+
+
+def test_plot():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    ax = diagnose(*_berkson()).plot()
+    assert ax.get_ylabel() == "prediction less truth"
+
+
+def test_bad_rows_are_named():
+    x, y = _berkson(50)
+    with pytest.raises(CalibrationError, match=r"train\[1\]"):
+        diagnose(x, y, train=(x, y[:-1]))
+    with pytest.raises(CalibrationError, match="level"):
+        diagnose(x, y, level=95)
