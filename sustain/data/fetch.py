@@ -89,8 +89,7 @@ def fetch(
         When there is no room.
     """
     out = Path(out)
-    source = mirror if mirror is not None else os.environ.get(MIRROR_VARIABLE) or None
-    base = _mirror_base(source)
+    base = _mirror_base(mirror or os.environ.get(MIRROR_VARIABLE) or None)
     missing = [file for file in manifest.files if file.problem_of(out / file.path) is not None]
     if missing:
         place = out.resolve()
