@@ -36,6 +36,8 @@ __all__ = [
     "stability_gaps",
 ]
 
+_WORDS = {"none": "the map as it is", "tweedie": "Tweedie", "tweedie_scott": "Tweedie as published"}
+
 
 class Contrast(Protocol):
     """Treated and control places among the rows of a table, such as `sustain.data.aid.AidTrial`."""
@@ -297,7 +299,8 @@ def explain_gaps(gaps: pd.DataFrame) -> str:
 def explain_scores(scores: pd.DataFrame, reference: Mapping[str, float]) -> str:
     """Say in words how `contrast_scores` compare with figures that somebody else found for the same family."""
     errors = [
-        f"{method} {error:.3f}" + (f" ({reference[method]:.3f})" if method in reference else "")
+        f"{_WORDS.get(method, method)} {error:.3f}"
+        + (f" ({reference[method]:.3f})" if method in reference else "")
         for method, error in zip(scores["method"].astype(str), scores["mae_sd"], strict=True)
     ]
     said = f"Mean absolute errors in standard deviations of the truth: {', '.join(errors)}."

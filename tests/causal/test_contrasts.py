@@ -144,6 +144,8 @@ def test_results_have_the_form_of_trials() -> None:
 def test_scores_are_put_into_words() -> None:
     scores = pd.DataFrame({"method": ["none", "linear"], "mae_sd": [0.0783, 0.5208]})
     assert explain_scores(scores, {}) == (
-        "Mean absolute errors in standard deviations of the truth: none 0.078, linear 0.521."
+        "Mean absolute errors in standard deviations of the truth: the map as it is 0.078, linear 0.521."
     )
-    assert "none 0.078 (0.081), linear 0.521. In brackets" in explain_scores(scores, {"none": 0.081})
+    assert "the map as it is 0.078 (0.081), linear 0.521. In brackets" in explain_scores(
+        scores, {"none": 0.081}
+    )
