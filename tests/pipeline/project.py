@@ -30,9 +30,9 @@ STAGES = (
 OUTPUTS = ("data", "models", "predictions", "calibration", "maps", "effects", "publish", "reports")
 
 TINY = {
-    "acquire": {"scene_px": 768, "n_sites": 260},
+    "acquire": {"scene_px": 1024, "n_sites": 600},
     "tiles": {"block_km": 3.0},
-    "train": {"epochs": 3, "batch_size": 32},
+    "train": {"epochs": 8, "batch_size": 32, "threads": 1},
     "calibrate": {"n_boot": 25},
 }
 
@@ -60,6 +60,7 @@ class Project:
             **os.environ,
             "PATH": binaries + os.pathsep + os.environ["PATH"],
             "PYTHONPATH": str(self.folder),
+            "OMP_NUM_THREADS": "1",  # other tests run beside this one
         }
 
     def set(self, changes: dict[str, dict]) -> None:
@@ -92,8 +93,11 @@ class Project:
             check=False,
         )
 
-    def kill_during(self, stage: str, after_s: float) -> bool:
-        """Start ``dvc repro``, SIGKILL everything `after_s` seconds into `stage`; True when it was still running."""
+    def kill_in_a_new_stage(self, delays_s: dict[str, float]) -> str | None:
+        """Start ``dvc repro`` and SIGKILL everything in the first stage of `delays_s` that runs, after its delay.
+
+        Returns the stage, or None when the run ended without reaching one of them.
+        """
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro"],
             cwd=self.folder,
@@ -103,16 +107,15 @@ class Project:
             text=True,
             start_new_session=True,
         )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip() == f"Running stage '{stage}':":
-                time.sleep(after_s)
-                break
-        alive = process.poll() is None
-        os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        process.wait()
-        return alive
+        with process:
+            for line in process.stdout or ():
+                stage = line.strip().removeprefix("Running stage '").removesuffix("':")
+                if line.startswith("Running stage") and stage in delays_s:
+                    time.sleep(delays_s[stage])
+                    assert process.poll() is None, f"{stage} ended too soon to be killed"
+                    os.killpg(process.pid, signal.SIGKILL)
+                    return stage
+        return None
 
     def digests(self) -> dict[str, str]:
         """Sha256 of every file that the pipeline made."""
