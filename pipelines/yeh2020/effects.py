@@ -3,14 +3,8 @@
 import pandas as pd
 from tqdm import tqdm
 
-from sustain.causal.contrasts import (
-    contrast_results,
-    contrast_scores,
-    contrast_table,
-    explain_gaps,
-    explain_scores,
-    stability_gaps,
-)
+from sustain.causal.contrast_results import contrast_results, explain_gaps, explain_scores
+from sustain.causal.contrasts import contrast_scores, contrast_table, stability_gaps
 from sustain.causal.trials import effects_table
 from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects

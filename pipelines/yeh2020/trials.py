@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sustain.causal.contrasts import as_trials
+from sustain.causal.contrast_results import as_trials
 from sustain.causal.trials import effects_table, estimate_trials
 from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
