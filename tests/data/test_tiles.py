@@ -136,7 +136,7 @@ def test_the_page_says_what_the_numbers_mean(packed):
         == LANDSAT_ENCODING
     )
     assert (page["nodata"], page["pixel_m"], page["tile_px"]) == (0, 30.0, 8)
-    assert page["label"] == {"name": "asset_index", "unit": "PC1"}
+    assert page["label"] == {"name": "asset_index", "unit": "index points"}
     assert page["counts"]["sites"] == 40
 
 

@@ -38,7 +38,7 @@ def test_it_says_what_it_takes_and_gives(predictor, packed_tiles, trained):
     store = TileStore.open(packed_tiles)
     for name in ("bands", "scale", "offset", "nodata", "tile_px", "pixel_m"):
         assert getattr(predictor, name) == getattr(store, name)
-    assert (predictor.target.name, predictor.target.unit) == ("asset_index", "PC1")
+    assert (predictor.target.name, predictor.target.unit) == ("asset_index", "index points")
     assert predictor.id == f"resnet_narrow-{sha256_of(trained / 'weights.safetensors')[:12]}"
 
 

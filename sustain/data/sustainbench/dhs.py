@@ -55,7 +55,7 @@ class Label(NamedTuple):
 LABELS = {
     label.column: label
     for label in (
-        Label("asset_index", "n_asset", "PC1"),
+        Label("asset_index", "n_asset", "index points"),
         Label("water_index", "n_water", "1-5"),
         Label("sanitation_index", "n_sanitation", "1-5"),
         Label("under5_mort", "n_under5_mort", "deaths per 1000"),
