@@ -49,7 +49,7 @@ class SyntheticWorldParams(_Section):
     tile_px: int = Field(64, gt=0, description="Side of a survey tile, in pixels.")
     pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres.")
     n_sites: int = Field(2000, gt=0, description="Number of survey sites.")
-    urban_share: float = Field(0.25, gt=0, lt=1, description="Share of the sites that lie in towns.")
+    urban_share: float = Field(0.2, gt=0, lt=1, description="Share of the sites that lie in towns.")
     households: int = Field(22, ge=5, description="Households averaged into one label; SustainBench wants 5.")
     household_sd: float = Field(
         1.0, ge=0, description="Spread of wealth between neighbours, in index points."

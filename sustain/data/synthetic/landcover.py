@@ -54,7 +54,7 @@ RAIN_LENGTH = 2.0
 CUSTOM_PERSISTENCE, WEATHER_PERSISTENCE = 0.97, 0.8  # correlation between the two dates
 
 PARCEL_PX = 12  # side of a large parcel; small ones have a third of it
-LIGHT_PX, LIGHT_BLUR_PX = 15, 8  # side of a night-light pixel (450 m), and the sensor's blur
+LIGHT_PX, LIGHT_BLUR_PX = 16, 3  # side of a night-light pixel (480 m), and the sensor's blur
 LIGHT_RADIANCE, LIGHT_SATURATION = (
     40.0,
     5.0,

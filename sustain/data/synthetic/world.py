@@ -28,7 +28,7 @@ __all__ = ["URBAN", "Landscape", "build_landscape", "tile_means"]
 
 # Shares of the variance of wealth over the scene: town, road, regional, local. Little of it is town, because towns
 # show by themselves: the more they weigh, the less the pooled slope is that of wealth alone.
-SHARES = (0.10, 0.04, 0.24, 0.62)
+SHARES = (0.10, 0.02, 0.24, 0.64)
 REGION_LENGTH, LOCAL_LENGTH = 2.5, 1.2  # short against the scene, so that it holds many independent places
 
 URBAN_AREA = 0.08  # share of the scene inside towns
