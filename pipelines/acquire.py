@@ -9,12 +9,12 @@ from sustain.stage import Artefacts, required, run_stage
 
 def main(params: Params, artefacts: Artefacts) -> None:
     """Generate the world or fetch every manifest of the source."""
-    acquire: SyntheticWorldParams | DownloadParams = required(params.acquire, "acquire", params)
+    acquire = required(params.acquire, "acquire", params)
     if isinstance(acquire, SyntheticWorldParams):
         write_world(acquire, params.seed, artefacts.raw, artefacts.truth)
-        return
-    for name in acquire.manifests:
-        fetch(load_manifest(name), artefacts.raw / name)
+    elif isinstance(acquire, DownloadParams):
+        for name in acquire.manifests:
+            fetch(load_manifest(name), artefacts.raw / name)
 
 
 if __name__ == "__main__":
