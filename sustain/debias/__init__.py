@@ -5,18 +5,21 @@ group means and treatment effects computed from the corrected map equal those of
 relate to the truth in the trial as they do in the calibration sample ("measurement stability").
 """
 
+from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.build import build_card
 from sustain.debias.card import CalibrationCard
 from sustain.debias.diagnostics import Diagnosis, diagnose
-from sustain.debias.functions import linear_correct, tweedie_correct
+from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.tweedie import TweedieCalibration
 
 __all__ = [
+    "BridgeCalibration",
     "CalibrationCard",
     "Diagnosis",
     "LinearCalibration",
     "TweedieCalibration",
+    "bridge_correct",
     "build_card",
     "diagnose",
     "linear_correct",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.card import (
     CalibrationCard,
     ComponentDraws,
@@ -69,7 +70,7 @@ def build_card(
     sample_weight, groups, strata : array_like, shape (n,), optional
         Sampling weights; clusters, which the bootstrap resamples whole; strata (urban, rural) for slopes within.
     methods : sequence of str or calibration
-        ``"linear"``, ``"tweedie"``, or unfitted calibrations with options of their own.
+        ``"linear"``, ``"tweedie"``, ``"bridge"``, or unfitted calibrations with options of their own.
     score : str
         Score of ``"tweedie"``.
     target_noise_var : float
@@ -169,8 +170,10 @@ def _make(method: str | Calibration, score: Literal["mixture", "kde", "scott"]) 
         return LinearCalibration()
     if method == "tweedie":
         return TweedieCalibration(score=score)
+    if method == "bridge":
+        return BridgeCalibration()
     raise CalibrationError(
-        f"methods: {method!r} is unknown. Pass 'linear', 'tweedie' or a calibration object."
+        f"methods: {method!r} is unknown. Pass 'linear', 'tweedie', 'bridge' or a calibration object."
     )
 
 

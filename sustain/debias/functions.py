@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.card import CalibrationCard
 from sustain.debias.estimator import Calibration
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
-__all__ = ["linear_correct", "tweedie_correct"]
+__all__ = ["bridge_correct", "linear_correct", "tweedie_correct"]
 
 
 def linear_correct(y_pred: Any, calibration: Any) -> Any:
@@ -64,6 +65,27 @@ def tweedie_correct(y_pred: Any, calibration: Any) -> Any:
     1.0
     """
     return _correct(y_pred, calibration, TweedieCalibration)
+
+
+def bridge_correct(y_pred: Any, calibration: Any) -> Any:
+    """Correct predictions by a bridge function, whose mean given the truth is the truth.
+
+    Parameters
+    ----------
+    y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
+        Predictions; the same kind comes out.
+    calibration : BridgeCalibration, CalibrationCard, path or tuple
+        A fitted calibration; a card or the path of one; or ``(y_pred_cal, y_true_cal)``, calibration rows on which a
+        `BridgeCalibration` with its defaults is fitted.
+
+    Raises
+    ------
+    CalibrationError
+        When `calibration` is something else, or is not fitted.
+    CardError
+        When a card cannot be read or has no bridge correction.
+    """
+    return _correct(y_pred, calibration, BridgeCalibration)
 
 
 def _correct(y_pred: Any, calibration: Any, kind: type[Calibration]) -> Any:

@@ -176,7 +176,8 @@ def wald_test(difference: Array, cov: Array, df: int) -> Wald:
     from scipy.special import fdtrc
 
     k = difference.size
-    if np.linalg.matrix_rank(cov) < k:  # predictions without error, or a clustered covariance of too few clusters
+    # Singular for predictions without error, and for covariances of too few clusters.
+    if np.linalg.matrix_rank(cov) < k:
         return Wald(math.nan, (k, df), math.nan)
     statistic = float(difference @ np.linalg.solve(cov, difference)) / k
     return Wald(statistic, (k, df), float(fdtrc(k, df, statistic)))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SUPPORT_QUANTILES", "Grid", "Table", "support_of"]
+__all__ = [
+    "SUPPORT_QUANTILES",
+    "Grid",
+    "Table",
+    "mass_on",
+    "ordered",
+    "share_changed",
+    "support_of",
+    "table_error",
+]
 
 Array = NDArray[np.float64]
 
@@ -109,3 +119,34 @@ def support_of(x: Array, weight: Array) -> tuple[float, float]:
         mass = np.diff(betainc((n + 1) * p, (n + 1) * (1 - p), share))
         edges.append(float(mass @ x[order]))
     return edges[0], edges[1]
+
+
+def table_error(grid: Grid, h: Array, formula: Callable[[Array], Array]) -> float:
+    """Greatest difference between `formula` and the table of its values, half-way between nodes."""
+    between = (grid.x[1:] + grid.x[:-1]) / 2
+    return float(np.abs((h[1:] + h[:-1]) / 2 - formula(between)).max())
+
+
+def mass_on(grid: Grid, x: Array, weight: Array) -> Array:
+    """Share of the rows at each node (a row counts for the two nodes about it), at least 1e-9."""
+    along = np.clip((x - grid.start) / grid.step, 0, grid.n - 1 - 1e-9)
+    index = along.astype(np.intp)
+    share = along - index
+    mass = np.bincount(index, weights=weight * (1 - share), minlength=grid.n)
+    mass += np.bincount(index + 1, weights=weight * share, minlength=grid.n)
+    return np.asarray(np.maximum(mass / weight.sum(), 1e-9))
+
+
+def ordered(h: Array, weight: Array) -> Array:
+    """Give the non-decreasing values that are nearest to `h` in weighted squares."""
+    if (np.diff(h) >= 0).all():
+        return h
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(h, weights=weight).x)
+
+
+def share_changed(table: Table, raw: Array, x: Array, weight: Array) -> float:
+    """Weighted share of the rows `x` at which `table` differs from the table of `raw` values."""
+    change = np.abs(table(x) - Table(table.grid, raw)(x))
+    return float(np.average(change > 1e-9 * np.ptp(raw), weights=weight))

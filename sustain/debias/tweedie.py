@@ -14,7 +14,7 @@ from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures, refit_mix
 from sustain.debias.regression import fit_line, moments
 from sustain.debias.sample import as_sample
 from sustain.debias.score import KernelScore, Score, kernel_bandwidth, kernel_score, scott_score
-from sustain.debias.table import Grid, Table, support_of
+from sustain.debias.table import Grid, Table, ordered, share_changed, support_of, table_error
 from sustain.errors import CalibrationError
 
 __all__ = ["TweedieCalibration"]
@@ -151,7 +151,8 @@ class TweedieCalibration(Calibration):
         self._variance_x = float(np.average((x - np.average(x, weights=weight)) ** 2, weights=weight))
         self.score_ = self._fit_score(x, weight)
         self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
-        self.share_changed_ = self._share_changed() if self.monotone else 0.0
+        raw = self.exact(self.table_.grid.x) if self.monotone else self.table_.h
+        self.share_changed_ = share_changed(self.table_, raw, x, weight)
         return self
 
     def _check_parameters(self) -> None:
@@ -177,11 +178,6 @@ class TweedieCalibration(Calibration):
         self._mixtures = fit_mixtures(self._bins, mass * (n / mass.sum()), self.variance_floor)
         return choose_mixture(self._mixtures, n)
 
-    def _share_changed(self) -> float:
-        grid, x = self.table_.grid, self._sample.y_pred
-        change = np.abs(Table(grid, self.exact(grid.x))(x) - self.table_(x))
-        return float(np.average(change > 1e-9 * math.sqrt(self._variance_x), weights=self._sample.weight))
-
     def exact(self, y_pred: Any) -> Array:
         """Evaluate the formula itself at `y_pred` (shape (n,)): no table and no monotone projection.
 
@@ -202,17 +198,13 @@ class TweedieCalibration(Calibration):
 
     def _tabulate(self, grid: Grid) -> tuple[Table, float]:
         raw = self.exact(grid.x)
-        between = (grid.x[1:] + grid.x[:-1]) / 2
-        error = float(np.abs((raw[1:] + raw[:-1]) / 2 - self.exact(between)).max())
-        return Table(grid, self._ordered(raw, self.score_, grid)), error
+        return Table(grid, self._ordered(raw, self.score_, grid)), table_error(grid, raw, self.exact)
 
     def _ordered(self, h: Array, score: Score, grid: Grid) -> Array:
-        if not self.monotone or (np.diff(h) >= 0).all():
+        if not self.monotone:
             return h
-        from scipy.optimize import isotonic_regression
-
         density = score.density(grid.x)
-        return np.asarray(isotonic_regression(h, weights=np.maximum(density, 1e-9 * density.max())).x)
+        return ordered(h, np.maximum(density, 1e-9 * density.max()))
 
     def _bootstrap(self, counts: Array, grid: Grid) -> Array:
         s = self._sample

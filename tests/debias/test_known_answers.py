@@ -10,7 +10,11 @@ from sustain.debias.regression import critical_value, delta_ratio, fieller_ratio
 from sustain.debias.score import MixtureScore, kernel_score, scott_score
 
 # A mixture of four Gaussians (weights, means, standard deviations): predictions x; truth = x + N(0, sigma^2).
-WEIGHTS, MEANS, SDS = np.array([0.64, 0.16, 0.16, 0.04]), np.array([5, 7.2, 13, 14.2]), np.array([1.0, 2, 4, 5])
+WEIGHTS, MEANS, SDS = (
+    np.array([0.64, 0.16, 0.16, 0.04]),
+    np.array([5, 7.2, 13, 14.2]),
+    np.array([1.0, 2, 4, 5]),
+)
 X = np.linspace(-60, 80, 200_001)
 
 
