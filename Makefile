@@ -49,7 +49,7 @@ format: $(READY)  ## ruff, mending what it can
 	@$(BIN)/ruff format .
 
 docs: $(READY)  ## the documentation, strictly, into site/
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY)  ## the benchmarks, into benchmarks/results/
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
