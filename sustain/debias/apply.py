@@ -7,7 +7,7 @@ attributes). Floating types keep their type and are computed in float64; integer
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
 
-__all__ = ["apply_elementwise", "is_lazy"]
+__all__ = ["apply_by_label", "apply_elementwise", "is_lazy"]
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 
-def apply_elementwise(function: Function, values: Any) -> Any:
+def apply_elementwise(function: Function, values: Any, whole: bool = False) -> Any:
     """Apply `function` to every value.
 
     Parameters
@@ -30,6 +30,8 @@ def apply_elementwise(function: Function, values: Any) -> Any:
         Maps a one-dimensional float64 array to one of the same length.
     values : number, ndarray, list, pandas.Series, dask.array.Array or xarray.DataArray
         Of any shape. NaN is passed on to `function`.
+    whole : bool
+        Whether `function` must see all values at once, in their order; not for lazy arrays.
 
     Returns
     -------
@@ -47,14 +49,14 @@ def apply_elementwise(function: Function, values: Any) -> Any:
         return xarray.apply_ufunc(
             _on_array,
             values,
-            kwargs={"function": function},
+            kwargs={"function": function, "whole": whole},
             dask="parallelized",
             output_dtypes=[_result_type(values.dtype)],
             keep_attrs=True,
         )
     if pandas is not None and isinstance(values, pandas.Series):
         numbers = values.to_numpy(dtype=_result_type(values.dtype), na_value=np.nan)
-        result = pandas.Series(_on_array(numbers, function=function), index=values.index, name=values.name)
+        result = pandas.Series(_on_array(numbers, function, whole), index=values.index, name=values.name)
         result.attrs = dict(values.attrs)
         return result
     if dask is not None and isinstance(values, dask.Array):
@@ -65,9 +67,57 @@ def apply_elementwise(function: Function, values: Any) -> Any:
             "for example table['wealth']."
         )
     if isinstance(values, np.ma.MaskedArray):
-        return np.ma.array(_on_array(values.data, function=function), mask=values.mask)
-    result = _on_array(np.asarray(values), function=function)
+        return np.ma.array(_on_array(values.data, function, whole), mask=values.mask)
+    result = _on_array(np.asarray(values), function, whole)
     return result if np.ndim(values) else result[()]
+
+
+def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) -> Any:
+    """Apply to every value the function that its label names; same kind out.
+
+    Parameters
+    ----------
+    functions : mapping of str to callable
+        As `apply_elementwise` takes, by label.
+    values : as for `apply_elementwise`
+    labels : str or array_like of the shape of `values`
+        One label for all values, or one for each; numbers are compared as text. Lazy arrays take one.
+
+    Raises
+    ------
+    CalibrationError
+        When a label has no function, shapes differ, or labels are given one by one to a lazy array.
+    """
+    if np.ndim(labels) == 0:
+        return apply_elementwise(_named(functions, str(labels)), values)
+    if is_lazy(values) or is_lazy(labels):
+        raise CalibrationError(
+            "strata: a lazy array takes one stratum for all its values. Correct each stratum by itself and combine "
+            "them, for example with xarray.where."
+        )
+    names = np.asarray(labels).astype(str)
+    if names.shape != np.shape(values):
+        raise CalibrationError(
+            f"strata: has shape {names.shape}, but y_pred has {np.shape(values)}. Pass one name, or one for each."
+        )
+    by_name = {name: _named(functions, str(name)) for name in np.unique(names)}
+    flat = names.reshape(-1)
+
+    def function(x: Array) -> Array:
+        out = np.empty(x.shape)
+        for name, piece in by_name.items():
+            rows = np.flatnonzero(flat == name)
+            out[rows] = piece(x[rows])
+        return out
+
+    return apply_elementwise(function, values, whole=True)
+
+
+def _named(functions: Mapping[str, Function], name: str) -> Function:
+    if name not in functions:
+        known = ", ".join(functions) or "none: fit with strata=..."
+        raise CalibrationError(f"strata: {name!r} was not there at the fit; known strata: {known}.")
+    return functions[name]
 
 
 def is_lazy(values: Any) -> bool:
@@ -87,11 +137,11 @@ def _result_type(dtype: Any) -> np.dtype[Any]:
     raise CalibrationError(f"y_pred: expected numbers, got values of type {dtype}.")
 
 
-def _on_array(values: NDArray[Any], function: Function) -> NDArray[Any]:
+def _on_array(values: NDArray[Any], function: Function, whole: bool = False) -> NDArray[Any]:
     dtype = _result_type(values.dtype)
     flat = values.reshape(-1)
-    if dtype == np.float64:
-        return function(np.asarray(flat, dtype=np.float64)).reshape(values.shape)
+    if whole or dtype == np.float64:
+        return function(np.asarray(flat, dtype=np.float64)).astype(dtype, copy=False).reshape(values.shape)
     out = np.empty(flat.shape, dtype=dtype)
     step = 1 << 14  # small enough that the float64 copies stay in cache
     for begin in range(0, flat.size, step):

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
-from sustain.debias.linear import noise_variance
 from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures
 from sustain.debias.regression import Wald, fit_line, robust_covariance, wald_test
-from sustain.debias.sample import CalibrationSample, as_sample
+from sustain.debias.sample import CalibrationSample
 from sustain.debias.spline import NaturalSpline, quantile_knots
 from sustain.debias.table import Grid, Table, mass_on, ordered, share_changed, support_of, table_error
 from sustain.errors import CalibrationError
@@ -41,7 +40,8 @@ class BridgeCalibration(Calibration):
     ``E[h] = E[truth]``, and the slope of h on truth, one. The third is weighed a hundredfold: the mean slope of
     ``E[h | truth]``, one, so that an effect which adds the same to everyone is recovered. It is the moment with the
     score of the truth as instrument. The others, a spline in the truth, are met as far as a penalty on the
-    roughness of h allows.
+    roughness of h allows. Noise in the labels is taken as normal: then ``E[q(label) error] = var E[q'(label)]`` for
+    every instrument q (Stein's lemma), which is taken off the moments.
 
     Parameters
     ----------
@@ -89,40 +89,15 @@ class BridgeCalibration(Calibration):
         self.level = level
         self.min_r2 = min_r2
 
-    def fit(
-        self,
-        y_pred: Any,
-        y_true: Any,
-        sample_weight: Any = None,
-        groups: Any = None,
-        target_noise_var: float = 0.0,
-    ) -> BridgeCalibration:
-        """Fit the bridge function.
+    def _check_parameters(self) -> None:
+        if self.penalty is not None and not (np.isfinite(self.penalty) and self.penalty > 0):
+            raise CalibrationError(f"penalty: {self.penalty!r} is not a positive number. Pass one, or None.")
+        if self.n_knots < 3 or self.n_steps < 1:
+            raise CalibrationError(
+                f"n_knots: {self.n_knots!r}, n_steps: {self.n_steps!r}; at least 3 knots and 1 step are needed."
+            )
 
-        Parameters
-        ----------
-        y_pred, y_true : array_like, shape (n,)
-            Out-of-sample predictions and labels.
-        sample_weight, groups : array_like, shape (n,), optional
-            Sampling weights; clusters.
-        target_noise_var : float
-            Variance of the labels' own sampling error, taken as normal: then ``E[q(label) error] = var E[q'(label)]``
-            for every instrument q (Stein's lemma), which is taken off the moments.
-
-        Raises
-        ------
-        CalibrationError
-            On unusable rows or parameters, or when the interval of the slope of prediction on truth is not above
-            zero.
-
-        Warns
-        -----
-        WeakCalibrationWarning
-            When r2 is below `min_r2`.
-        """
-        self._check_parameters()
-        sample = as_sample(y_pred, y_true, sample_weight, groups)
-        noise = noise_variance(target_noise_var)
+    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
         x, y, weight = sample.y_pred, sample.y_true, sample.weight
         line = fit_line(y, x, weight, sample.group, noise)
         check_line(line, "prediction on truth", self.level, self.min_r2)
@@ -140,15 +115,6 @@ class BridgeCalibration(Calibration):
         self.j_test_ = self._problem.j_test(sample)
         self.table_, self.table_error_ = self._tabulate(self._grid())
         self.share_changed_ = share_changed(self.table_, self.exact(self.table_.grid.x), x, weight)
-        return self
-
-    def _check_parameters(self) -> None:
-        if self.penalty is not None and not (np.isfinite(self.penalty) and self.penalty > 0):
-            raise CalibrationError(f"penalty: {self.penalty!r} is not a positive number. Pass one, or None.")
-        if self.n_knots < 3 or self.n_steps < 1:
-            raise CalibrationError(
-                f"n_knots: {self.n_knots!r}, n_steps: {self.n_steps!r}; at least 3 knots and 1 step are needed."
-            )
 
     def _choose_penalty(self, folds: Array) -> float:
         """Penalty whose fit to the other folds meets the moments of the left-out fold best."""

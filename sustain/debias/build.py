@@ -24,18 +24,21 @@ from sustain.debias.card import (
     Target,
 )
 from sustain.debias.diagnostics import describe
-from sustain.debias.draws import compress
+from sustain.debias.draws import compress, knots
 from sustain.debias.estimator import Calibration
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.regression import Line, Wald, fit_line, moments
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
-from sustain.debias.table import Grid
+from sustain.debias.strata import curves_of, stratum_columns
+from sustain.debias.table import Grid, Table, support_of
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
 __all__ = ["build_card", "card_of"]
 
 Array = NDArray[np.float64]
+
+DRAWS_BYTES = 100_000  # that the draws of all curves may take in a card, together
 
 
 def build_card(
@@ -68,7 +71,8 @@ def build_card(
     predictor : mapping or str
         ``{"id": ..., "sha256": ...}`` of the model, or its id.
     sample_weight, groups, strata : array_like, shape (n,), optional
-        Sampling weights; clusters, which the bootstrap resamples whole; strata (urban, rural) for slopes within.
+        Sampling weights; clusters, which the bootstrap resamples whole; strata (urban, rural), which get slopes and
+        corrections of their own beside the pooled ones.
     methods : sequence of str or calibration
         ``"linear"``, ``"tweedie"``, ``"bridge"``, or unfitted calibrations with options of their own.
     score : str
@@ -98,7 +102,12 @@ def build_card(
     for method in methods:
         calibration = _make(method, score)
         calibration.fit(
-            y_pred, y_true, sample_weight=sample_weight, groups=groups, target_noise_var=target_noise_var
+            y_pred,
+            y_true,
+            sample_weight=sample_weight,
+            groups=groups,
+            strata=strata,
+            target_noise_var=target_noise_var,
         )
         fitted.append(calibration)
     return card_of(
@@ -137,7 +146,10 @@ def card_of(
     first = fitted[0]
     noise = first.target_noise_var_
     grid = _widest([calibration._grid() for calibration in fitted])
-    counts = _resample(sample, n_boot, seed, noise)
+    counts = _resample(fitted, sample, n_boot, seed)
+    n_curves = sum(1 + len(item.strata_) for item in fitted if not isinstance(item, LinearCalibration))
+    rank = max(2, DRAWS_BYTES // max(1, n_curves) // (5 * n_boot + 5 * knots(grid.n).size))
+    corrections = [part for item in fitted for part in _corrections(item, counts, grid, rank)]
     return CalibrationCard(
         target=Target.model_validate(target),
         predictor=Predictor(id=predictor)
@@ -153,9 +165,9 @@ def card_of(
         prediction_on_truth=_line(first.prediction_on_truth_),
         truth_on_prediction=_line(first.truth_on_prediction_),
         target_noise_var=noise,
-        support_range=Support(low=_short(first.support_[0]), high=_short(first.support_[1])),
+        support_range=_support(first.support_),
         grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
-        corrections=[_correction(calibration, counts, grid) for calibration in fitted],
+        corrections=sorted(corrections, key=lambda item: item.stratum is not None),  # pooled ones first
         strata=_strata(sample, noise),
         diagnostics=_diagnostics(sample, noise),
         licence=licence,
@@ -177,24 +189,56 @@ def _make(method: str | Calibration, score: Literal["mixture", "kde", "scott"]) 
     )
 
 
-def _correction(calibration: Calibration, counts: Array, grid: Grid) -> Correction:
+def _corrections(calibration: Calibration, counts: Array, grid: Grid, rank: int) -> list[Correction]:
+    """Tabulate the pooled correction and those of the strata, with their draws."""
     table, error = calibration._tabulate(grid)
-    refits = calibration._bootstrap(counts, grid)
+    pooled_curves = curves_of(calibration, counts, grid)
+    notes = {name: _short(value) for name, value in calibration._notes().items()}
+    found = [_correction(calibration, None, table, error, pooled_curves, notes, rank)]
+    for code, (name, fit) in enumerate(calibration.strata_.items()):
+        h, curves, worst = (1 - fit.weight) * table.h, (1 - fit.weight) * pooled_curves, error
+        if fit.own is not None:
+            own, own_error = fit.own._tabulate(grid)
+            h = h + fit.weight * own.h
+            columns = stratum_columns(calibration._sample, code)
+            curves = curves + fit.weight * curves_of(fit.own, counts[:, columns], grid)
+            worst = max(error, own_error)
+        about = {"weight": _short(fit.weight), "n": float(fit.n)}
+        found.append(_correction(calibration, name, Table(grid, h), worst, curves, about, rank))
+    return found
+
+
+def _correction(
+    calibration: Calibration,
+    stratum: str | None,
+    table: Table,
+    error: float,
+    curves: Array,
+    notes: dict[str, float],
+    rank: int,
+) -> Correction:
     draws: LineDraws | ComponentDraws
-    if isinstance(refits, tuple):
-        intercept, slope = refits
+    linear = isinstance(calibration, LinearCalibration)
+    if linear:
+        # A weighed mean of lines is a line: h = (x - intercept) / slope.
+        slope = (table.grid.stop - table.grid.start) / (curves[:, -1] - curves[:, 0])
+        intercept = table.grid.start - slope * curves[:, 0]
         draws = LineDraws(intercept=[_short(v) for v in intercept], slope=[_short(v) for v in slope])
     else:
-        parts = compress(refits, table.h)
+        parts = compress(curves, table.h, rank)
         draws = ComponentDraws(
-            scores=parts.scores.tolist(), curves=parts.curves.tolist(), max_error=_short(parts.max_error)
+            scale=parts.scale,
+            scores=parts.scores.tolist(),
+            curves=parts.curves.tolist(),
+            max_error=_short(parts.max_error),
         )
     return Correction(
         method=calibration.method,
+        stratum=stratum,
         options=calibration.get_params(),
-        notes={name: _short(value) for name, value in calibration._notes().items()},
-        h=[_short(v, 12) for v in table.h],
-        dh=[_short(v) for v in table.dh],
+        notes=notes,
+        h=[_short(v, 12 if linear else 9) for v in table.h],
+        dh=[_short(v, 6) for v in table.dh],
         max_error=_short(error),
         draws=draws,
     )
@@ -215,6 +259,7 @@ def _strata(sample: CalibrationSample, noise: float) -> list[Stratum]:
             Stratum(
                 name=name,
                 n=part.n,
+                support_range=_support(support_of(part.y_pred, part.weight)),
                 prediction_on_truth=_line(down),
                 truth_on_prediction=_line(up),
                 r2=_short(down.r2),
@@ -248,30 +293,46 @@ def _p_value(test: Wald) -> float | None:
     return _short(test.p_value) if math.isfinite(test.p_value) else None
 
 
-def _resample(sample: CalibrationSample, n_boot: int, seed: int, noise: float) -> Array:
+def _resample(fitted: Sequence[Calibration], sample: CalibrationSample, n_boot: int, seed: int) -> Array:
     """How often each group (row, without groups) is in each draw, shape (n_boot, n_groups).
 
-    A draw whose slope is not above zero has no inverse; it is drawn again, at most as often as there are draws.
+    A draw in which the predictions do not rise with the truth, in the sample or in a stratum that has a correction of
+    its own, has no inverse; it is drawn again, at most as often as there are draws.
     """
+    n, noise = sample.n_groups or sample.n, fitted[0].target_noise_var_
+    parts = [(np.arange(n), sample)]
+    for code, fit in enumerate(fitted[0].strata_.values()):
+        if any(list(item.strata_.values())[code].own is not None for item in fitted) and fit.n >= MIN_PAIRS:
+            rows = np.flatnonzero(fitted[0]._sample.stratum == code)
+            parts.append((stratum_columns(fitted[0]._sample, code), fitted[0]._sample.take(rows)))
     rng = np.random.default_rng(seed)
-    n = sample.n_groups or sample.n
     kept: list[Array] = []
     for _ in range(2 * n_boot):
-        counts = rng.multinomial(n, np.full(n, 1 / n))[None].astype(np.float64)
-        m = moments(sample.y_true, sample.y_pred, sample.weight, sample.group, counts)
-        if m.cov_xy[0] > 0 and m.var_x[0] > noise:
-            kept.append(counts[0])
+        counts = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
+        if all(_rises(counts[None, columns], part, noise) for columns, part in parts):
+            kept.append(counts)
         if len(kept) == n_boot:
             return np.stack(kept)
     raise CalibrationError(
         f"groups: in half of the resamples of {n} groups the predictions do not rise with the truth, so the "
-        "uncertainty of a correction cannot be computed. Calibrate on more groups."
+        "uncertainty of a correction cannot be computed. Calibrate on more groups, or without small strata."
     )
+
+
+def _rises(counts: Array, part: CalibrationSample, noise: float) -> bool:
+    if not counts.any():
+        return False
+    m = moments(part.y_true, part.y_pred, part.weight, part.group, counts)
+    return bool(m.cov_xy[0] > 0 and m.var_x[0] > noise)
 
 
 def _widest(grids: Sequence[Grid]) -> Grid:
     """Take the widest of the calibrations' grids, so that one grid serves all."""
     return max(grids, key=lambda grid: (grid.stop - grid.start, grid.n))
+
+
+def _support(edges: tuple[float, float]) -> Support:
+    return Support(low=_short(edges[0]), high=_short(edges[1]))
 
 
 def _line(line: Line) -> LineCard:

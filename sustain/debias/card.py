@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,11 +101,15 @@ class LineDraws(_Part):
 
 
 class ComponentDraws(_Part):
-    """Draws of a curve: ``h + scores @ curves``, the curves at every fourth node (and the second from either end)."""
+    """Draws of a curve: ``h + scale * scores @ curves``.
+
+    The curves are given at every fourth node of the grid and at the outer two on either side, straight between.
+    """
 
     kind: Literal["components"] = "components"
-    scores: list[list[Finite]]
-    curves: list[list[Finite]]
+    scale: Finite = Field(gt=0)
+    scores: list[list[int]]
+    curves: list[list[int]]
     max_error: Finite = Field(ge=0)
 
     def check(self, n_nodes: int) -> None:
@@ -132,13 +137,14 @@ class Correction(_Part):
 
 
 class Stratum(_Part):
-    """Lines within one stratum."""
+    """Lines within one stratum, and the range of its predictions."""
 
     name: str
     n: int = Field(ge=1)
     prediction_on_truth: LineCard
     truth_on_prediction: LineCard
     r2: Finite
+    support_range: Support
 
 
 class Level(_Part):
@@ -220,7 +226,20 @@ class CalibrationCard(_Part):
         """Lowest and highest prediction that the correction was learned for."""
         return self.support_range.low, self.support_range.high
 
-    def transform(self, y_pred: Any, method: str = "linear", check_support: bool = True) -> Any:
+    def support_of(self, stratum: str | None = None) -> tuple[float, float]:
+        """Range of the predictions of one stratum; without a name, that of all (`support`)."""
+        if stratum is None:
+            return self.support
+        for item in self.strata:
+            if item.name == stratum:
+                return item.support_range.low, item.support_range.high
+        raise CardError(
+            f"stratum: {stratum!r} is not in this card; it has {_listed(s.name for s in self.strata)}."
+        )
+
+    def transform(
+        self, y_pred: Any, method: str = "linear", stratum: str | None = None, check_support: bool = True
+    ) -> Any:
         """Correct predictions of the card's predictor.
 
         Parameters
@@ -229,42 +248,47 @@ class CalibrationCard(_Part):
             Predictions in the target's unit; NaN passes through, lazy arrays stay lazy.
         method : str
             One of `methods`; ``"none"`` returns the predictions.
+        stratum : str, optional
+            Stratum that all of the predictions are in; without it the pooled correction is used.
         check_support : bool
             Whether to warn when predictions leave the support (never for lazy arrays).
 
         Raises
         ------
         CardError
-            When the card has no such method.
+            When the card has no such method or stratum.
 
         Warns
         -----
         SupportWarning
             When more than 2% of the predictions lie outside `support`.
         """
-        table = self._table(method)
+        table = self._table(method, stratum)
         if check_support and method != "none":
-            warn_outside(y_pred, self.support)
+            warn_outside(y_pred, self.support_of(stratum))
         return apply_elementwise(table, y_pred)
 
-    def derivative(self, y_pred: Any, method: str = "linear") -> Any:
+    def derivative(self, y_pred: Any, method: str = "linear", stratum: str | None = None) -> Any:
         """Slope of the correction at the predictions; same kind out."""
-        return apply_elementwise(self._table(method).derivative, y_pred)
+        return apply_elementwise(self._table(method, stratum).derivative, y_pred)
 
-    def draws(self, method: str = "linear") -> Draws:
+    def draws(self, method: str = "linear", stratum: str | None = None) -> Draws:
         """Bootstrap draws of the correction, for intervals that carry calibration uncertainty."""
-        self._table(method)
-        if method not in self._draws:
-            self._draws[method] = self._make_draws(method)
-        return self._draws[method]
+        self._table(method, stratum)
+        if (method, stratum) not in self._draws:
+            self._draws[method, stratum] = self._make_draws(method, stratum)
+        return self._draws[method, stratum]
 
-    def standard_error(self, y_pred: Any, method: str = "linear") -> Any:
+    def standard_error(self, y_pred: Any, method: str = "linear", stratum: str | None = None) -> Any:
         """Give the standard error of one corrected prediction; same kind out as `transform`.
 
         ``sqrt(h'(x)^2 residual_sd^2 + Var_draws(h(x)))``: measurement noise of the prediction given the truth,
         magnified by the correction, and uncertainty of the correction itself.
         """
-        table, draws, noise = self._table(method), self.draws(method), self.residual_sd**2
+        table, draws = self._table(method, stratum), self.draws(method, stratum)
+        noise = self.residual_sd**2
+        if stratum is not None:
+            noise = next(s.prediction_on_truth.residual_sd for s in self.strata if s.name == stratum) ** 2
 
         def error(x: Array) -> Array:
             return np.asarray(np.sqrt(table.derivative(x) ** 2 * noise + draws.variance(x)))
@@ -336,38 +360,49 @@ class CalibrationCard(_Part):
     # ---- inside
 
     @cached_property
-    def _tables(self) -> dict[str, Table]:
+    def _tables(self) -> dict[tuple[str, str | None], Table]:
         grid = Grid(self.grid.start, self.grid.stop, self.grid.n)
-        tables = {"none": Table(Grid(*self.support, 2), np.array(self.support))}
-        for item in self.corrections:
-            if item.stratum is None:
-                tables[item.method] = Table(grid, np.array(item.h))
-        return tables
+        identity = Table(Grid(*self.support, 2), np.array(self.support))
+        tables = {("none", name): identity for name in (None, *(s.name for s in self.strata))}
+        return tables | {
+            (item.method, item.stratum): Table(grid, np.array(item.h)) for item in self.corrections
+        }
 
     @cached_property
-    def _draws(self) -> dict[str, Draws]:
+    def _draws(self) -> dict[tuple[str, str | None], Draws]:
         return {}
 
-    def _table(self, method: str) -> Table:
-        if method not in self._tables:
+    def _table(self, method: str, stratum: str | None = None) -> Table:
+        table = self._tables.get((method, stratum))
+        if table is None and method not in self.methods:
             raise CardError(
                 f"method: {method!r} is not in this card of {self.predictor.id!r}; it has {', '.join(self.methods)}."
             )
-        return self._tables[method]
+        if table is None:
+            known = _listed(s for m, s in self._tables if m == method and s is not None)
+            raise CardError(
+                f"stratum: {stratum!r} is not in this card's {method} correction; it has {known}."
+            )
+        return table
 
-    def _make_draws(self, method: str) -> Draws:
+    def _make_draws(self, method: str, stratum: str | None) -> Draws:
         ends = Grid(*self.support, 2)
         if method == "none":
             first = self.corrections[0].draws
             n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores)
             return Draws(ends, np.broadcast_to(ends.x, (n_draws, 2)))
-        item = next(item for item in self.corrections if item.method == method and item.stratum is None)
+        item = next(item for item in self.corrections if (item.method, item.stratum) == (method, stratum))
         if isinstance(item.draws, LineDraws):
             intercept, slope = np.array(item.draws.intercept), np.array(item.draws.slope)
             return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
-        parts = Components(np.array(item.draws.scores), np.array(item.draws.curves), item.draws.max_error)
-        table = self._tables[method]
+        stored = item.draws
+        parts = Components(stored.scale, np.array(stored.scores), np.array(stored.curves), stored.max_error)
+        table = self._tables[method, stratum]
         return Draws(table.grid, expand(parts, table.h))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "no strata"
 
 
 def _digest(content: dict[str, Any]) -> str:

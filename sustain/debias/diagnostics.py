@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.linear import noise_variance
 from sustain.debias.regression import Line, Wald, critical_value, fit_line, least_squares, moments, wald_test
-from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector, noise_variance
 from sustain.debias.table import support_of
 from sustain.errors import InSampleWarning
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,6 @@ __all__ = ["Components", "Draws", "compress", "expand", "knots"]
 Array = NDArray[np.float64]
 
 KNOT_EVERY = 4  # a knot of the stored deviations at every fourth node of the grid
-MAX_COMPONENTS = 24
 TOLERANCE = 0.05  # of the pointwise bootstrap standard deviation
 
 
@@ -81,59 +80,67 @@ class Draws:
 
 @dataclass(frozen=True)
 class Components:
-    """Curves as deviations from one curve: ``h + scores @ curves``, `curves` on every fourth node.
+    """Curves as deviations from one curve: ``h + scale * scores @ curves``, `curves` on every fourth node.
 
     Attributes
     ----------
-    scores : ndarray, shape (n_draws, r)
+    scale : float
+        Common factor, so that scores and curves are whole numbers.
+    scores : ndarray of int, shape (n_draws, r)
         Coordinates of the draws.
-    curves : ndarray, shape (r, n_knots)
+    curves : ndarray of int, shape (r, n_knots)
         Components on the knots.
     max_error : float
         Greatest difference between a stored and an original draw at any node.
     """
 
-    scores: Array
-    curves: Array
+    scale: float
+    scores: NDArray[np.int64]
+    curves: NDArray[np.int64]
     max_error: float
 
 
-def compress(draws: Array, h: Array) -> Components:
+def compress(draws: Array, h: Array, max_components: int) -> Components:
     """Store draws (shape (n_draws, n)) as the fewest components that keep them near enough.
 
     Near enough: the root mean squared difference at every node is at most 5% of the bootstrap standard deviation
-    there (or of a tenth of the largest one), with 24 components at most.
+    there (or of a tenth of the largest one), with `max_components` at most.
     """
     deviation = draws - h
-    at_knots = deviation[:, knots(h.size)]
-    u, s, vt = np.linalg.svd(at_knots, full_matrices=False)
+    u, s, vt = np.linalg.svd(deviation[:, knots(h.size)], full_matrices=False)
     # The sign of a singular vector is arbitrary; fixed, so that the same draws always give the same bytes.
     sign = np.where(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)] < 0, -1.0, 1.0)
     scores, curves = u * s * sign, vt * sign[:, None]
+    unit_scores, unit_curves = _unit(scores), _unit(curves)
     spread = draws.std(axis=0)
     allowed = TOLERANCE * np.maximum(spread, 0.1 * spread.max())
-    for rank in range(1, min(MAX_COMPONENTS, len(s)) + 1):
-        parts = Components(_significant(scores[:, :rank]), _significant(curves[:rank]), 0.0)
+    for rank in range(1, min(max_components, len(s)) + 1):
+        parts = Components(
+            unit_scores * unit_curves,
+            np.rint(scores[:, :rank] / unit_scores).astype(np.int64),
+            np.rint(curves[:rank] / unit_curves).astype(np.int64),
+            0.0,
+        )
         miss = expand(parts, h) - draws
         if (np.sqrt((miss**2).mean(axis=0)) <= allowed).all():
             break
-    return Components(parts.scores, parts.curves, float(np.abs(miss).max()))
+    return replace(parts, max_error=float(np.abs(miss).max()))
 
 
 def expand(parts: Components, h: Array) -> Array:
     """Curves of every draw on the nodes of `h`, shape (n_draws, n)."""
     nodes, places = np.arange(h.size), knots(h.size)
     curves = np.stack([np.interp(nodes, places, curve) for curve in parts.curves])
-    return np.asarray(h + parts.scores @ curves)
+    return np.asarray(h + parts.scale * (parts.scores @ curves))
+
+
+def _unit(values: Array) -> float:
+    """Power of ten in which the largest value has four digits."""
+    top = float(np.abs(values).max())
+    return 10.0 ** (np.floor(np.log10(top)) - 3) if top > 0 else 1.0
 
 
 def knots(n: int) -> NDArray[np.intp]:
     """Nodes out of `n` at which deviations are stored."""
     # The last two nodes on either side are knots, so that the straight ends go on straight.
     return np.unique(np.concatenate([np.arange(0, n, KNOT_EVERY), [1, n - 2, n - 1]]))
-
-
-def _significant(values: Array, digits: int = 5) -> Array:
-    """Round to `digits` digits of the largest value: less than that is noise, and bytes."""
-    top = float(np.abs(values).max()) or 1.0
-    return np.round(values, digits - 1 - int(np.floor(np.log10(top))))

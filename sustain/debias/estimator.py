@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.apply import apply_elementwise, is_lazy
+from sustain.debias.apply import apply_by_label, apply_elementwise, is_lazy
 from sustain.debias.regression import Line
-from sustain.debias.sample import CalibrationSample
+from sustain.debias.sample import CalibrationSample, as_sample, noise_variance
 from sustain.debias.table import Grid, Table
 from sustain.errors import CalibrationError, SupportWarning, WeakCalibrationWarning
 
 if TYPE_CHECKING:
     from sustain.debias.card import CalibrationCard
+    from sustain.debias.strata import StratumFit
 
 __all__ = ["EXPECTED_OUTSIDE", "Calibration", "check_line", "warn_outside"]
 
@@ -31,11 +32,12 @@ EXPECTED_OUTSIDE = 0.02
 
 
 class Calibration:
-    """Base of the calibrations. See `LinearCalibration` and `TweedieCalibration`."""
+    """What calibrations share. See `LinearCalibration` and `TweedieCalibration`."""
 
     method: ClassVar[str]
 
     _sample: CalibrationSample
+    strata_: dict[str, StratumFit]
     table_: Table
     table_error_: float
     support_: tuple[float, float]
@@ -49,9 +51,50 @@ class Calibration:
         y_true: Any,
         sample_weight: Any = None,
         groups: Any = None,
+        strata: Any = None,
         target_noise_var: float = 0.0,
-    ) -> Calibration:
-        """Learn the correction; see the subclass."""
+    ) -> Self:
+        """Learn the correction from calibration rows.
+
+        Parameters
+        ----------
+        y_pred, y_true : array_like, shape (n,)
+            Out-of-sample predictions and labels, in one unit. Training rows understate the errors, and with them the
+            correction.
+        sample_weight : array_like, shape (n,), optional
+            Sampling weights; only their ratios matter.
+        groups : array_like, shape (n,), optional
+            Clusters (survey, spatial block) for covariances and resampling.
+        strata : array_like, shape (n,), optional
+            Strata (urban or rural, country) that get corrections of their own beside the pooled one, each drawn
+            towards it as far as its rows leave it uncertain; see `sustain.debias.strata`.
+        target_noise_var : float
+            Variance of the labels' own sampling error (few households to a label), in squared units of the label.
+
+        Raises
+        ------
+        CalibrationError
+            On unusable rows or parameters; when the interval of the slope is not above zero; when
+            `target_noise_var` is as large as the variance that it is part of.
+
+        Warns
+        -----
+        WeakCalibrationWarning
+            When r2 is below `min_r2`, or a stratum cannot carry a correction of its own.
+        """
+        from sustain.debias.strata import fit_strata
+
+        self._check_parameters()
+        sample = as_sample(y_pred, y_true, sample_weight, groups, strata)
+        self._fit_sample(sample, noise_variance(target_noise_var))
+        self.strata_ = fit_strata(self)
+        return self
+
+    def _check_parameters(self) -> None:
+        """Raise `CalibrationError` when a parameter is out of range."""
+
+    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
+        """Learn the pooled correction."""
         raise NotImplementedError
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -88,13 +131,16 @@ class Calibration:
         if not self.__sklearn_is_fitted__():
             raise CalibrationError(f"{type(self).__name__} is not fitted. Call fit(y_pred, y_true) first.")
 
-    def transform(self, y_pred: Any, check_support: bool = True) -> Any:
+    def transform(self, y_pred: Any, strata: Any = None, check_support: bool = True) -> Any:
         """Correct predictions.
 
         Parameters
         ----------
         y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
             Predictions in the target's unit, any shape; NaN passes through. Lazy arrays stay lazy.
+        strata : str or array_like of the shape of `y_pred`, optional
+            Stratum of all predictions, or of each; without it the pooled correction is used. Lazy arrays take one
+            name.
         check_support : bool
             Whether to warn when predictions leave the calibrated support (never for lazy arrays).
 
@@ -102,6 +148,11 @@ class Calibration:
         -------
         same kind and floating type as `y_pred`
             Through the table `table_`, within `table_error_` of the formula.
+
+        Raises
+        ------
+        CalibrationError
+            When `y_pred` is not numeric, or a stratum was not there at the fit.
 
         Warns
         -----
@@ -111,12 +162,17 @@ class Calibration:
         self._require_fit()
         if check_support:
             warn_outside(y_pred, self.support_)
-        return apply_elementwise(self.table_, y_pred)
+        if strata is None:
+            return apply_elementwise(self.table_, y_pred)
+        return apply_by_label({name: fit.table for name, fit in self.strata_.items()}, y_pred, strata)
 
-    def derivative(self, y_pred: Any) -> Any:
-        """Slope of the correction at the predictions; same kind out as `transform`."""
+    def derivative(self, y_pred: Any, strata: Any = None) -> Any:
+        """Slope of the correction at the predictions; arguments and kind of result as for `transform`."""
         self._require_fit()
-        return apply_elementwise(self.table_.derivative, y_pred)
+        if strata is None:
+            return apply_elementwise(self.table_.derivative, y_pred)
+        slopes = {name: fit.table.derivative for name, fit in self.strata_.items()}
+        return apply_by_label(slopes, y_pred, strata)
 
     def to_card(
         self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
@@ -140,7 +196,10 @@ class Calibration:
         raise NotImplementedError
 
     def _bootstrap(self, counts: Array, grid: Grid) -> Array | tuple[Array, Array]:
-        """Refit on resampled groups: curves (n_draws, grid.n), or (intercepts, slopes) of prediction on truth."""
+        """Refit the pooled correction on resampled groups.
+
+        Gives curves, shape (n_draws, grid.n), or (intercepts, slopes) of prediction on truth.
+        """
         raise NotImplementedError
 
     def _notes(self) -> dict[str, float]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
 from sustain.debias.regression import critical_value, delta_ratio, fieller_ratio, fit_line, moments
-from sustain.debias.sample import as_sample
+from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Grid, Table, support_of
 from sustain.errors import CalibrationError
 
-__all__ = ["LinearCalibration", "noise_variance"]
+__all__ = ["LinearCalibration"]
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,8 @@ class LinearCalibration(Calibration):
     Under measurement stability, P(prediction | truth) being the same in the trial, the mean of ``h`` in any arm is
     the mean truth whenever E[prediction | truth] is linear. An effect estimated from predictions is multiplied by
     ``1 / b``. This is the method-of-moments correction of an outcome measured with systematic error (Nab et al.
-    2019, doi:10.1002/sim.8359); it is not regression calibration, which predicts truth from prediction.
+    2019, doi:10.1002/sim.8359); it is not regression calibration, which predicts truth from prediction. Noise in the
+    labels flattens the slope and is taken off: ``b = Cov(prediction, label) / (Var(label) - target_noise_var)``.
 
     Parameters
     ----------
@@ -63,40 +64,7 @@ class LinearCalibration(Calibration):
         self.level = level
         self.min_r2 = min_r2
 
-    def fit(
-        self,
-        y_pred: Any,
-        y_true: Any,
-        sample_weight: Any = None,
-        groups: Any = None,
-        target_noise_var: float = 0.0,
-    ) -> LinearCalibration:
-        """Fit the line.
-
-        Parameters
-        ----------
-        y_pred, y_true : array_like, shape (n,)
-            Out-of-sample predictions and labels of the calibration sample, in one unit.
-        sample_weight : array_like, shape (n,), optional
-            Sampling weights.
-        groups : array_like, shape (n,), optional
-            Clusters (survey, spatial block); the covariance is then CRV1.
-        target_noise_var : float
-            Variance of the labels' own sampling error (few households to a cluster). It flattens the slope:
-            ``b = Cov(prediction, label) / (Var(label) - target_noise_var)``.
-
-        Raises
-        ------
-        CalibrationError
-            On unusable rows, or when the interval of the slope is not above zero.
-
-        Warns
-        -----
-        WeakCalibrationWarning
-            When r2 is below `min_r2`.
-        """
-        sample = as_sample(y_pred, y_true, sample_weight, groups)
-        noise = noise_variance(target_noise_var)
+    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
         line = fit_line(sample.y_true, sample.y_pred, sample.weight, sample.group, noise)
         check_line(line, "prediction on truth", self.level, self.min_r2)
         self._sample = sample
@@ -107,7 +75,6 @@ class LinearCalibration(Calibration):
         self.r2_, self.sigma_, self.n_, self.n_groups_ = line.r2, line.sigma, line.n, sample.n_groups
         self.support_ = support_of(sample.y_pred, sample.weight)
         self.table_, self.table_error_ = self._tabulate(self._grid())
-        return self
 
     def slope_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the slope ``b``."""
@@ -150,12 +117,3 @@ class LinearCalibration(Calibration):
         m = moments(s.y_true, s.y_pred, s.weight, s.group, counts)
         slope = m.cov_xy / (m.var_x - self.target_noise_var_)
         return m.mean_y - slope * m.mean_x, slope
-
-
-def noise_variance(target_noise_var: float) -> float:
-    """Check `target_noise_var`; raises `CalibrationError` unless it is zero or more."""
-    if not (np.isfinite(target_noise_var) and target_noise_var >= 0):
-        raise CalibrationError(
-            f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."
-        )
-    return float(target_noise_var)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
 
-__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "as_vector"]
+__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "as_vector", "noise_variance"]
 
 Array = NDArray[np.float64]
 
@@ -58,14 +58,32 @@ class CalibrationSample:
         """Kish's effective sample size, ``(sum w)^2 / sum w^2``."""
         return float(self.weight.sum() ** 2 / np.square(self.weight).sum())
 
+    def require_substance(self) -> None:
+        """Raise `CalibrationError` on fewer than 20 pairs, or on predictions or labels that do not vary."""
+        if self.n < MIN_PAIRS:
+            raise CalibrationError(
+                f"y_pred: {self.n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
+            )
+        used = self.weight > 0
+        if used.sum() < MIN_PAIRS:
+            raise CalibrationError(
+                f"sample_weight: only {int(used.sum())} weights are above zero; at least {MIN_PAIRS} pairs must count."
+            )
+        for name, values in (("y_pred", self.y_pred[used]), ("y_true", self.y_true[used])):
+            if np.ptp(values) <= 1e-12 * max(1e-300, float(np.abs(values).max())):
+                raise CalibrationError(
+                    f"{name}: every value is {values[0]:g}, so there is nothing to calibrate. Check the column."
+                )
+
     def take(self, rows: NDArray[Any]) -> CalibrationSample:
         """Rows of the sample, as a sample; clusters are numbered afresh, strata keep their codes."""
         weight = self.weight[rows]
+        mean = float(weight.mean()) or 1.0  # a stratum whose weights are all zero is refused later, by name
         group = None if self.group is None else np.unique(self.group[rows], return_inverse=True)[1]
         return CalibrationSample(
             self.y_pred[rows],
             self.y_true[rows],
-            weight / weight.mean(),
+            weight / mean,
             group,
             None if self.stratum is None else self.stratum[rows],
             self.stratum_names,
@@ -134,22 +152,23 @@ def as_sample(
     labels = as_vector("y_true", y_true, predictions.size)
     _same_index(y_pred, y_true)
     n = predictions.size
-    if n < MIN_PAIRS:
-        raise CalibrationError(
-            f"y_pred: {n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
-        )
     weight = _weights(sample_weight, n)
-    for name, values in (("y_pred", predictions), ("y_true", labels)):
-        seen = values[weight > 0]
-        if np.ptp(seen) <= 1e-12 * max(1e-300, float(np.abs(seen).max())):
-            raise CalibrationError(
-                f"{name}: every value is {seen[0]:g}, so there is nothing to calibrate. Check the column."
-            )
     stratum, names = _codes("strata", strata, n)
     group, group_names = _codes("groups", groups, n)
     if group is not None and len(group_names) < 2:
         raise CalibrationError("groups: all rows are in one group. Pass at least two clusters, or no groups.")
-    return CalibrationSample(predictions, labels, weight, group, stratum, names)
+    sample = CalibrationSample(predictions, labels, weight, group, stratum, names)
+    sample.require_substance()
+    return sample
+
+
+def noise_variance(target_noise_var: float) -> float:
+    """Check `target_noise_var`; raises `CalibrationError` unless it is zero or more."""
+    if not (np.isfinite(target_noise_var) and target_noise_var >= 0):
+        raise CalibrationError(
+            f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."
+        )
+    return float(target_noise_var)
 
 
 def _weights(sample_weight: Any, n: int) -> Array:
@@ -161,11 +180,8 @@ def _weights(sample_weight: Any, n: int) -> Array:
             f"sample_weight: {int((weight < 0).sum())} weights are negative (least {weight.min():g}). "
             "Pass weights of zero or more."
         )
-    if (weight > 0).sum() < MIN_PAIRS:
-        raise CalibrationError(
-            f"sample_weight: only {int((weight > 0).sum())} weights are above zero; "
-            f"at least {MIN_PAIRS} pairs must count."
-        )
+    if not weight.any():
+        raise CalibrationError(f"sample_weight: all {n} weights are zero. Pass some above zero.")
     return np.asarray(weight / weight.mean(), dtype=np.float64)
 
 

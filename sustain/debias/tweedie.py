@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
-from sustain.debias.linear import noise_variance
 from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures, refit_mixtures
 from sustain.debias.regression import fit_line, moments
-from sustain.debias.sample import as_sample
+from sustain.debias.sample import CalibrationSample
 from sustain.debias.score import KernelScore, Score, kernel_bandwidth, kernel_score, scott_score
 from sustain.debias.table import Grid, Table, ordered, share_changed, support_of, table_error
 from sustain.errors import CalibrationError
@@ -93,39 +92,18 @@ class TweedieCalibration(Calibration):
         self.level = level
         self.min_r2 = min_r2
 
-    def fit(
-        self,
-        y_pred: Any,
-        y_true: Any,
-        sample_weight: Any = None,
-        groups: Any = None,
-        target_noise_var: float = 0.0,
-    ) -> TweedieCalibration:
-        """Fit recalibration, noise variance and score.
+    def _check_parameters(self) -> None:
+        if self.score not in _SCORES:
+            raise CalibrationError(f"score: {self.score!r} is unknown. Pass one of {', '.join(_SCORES)}.")
+        if self.bandwidth is not None and not (self.score == "kde" and self.bandwidth > 0):
+            raise CalibrationError(
+                f"bandwidth: {self.bandwidth!r} with score={self.score!r}. Pass a positive number with score='kde', "
+                "or None."
+            )
+        if not 0 < self.variance_floor < 1:
+            raise CalibrationError(f"variance_floor: {self.variance_floor!r} is not a share between 0 and 1.")
 
-        Parameters
-        ----------
-        y_pred, y_true : array_like, shape (n,)
-            Out-of-sample predictions and labels. Training rows understate the noise, and so the correction.
-        sample_weight, groups : array_like, shape (n,), optional
-            Sampling weights; clusters (used by tests of the fit and by the bootstrap of a card).
-        target_noise_var : float
-            Variance of the labels' own sampling error, taken off the noise variance.
-
-        Raises
-        ------
-        CalibrationError
-            On unusable rows or parameters, when the interval of the slope of truth on prediction is not above zero,
-            or when `target_noise_var` exceeds the residual variance.
-
-        Warns
-        -----
-        WeakCalibrationWarning
-            When r2 is below `min_r2`.
-        """
-        self._check_parameters()
-        sample = as_sample(y_pred, y_true, sample_weight, groups)
-        noise = noise_variance(target_noise_var)
+    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
         x, y, weight = sample.y_pred, sample.y_true, sample.weight
         line = fit_line(x, y, weight, sample.group)
         check_line(line, "truth on prediction", self.level, self.min_r2)
@@ -153,18 +131,6 @@ class TweedieCalibration(Calibration):
         self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
         raw = self.exact(self.table_.grid.x) if self.monotone else self.table_.h
         self.share_changed_ = share_changed(self.table_, raw, x, weight)
-        return self
-
-    def _check_parameters(self) -> None:
-        if self.score not in _SCORES:
-            raise CalibrationError(f"score: {self.score!r} is unknown. Pass one of {', '.join(_SCORES)}.")
-        if self.bandwidth is not None and not (self.score == "kde" and self.bandwidth > 0):
-            raise CalibrationError(
-                f"bandwidth: {self.bandwidth!r} with score={self.score!r}. Pass a positive number with score='kde', "
-                "or None."
-            )
-        if not 0 < self.variance_floor < 1:
-            raise CalibrationError(f"variance_floor: {self.variance_floor!r} is not a share between 0 and 1.")
 
     def _fit_score(self, x: Array, weight: Array) -> Score:
         if self.score == "scott":

@@ -51,7 +51,7 @@ def test_import_is_light():
         (lambda x, y: {"y_pred": x[:, None]}, r"y_pred: expected one dimension"),
         (lambda x, y: {"y_pred": np.array(["a"] * 100)}, r"y_pred: expected numbers"),
         (lambda x, y: {"sample_weight": -np.ones(100)}, r"sample_weight: 100 weights are negative"),
-        (lambda x, y: {"sample_weight": np.zeros(100)}, r"sample_weight: only 0 weights"),
+        (lambda x, y: {"sample_weight": np.zeros(100)}, r"sample_weight: all 100 weights are zero"),
         (lambda x, y: {"sample_weight": np.ones(5)}, r"sample_weight: has 5 values"),
         (lambda x, y: {"groups": np.zeros(100)}, r"groups: all rows are in one group"),
         (lambda x, y: {"groups": np.zeros(99)}, r"groups: has shape \(99,\)"),

