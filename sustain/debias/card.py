@@ -238,7 +238,7 @@ class CalibrationCard(_Part):
         )
 
     def transform(
-        self, y_pred: Any, method: str = "linear", stratum: str | None = None, check_support: bool = True
+        self, y_pred: Any, method: str = "linear", check_support: bool = True, stratum: str | None = None
     ) -> Any:
         """Correct predictions of the card's predictor.
 
@@ -248,10 +248,10 @@ class CalibrationCard(_Part):
             Predictions in the target's unit; NaN passes through, lazy arrays stay lazy.
         method : str
             One of `methods`; ``"none"`` returns the predictions.
-        stratum : str, optional
-            Stratum that all of the predictions are in; without it the pooled correction is used.
         check_support : bool
             Whether to warn when predictions leave the support (never for lazy arrays).
+        stratum : str, optional
+            Stratum that all of the predictions are in; without it the pooled correction is used.
 
         Raises
         ------
