@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,7 +16,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -94,7 +95,8 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
         regression = _Regression(description.build(), params, len(training), seed)
         history = _fit(regression, training, validation, params)
     with atomic_directory(out) as folder:
-        save_file(regression.network.state_dict(), folder / WEIGHTS_FILE)
+        # Not save_file, which makes the file readable by its owner alone.
+        (folder / WEIGHTS_FILE).write_bytes(save(regression.network.state_dict()))
         sha256 = sha256_of(folder / WEIGHTS_FILE)
         write_json(
             folder / MODEL_FILE, description.model_copy(update={"weights_sha256": sha256}).model_dump()
@@ -222,7 +224,10 @@ def _fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(regression, training, validation)
+        with warnings.catch_warnings():
+            # Lightning's own use of a name that torch is about to retire; nothing that a user could mend.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            trainer.fit(regression, training, validation)
     if not keep.weights:
         raise DataError(
             "training diverged: the validation loss was never finite. Lower learning_rate, or look for wild values in "

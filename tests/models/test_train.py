@@ -57,6 +57,9 @@ def test_the_folder_holds_what_it_should(packed_tiles, trained, small_params):
     assert page["target"] == tiles["label"]
     assert page["weights_sha256"] == sha256_of(trained / "weights.safetensors")
     assert page["seed"] == 5
+    assert (trained / "weights.safetensors").stat().st_mode & 0o444 == (
+        trained / "model.json"
+    ).stat().st_mode & 0o444
     assert TrainParams.model_validate(page["params"]) == small_params
     assert set(page["versions"]) == {"sustain", "torch", "timm", "lightning"}
     store = TileStore.open(packed_tiles)
@@ -115,7 +118,7 @@ def test_nothing_is_left_behind(packed_tiles, tmp_path, monkeypatch, capfd):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error")
         train(packed_tiles, tmp_path / "model", params, seed=0)
     assert list(work.iterdir()) == []
     assert torch.get_num_threads() == 3
