@@ -1,6 +1,6 @@
 """The simulation table of "One Map, Many Trials", ours beside the published one.
 
-    python benchmarks/paper_tables.py [--effects 50] [--out benchmarks/paper_tables.csv]
+    python benchmarks/paper_tables.py [--effects 50] [--out benchmarks/results/paper_tables.csv]
 
 50 worlds take about ten minutes on one core.
 """
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--effects", type=int, default=50, help="Number of true effects between -2 and 2.")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/paper_tables.csv"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/paper_tables.csv"))
     arguments = parser.parse_args()
     effects = np.linspace(-2, 2, arguments.effects).tolist()
     scores = score_effects(paper_table(effects, seed=arguments.seed)).set_index("method")
