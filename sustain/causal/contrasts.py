@@ -114,6 +114,7 @@ def contrast_table(
                     "conf_low": effect.estimate - half,
                     "conf_high": effect.estimate + half,
                     "share_var_calibration": sized.share_calibration,
+                    "share_outside": sized.share_outside,
                     "truth": survey.estimate,
                     "truth_std_error": survey.std_error,
                     "error": error.estimate,
