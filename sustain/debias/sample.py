@@ -155,10 +155,10 @@ def as_sample(
     weight = _weights(sample_weight, n)
     stratum, names = _codes("strata", strata, n)
     group, group_names = _codes("groups", groups, n)
-    if group is not None and len(group_names) < 2:
-        raise CalibrationError("groups: all rows are in one group. Pass at least two clusters, or no groups.")
     sample = CalibrationSample(predictions, labels, weight, group, stratum, names)
     sample.require_substance()
+    if group is not None and len(group_names) < 2:
+        raise CalibrationError("groups: all rows are in one group. Pass at least two clusters, or no groups.")
     return sample
 
 
@@ -194,9 +194,12 @@ def _codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp] | None, tup
             f"{name}: has shape {values.shape}, but y_pred has {n} rows. Pass one per pair."
         )
     # Codes are taken from text, so that mixed kinds sort; a missing value would become a cluster called "nan".
-    missing = values != values if values.dtype.kind in "fO" else np.zeros(n, dtype=bool)
     if values.dtype.kind == "O":
-        missing = missing | np.array([value is None for value in values])
+        import pandas as pd  # knows every kind of missing value; numbers and plain text need it not
+
+        missing = pd.isna(values)
+    else:
+        missing = values != values
     if np.any(missing):
         raise CalibrationError(
             f"{name}: {int(np.sum(missing))} values are missing. Name the cluster of every row."

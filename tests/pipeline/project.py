@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import yaml
@@ -93,29 +92,47 @@ class Project:
             check=False,
         )
 
-    def kill_in_a_new_stage(self, delays_s: dict[str, float]) -> str | None:
-        """Start ``dvc repro`` and SIGKILL everything in the first stage of `delays_s` that runs, after its delay.
+    def kill_in(self, stage: str) -> None:
+        """Run a stage that never ran, and SIGKILL everything in the midst of its work.
 
-        Returns the stage, or None when the run ended without reaching one of them.
+        A stage that ends before it can be killed is forgotten and run once more with half the delay, so that the
+        kill falls into the second half of its run whatever the machine's speed.
         """
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro"],
-            cwd=self.folder,
-            env={**self.environment, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        with process:
-            for line in process.stdout or ():
-                stage = line.strip().removeprefix("Running stage '").removesuffix("':")
-                if line.startswith("Running stage") and stage in delays_s:
-                    time.sleep(delays_s[stage])
-                    assert process.poll() is None, f"{stage} ended too soon to be killed"
+        delay_s = 8.0
+        lock, runs = self.folder / "dvc.lock", self.folder / ".dvc/cache/runs"
+        if not lock.exists():
+            lock.write_text("schema: '2.0'\nstages: {}\n")
+        locked = lock.read_text()
+        while delay_s > 0.01:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+                cwd=self.folder,
+                env={**self.environment, "PYTHONUNBUFFERED": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            with process:
+                said = []
+                for line in process.stdout or ():
+                    said.append(line)
+                    if line.startswith(f"Running stage '{stage}'"):
+                        break
+                else:
+                    raise AssertionError(f"{stage} was not run: {''.join(said)}")
+                try:
+                    process.communicate(timeout=delay_s)
+                except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
-                    return stage
-        return None
+                else:
+                    assert process.returncode == 0, f"{stage} failed"
+            if lock.read_text() == locked:
+                return
+            lock.write_text(locked)
+            shutil.rmtree(runs)
+            delay_s /= 2
+        raise AssertionError(f"{stage} always ended before it could be killed")
 
     def digests(self) -> dict[str, str]:
         """Sha256 of every file that the pipeline made."""
