@@ -25,6 +25,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
             "id": f"{model['backbone']}-{model['weights_sha256'][:12]}",
             "sha256": model["weights_sha256"],
         },
+        methods=calibrate.methods,
         score=calibrate.score,
         target_noise_var=float((calibrate.household_sd**2 / sample["n"]).mean()),
         n_boot=calibrate.n_boot,

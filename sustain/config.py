@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,7 +34,8 @@ __all__ = [
     "load_params",
 ]
 
-Method = Literal["none", "linear", "tweedie"]
+Fitted = Literal["linear", "tweedie", "bridge"]
+Method = Literal["none", "linear", "tweedie", "bridge"]
 
 
 class _Section(BaseModel):
@@ -126,6 +127,9 @@ class CalibrateParams(_Section):
 
     groups: str = Field("block", description="Column of clusters for covariances and the bootstrap.")
     n_boot: int = Field(200, ge=20, description="Bootstrap draws stored in the card.")
+    methods: list[Fitted] = Field(
+        default=["linear", "tweedie", "bridge"], min_length=1, description="Corrections in the card."
+    )
     score: Literal["mixture", "kde", "scott"] = Field("mixture", description="Score of Tweedie's correction.")
     household_sd: float = Field(
         0.0, ge=0, description="Spread of the label among a place's households; its square over n is noise."
@@ -165,7 +169,7 @@ class AidTrialsParams(_Section):
 class EffectsParams(_Section):
     """Treatment effects from the map (`sustain.causal`)."""
 
-    methods: list[Method] = Field(default=["none", "linear", "tweedie"], min_length=1)
+    methods: list[Method] = Field(default=["none", "linear", "tweedie", "bridge"], min_length=1)
     level: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
     aid: AidTrialsParams | None = Field(None, description="Build trials of aid projects from survey places.")
 
@@ -217,6 +221,18 @@ class Params(_Section):
     effects: EffectsParams | None = None
     publish: PublishParams | None = None
     report: ReportParams | None = None
+
+    @model_validator(mode="after")
+    def _corrections_are_in_the_card(self) -> Params:
+        held = {"none", *(self.calibrate.methods if self.calibrate else get_args(Method))}
+        asked = ({self.correct.method} if self.correct else set()) | set(
+            self.effects.methods if self.effects else ()
+        )
+        if asked - held:
+            raise ValueError(
+                f"correct and effects use {', '.join(sorted(asked - held))}, which calibrate.methods does not fit"
+            )
+        return self
 
 
 def load_params(path: str | Path = "params.yaml", source: str | None = None) -> Params:

@@ -28,6 +28,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
                 strata=strata,
                 target=TARGET,
                 predictor=f"yeh2020-{model}",
+                methods=calibrate.methods,
                 score=calibrate.score,
                 n_boot=calibrate.n_boot,
                 seed=params.seed,

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["as_trials", "contrast_results", "explain_gaps", "explain_scores"]
 
-_WORDS = {"none": "the map as it is", "tweedie": "Tweedie", "tweedie_scott": "Tweedie as published"}
+_WORDS = {
+    "none": "the map as it is",
+    "tweedie": "Tweedie",
+    "bridge": "the bridge",
+    "tweedie_scott": "Tweedie as published",
+}
 
 
 def as_trials(

@@ -82,8 +82,8 @@ def estimate_effect(
     calibration : CalibrationCard or path, optional
         How the errors of these predictions behave.
     method : str, optional
-        Correction that the card holds, ``"linear"`` or ``"tweedie"``, or ``"none"``. By default ``"linear"``
-        with a card and ``"none"`` without.
+        Correction that the card holds, ``"linear"``, ``"tweedie"`` or ``"bridge"``, or ``"none"``. By default
+        ``"linear"`` with a card and ``"none"`` without.
     assumption : {"measurement", "outcome", "bracket"}, optional
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
         both ends. None: the method decides, and the result says so where the two differ materially.
@@ -210,7 +210,7 @@ def _choose_method(method: str | None, card: CalibrationCard | None, assumption:
             + (
                 "no card was given. Pass calibration=."
                 if card is None
-                else "method is 'none'. Choose 'linear' or 'tweedie'."
+                else "method is 'none'. Choose 'linear', 'tweedie' or 'bridge'."
             )
         )
     return method

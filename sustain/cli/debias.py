@@ -48,7 +48,7 @@ def correct(
     source: Annotated[Path, typer.Argument(help="Raster of raw predictions.")],
     out: Annotated[Path, typer.Argument(help="Corrected raster to write.")],
     card: Annotated[Path, typer.Option(help="The map's calibration card.")],
-    method: Annotated[str, typer.Option(help="none, linear or tweedie.")] = "linear",
+    method: Annotated[str, typer.Option(help="none, linear, tweedie or bridge.")] = "linear",
 ) -> None:
     """Correct a raster block by block, in bounded memory."""
     from sustain.maps.raster import correct_raster

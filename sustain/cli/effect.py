@@ -15,7 +15,7 @@ def effect(
     treatment: Annotated[
         str, typer.Option(help="Column that is 1 for treated units, 0 for others.")
     ] = "treated",
-    method: Annotated[str, typer.Option(help="none, linear or tweedie.")] = "linear",
+    method: Annotated[str, typer.Option(help="none, linear, tweedie or bridge.")] = "linear",
     assumption: Annotated[
         Literal["measurement", "outcome", "bracket"] | None,
         typer.Option(help="measurement: correct; outcome: do not; bracket: report both."),

@@ -144,13 +144,19 @@ def test_effects_hold_both_contrasts_beside_the_survey(finished: Artefacts) -> N
     for trial in trials:
         assert trial["reported"] == "none"
         assert "stability is the better description" in trial["why"] or "correction is due" in trial["why"]
-        assert [e["method"] for e in trial["estimates"]] == ["none", "linear", "tweedie", "tweedie_scott"]
+        assert [e["method"] for e in trial["estimates"]] == [
+            "none",
+            "linear",
+            "tweedie",
+            "bridge",
+            "tweedie_scott",
+        ]
         truth, linear = trial["truth"], trial["estimates"][1]["estimate"]
         # Here truth moves the prediction and nothing else does: the linear correction is right.
         assert linear == pytest.approx(truth, abs=0.2)
     local = json.loads((finished.effects.with_name("yeh2020-map") / "effects.json").read_text())["trials"]
     assert local
-    assert {"none", "linear", "tweedie"} == {e["method"] for e in local[0]["estimates"]}
+    assert {"none", "linear", "tweedie", "bridge"} == {e["method"] for e in local[0]["estimates"]}
 
 
 def test_nothing_published_holds_a_label_or_a_survey_place(finished: Artefacts) -> None:
