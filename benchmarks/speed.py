@@ -1,0 +1,250 @@
+"""How fast corrections are, beside what bounds them: a copy of the same bytes, or writing the same raster.
+
+    python benchmarks/speed.py [--side 20000] [--only fit,apply,dask,raster,import]
+
+Every ratio is taken within one run. The package `unshrink` is timed where it is importable, on fewer values, because
+its time is proportional to calibration rows times values. Set OMP_NUM_THREADS=1 for figures of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from machine import RESULTS, describe
+
+from sustain.debias import (
+    BridgeCalibration,
+    CalibrationCard,
+    LinearCalibration,
+    TweedieCalibration,
+    build_card,
+)
+from sustain.files import write_text
+
+KINDS = (LinearCalibration, TweedieCalibration, BridgeCalibration)
+Row = dict[str, Any]
+
+
+def pairs(n: int, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    y_pred = np.where(rng.random(n) < 0.3, rng.normal(1.2, 0.5, n), rng.normal(-0.5, 0.6, n))
+    return y_pred, y_pred + 0.6 * rng.normal(size=n)
+
+
+def best(call: Callable[[], Any], repeats: int = 5) -> float:
+    """Least of several times: what the machine can do when nothing else wants it."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def row(what: str, value: float, unit: str, target: str = "") -> Row:
+    return {"what": what, "value": value, "unit": unit, "target": target}
+
+
+def fit() -> list[Row]:
+    """Fit on 10,000 pairs and correct a million values."""
+    y_pred, y_true = pairs(10_000)
+    values, _ = pairs(1_000_000, seed=1)
+    rows = []
+    for kind in KINDS:
+
+        def call(kind: type = kind) -> None:
+            kind().fit(y_pred, y_true).transform(values)
+
+        rows.append(row(f"{kind.method}: fit on 10,000 pairs + correct 1,000,000", best(call), "s", "<= 0.5"))
+    try:
+        from unshrink import LccDebiaser, TweedieDebiaser  # type: ignore[import-not-found]
+    except ImportError:
+        return rows
+    few = 10_000
+    for peer in (LccDebiaser, TweedieDebiaser):
+
+        def other(peer: type = peer) -> None:
+            peer().fit(cal_predictions=y_pred, cal_targets=y_true).debiased_predictions(values[:few])
+
+        seconds = best(other, repeats=1)
+        rows.append(row(f"unshrink {peer.__name__}: the same with {few:,} values", seconds, "s"))
+        rows.append(
+            row(f"unshrink {peer.__name__}: scaled to 1,000,000 values", seconds * 1_000_000 / few, "s")
+        )
+    return rows
+
+
+def apply() -> list[Row]:
+    """Apply a fitted correction to float32, beside a copy and beside a straight line in numpy."""
+    y_pred, y_true = pairs(10_000)
+    values = pairs(10_000_000, seed=1)[0].astype(np.float32)
+    out = np.empty_like(values)
+    copy_s = best(lambda: np.copyto(out, values))
+    rows = [row("copy of 10,000,000 float32", values.size / copy_s / 1e6, "M/s")]
+    for kind in KINDS:
+        calibration = kind().fit(y_pred, y_true)
+        seconds = best(lambda fitted=calibration: fitted.transform(values))
+        rows.append(row(f"{kind.method}: apply to float32", values.size / seconds / 1e6, "M/s", ">= 50"))
+        rows.append(row(f"{kind.method}: apply, times a copy", seconds / copy_s, "x"))
+    return rows
+
+
+def dask() -> list[Row]:
+    """Correct a lazy array with one worker thread and with two."""
+    import dask.array as da
+
+    y_pred, y_true = pairs(10_000)
+    calibration = TweedieCalibration().fit(y_pred, y_true)
+    values = da.from_array(pairs(40_000_000, seed=1)[0].astype(np.float32), chunks=1_000_000)
+    lazy = calibration.transform(values).sum()
+    one, two = (best(lambda n=n: lazy.compute(num_workers=n), repeats=3) for n in (1, 2))
+    return [row("dask: two workers against one", one / two, "x", ">= 1.7")]
+
+
+def make_card() -> CalibrationCard:
+    y_pred, y_true = pairs(10_000)
+    return build_card(
+        y_pred, y_true, target={"name": "wealth", "unit": "index"}, predictor="benchmark", n_boot=200
+    )
+
+
+def raster(side: int) -> list[Row]:
+    """Correct a raster of side x side cells, beside writing the same four bands."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folder = Path(name)
+        make_card().save(folder / "card.json")
+        write_source(folder / "raw.tif", side)
+        done = {
+            step: json.loads(
+                subprocess.run(
+                    [sys.executable, __file__, "--step", step, "--folder", name],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout
+            )
+            for step in ("correct", "write")
+        }
+    seconds, memory = done["correct"]
+    return [
+        row(f"raster {side} x {side}: correct", seconds, "s"),
+        row(f"raster {side} x {side}: write the same bands", done["write"][0], "s"),
+        row(f"raster {side} x {side}: correct, times writing", seconds / done["write"][0], "x", "<= 1.3"),
+        row(f"raster {side} x {side}: peak memory", memory, "GB", "< 1"),
+    ]
+
+
+def write_source(path: Path, side: int) -> None:
+    """A smooth field with noise and a hole: compresses as maps do."""
+    from affine import Affine
+
+    from sustain.maps.geotiff import BLOCK_PX, create_geotiff
+
+    rng = np.random.default_rng(0)
+    columns = np.arange(side)
+    with create_geotiff(
+        path,
+        shape=(side, side),
+        transform=Affine.translation(0, 0) @ Affine.scale(30, -30),
+        crs="EPSG:3857",
+        bands=("wealth_raw",),
+        units=("index",),
+        tags={},
+        tiled=True,
+        blockxsize=BLOCK_PX,
+        blockysize=BLOCK_PX,
+    ) as target:
+        for _, window in target.block_windows(1):
+            x = columns[window.col_off : window.col_off + window.width] / 900
+            y = columns[window.row_off : window.row_off + window.height] / 700
+            block = np.sin(x)[None] + np.cos(y)[:, None] + rng.normal(0, 0.05, (y.size, x.size)).round(3)
+            block[(np.sin(x)[None] * np.cos(y)[:, None]) < -0.8] = np.nan
+            target.write(block.astype(np.float32)[None], window=window)
+
+
+def step(name: str, folder: Path) -> None:
+    """One timed half of the raster benchmark, in a process of its own so that its peak memory can be read."""
+    import resource
+
+    from sustain.maps import correct_raster
+
+    start = time.perf_counter()
+    if name == "correct":
+        correct_raster(folder / "raw.tif", folder / "corrected.tif", folder / "card.json", method="tweedie")
+    else:
+        write_again(folder / "corrected.tif", folder / "again.tif")
+    seconds = time.perf_counter() - start
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+
+
+def write_again(source: Path, path: Path) -> None:
+    """Write the bands of a corrected raster by the same two steps, with nothing computed."""
+    import rasterio
+
+    from sustain.maps.geotiff import BLOCK_PX, copy_as_cog, create_geotiff
+
+    plain = path.with_name("plain.tif")
+    with (
+        rasterio.open(source) as done,
+        create_geotiff(
+            plain,
+            shape=done.shape,
+            transform=done.transform,
+            crs=done.crs,
+            bands=done.descriptions,
+            units=done.units,
+            tags={},
+            tiled=True,
+            blockxsize=BLOCK_PX,
+            blockysize=BLOCK_PX,
+        ) as target,
+    ):
+        for _, window in target.block_windows(1):
+            target.write(done.read(window=window), window=window)
+    copy_as_cog(plain, path)
+
+
+def start_up() -> list[Row]:
+    """Import in a fresh process, beside an empty one."""
+    code = "from sustain.debias import tweedie_correct"
+    seconds = best(lambda: subprocess.run([sys.executable, "-c", code], check=True), repeats=5)
+    empty = best(lambda: subprocess.run([sys.executable, "-c", ""], check=True), repeats=5)
+    return [row(f"fresh process: {code}", seconds, "s", "< 1"), row("fresh process: nothing", empty, "s")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=20_000, help="Cells along a side of the raster.")
+    parser.add_argument("--only", default="fit,apply,dask,raster,import")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        step(arguments.step, arguments.folder)
+        return
+    machine = describe()
+    parts = {
+        "fit": fit,
+        "apply": apply,
+        "dask": dask,
+        "raster": lambda: raster(arguments.side),
+        "import": start_up,
+    }
+    rows = [found for name in arguments.only.split(",") for found in parts[name]()]
+    table = pd.DataFrame(rows).assign(value=lambda t: t["value"].map(lambda v: float(f"{v:.4g}")))
+    print(table.to_string(index=False))
+    write_text(RESULTS / "speed.csv", f"# {machine}\n" + table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
