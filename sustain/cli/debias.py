@@ -1,56 +1,137 @@
-"""``sustain debias``: fit a calibration card, correct a raster with one."""
+"""``sustain debias``: describe the errors of predictions, fit a calibration card, correct a raster or a table."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 app = typer.Typer(help="Calibration cards and corrections.", no_args_is_help=True)
+
+Sample = Annotated[Path, typer.Argument(help="Calibration sample, Parquet or CSV, one row a place.")]
+Prediction = Annotated[str, typer.Option(help="Column of out-of-sample predictions.")]
+Label = Annotated[str, typer.Option(help="Column of labels.")]
+Groups = Annotated[str | None, typer.Option(help="Column of clusters (surveys, blocks), for covariances.")]
+Strata = Annotated[
+    str | None, typer.Option(help="Column of strata, which get slopes and corrections of their own.")
+]
+Weight = Annotated[str | None, typer.Option(help="Column of sampling weights.")]
+Noise = Annotated[float, typer.Option(help="Variance of the labels' own sampling error.")]
 
 
 @app.command()
 def fit(
-    table: Annotated[Path, typer.Argument(help="Calibration sample, Parquet or CSV, one row a place.")],
+    table: Sample,
     out: Annotated[Path, typer.Option("--out", "-o", help="The card to write.")],
     target: Annotated[str, typer.Option(help="What the labels measure.")],
     unit: Annotated[str, typer.Option(help="Unit of the labels.")],
-    y_pred: Annotated[str, typer.Option(help="Column of out-of-sample predictions.")] = "y_pred",
-    y_true: Annotated[str, typer.Option(help="Column of labels.")] = "y_true",
-    groups: Annotated[str | None, typer.Option(help="Column of clusters, for covariances.")] = None,
-    strata: Annotated[str | None, typer.Option(help="Column of strata with slopes of their own.")] = None,
+    y_pred: Prediction = "y_pred",
+    y_true: Label = "y_true",
+    groups: Groups = None,
+    strata: Strata = None,
+    weight: Weight = None,
+    noise: Noise = 0.0,
+    method: Annotated[
+        list[str] | None, typer.Option(help="linear, tweedie or bridge; repeat for several (default: all).")
+    ] = None,
     predictor: Annotated[str, typer.Option(help="Which model made the predictions.")] = "unknown",
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws kept in the card.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Write the calibration card of a table of predictions and labels."""
-    from sustain.cli.tables import read_table
     from sustain.debias import build_card
 
-    data = read_table(table, [y_pred, y_true, *(name for name in (groups, strata) if name)])
+    data, sample = _sample(table, y_pred, y_true, groups, strata, weight)
     card = build_card(
-        data[y_pred].to_numpy(),
-        data[y_true].to_numpy(),
-        groups=data[groups].to_numpy() if groups else None,
-        strata=data[strata].to_numpy() if strata else None,
+        **sample,
+        methods=method or ("linear", "tweedie", "bridge"),
         target={"name": target, "unit": unit},
         predictor={"id": predictor},
+        target_noise_var=noise,
         n_boot=n_boot,
         seed=seed,
     )
     card.save(out)
-    typer.echo(f"{out}: slope {card.slope:.3f}, r2 {card.r2:.3f}, {len(data)} places")
+    typer.echo(
+        f"{out}: slope {card.slope:.3f}, r2 {card.r2:.3f}, {len(data)} places; {', '.join(card.methods[1:])}"
+    )
 
 
 @app.command()
 def correct(
-    source: Annotated[Path, typer.Argument(help="Raster of raw predictions.")],
-    out: Annotated[Path, typer.Argument(help="Corrected raster to write.")],
-    card: Annotated[Path, typer.Option(help="The map's calibration card.")],
+    source: Annotated[Path, typer.Argument(help="Raster of raw predictions, or a CSV or Parquet table.")],
+    out: Annotated[Path, typer.Argument(help="What to write: raster to raster, table to table.")],
+    card: Annotated[Path, typer.Option(help="The predictions' calibration card.")],
     method: Annotated[str, typer.Option(help="none, linear, tweedie or bridge.")] = "linear",
+    stratum: Annotated[
+        str | None,
+        typer.Option(help="Table only: stratum that all rows are in, with a correction of its own."),
+    ] = None,
+    y_pred: Annotated[str, typer.Option(help="Table only: column of predictions.")] = "y_pred",
 ) -> None:
-    """Correct a raster block by block, in bounded memory."""
-    from sustain.maps.raster import correct_raster
+    """Correct a raster block by block, or a table's column; a table gets y_pred_corrected and y_pred_se."""
+    from sustain.debias import CalibrationCard
+    from sustain.errors import DataError
 
-    correct_raster(source, out, card, method=method)
+    if source.suffix.lower() not in (".csv", ".parquet"):
+        from sustain.maps.raster import correct_raster
+
+        if stratum is not None:
+            raise DataError(
+                "--stratum: a raster's cells are in no one stratum. Correct each stratum's cells as a table."
+            )
+        correct_raster(source, out, card, method=method)
+        return
+    from sustain.cli.tables import read_table, write_table
+
+    loaded = CalibrationCard.load(card)
+    data = read_table(source, [y_pred])
+    data[f"{y_pred}_corrected"] = loaded.transform(data[y_pred], method=method, stratum=stratum)
+    data[f"{y_pred}_se"] = loaded.standard_error(data[y_pred], method=method, stratum=stratum)
+    write_table(out, data)
+
+
+@app.command()
+def diagnose(
+    table: Sample,
+    y_pred: Prediction = "y_pred",
+    y_true: Label = "y_true",
+    groups: Groups = None,
+    strata: Strata = None,
+    weight: Weight = None,
+    noise: Noise = 0.0,
+    plot: Annotated[Path | None, typer.Option(help="Picture to write: bias by tenth of the truth.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+) -> None:
+    """Say what kind of errors predictions make, and what follows for correcting them."""
+    from sustain.debias import diagnose as diagnose_sample
+
+    _, sample = _sample(table, y_pred, y_true, groups, strata, weight)
+    found = diagnose_sample(**sample, target_noise_var=noise)
+    if plot is not None:
+        from matplotlib.figure import Figure
+
+        from sustain.files import atomic_path
+
+        figure = Figure(layout="constrained")
+        found.plot(figure.add_subplot())
+        with atomic_path(plot) as partial:
+            figure.savefig(partial, dpi=150)
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+
+
+def _sample(
+    table: Path, y_pred: str, y_true: str, groups: str | None, strata: str | None, weight: str | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a calibration table; the arguments that corrections and diagnoses share."""
+    from sustain.cli.tables import read_table
+
+    data = read_table(table, [y_pred, y_true, *(name for name in (groups, strata, weight) if name)])
+    optional = {"groups": groups, "strata": strata, "sample_weight": weight}
+    columns = {"y_pred": y_pred, "y_true": y_true} | {key: name for key, name in optional.items() if name}
+    return data, {key: data[name].to_numpy() for key, name in columns.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sustain.errors import DataError
+from sustain.files import atomic_path
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -16,12 +17,26 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises
     ------
     DataError
-        When a column is missing; the message lists those there are.
+        When the file is missing or not a table, or a column is missing; the message lists those there are.
     """
-    data = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    try:
+        data = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such table. Check the path.") from error
+    except (ValueError, OSError) as error:  # what pandas and pyarrow raise on other bytes
+        raise DataError(f"{path}: not a readable CSV or Parquet table ({error}).") from error
     missing = [name for name in columns if name not in data]
     if missing:
         raise DataError(
             f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
         )
     return data
+
+
+def write_table(path: Path, data: pd.DataFrame) -> None:
+    """Write a CSV or, by any other suffix, a Parquet file."""
+    with atomic_path(path) as partial:
+        if path.suffix == ".csv":
+            data.to_csv(partial, index=False)
+        else:
+            data.to_parquet(partial, index=False)

@@ -1,0 +1,98 @@
+"""The commands of ``sustain debias`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sustain.debias import CalibrationCard, linear_correct
+
+
+def sustain(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from sustain.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    n = 300
+    truth = rng.gamma(2.0, 0.7, n)
+    table = pd.DataFrame(
+        {
+            "y_true": truth,
+            "y_pred": 0.3 + 0.6 * truth + rng.normal(0, 0.3, n),
+            "survey": rng.integers(0, 30, n),
+            "place": np.where(rng.random(n) < 0.4, "urban", "rural"),
+            "weight": rng.uniform(0.5, 2, n),
+        }
+    )
+    path = tmp_path_factory.mktemp("cli") / "sample.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def card(sample):
+    path = sample.with_name("card.json")
+    done = sustain(
+        *("debias", "fit", sample, "-o", path, "--target", "wealth", "--unit", "index"),
+        *("--groups", "survey", "--strata", "place", "--weight", "weight", "--n-boot", 25),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "r2 0.7" in done.stdout
+    return path
+
+
+def test_fit_writes_all_corrections_and_the_strata(card):
+    loaded = CalibrationCard.load(card)
+    assert loaded.methods == ("none", "linear", "tweedie", "bridge")
+    assert {stratum.name for stratum in loaded.strata} == {"urban", "rural"}
+
+
+def test_a_table_is_corrected_as_in_python(sample, card, tmp_path):
+    done = sustain("debias", "correct", sample, tmp_path / "out.csv", "--card", card)
+    assert done.returncode == 0, done.stderr
+    before, after = pd.read_csv(sample), pd.read_csv(tmp_path / "out.csv")
+    expected = linear_correct(before["y_pred"], CalibrationCard.load(card))
+    np.testing.assert_allclose(after["y_pred_corrected"], expected, rtol=1e-12)
+    assert (after["y_pred_se"] > 0).all()
+
+
+def test_diagnose_speaks_writes_json_and_draws(sample, tmp_path):
+    done = sustain("debias", "diagnose", sample, "--strata", "place", "--plot", tmp_path / "bias.png")
+    assert done.returncode == 0, done.stderr
+    assert "shrinkage: slope of prediction on truth" in done.stdout
+    assert (tmp_path / "bias.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(sustain("debias", "diagnose", sample, "--json").stdout)
+    assert 0.5 < found["prediction_on_truth"]["slope"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("diagnose", "absent.csv"), "no such table"),
+        (("diagnose", "SAMPLE", "--y-pred", "wealth"), "no column wealth; it has y_true, y_pred"),
+        (("diagnose", "CARD"), "not a readable CSV or Parquet table"),
+        (("correct", "SAMPLE", "OUT", "--card", "SAMPLE"), "not a calibration card"),
+        (("correct", "SAMPLE", "OUT", "--card", "CARD", "--stratum", "coast"), "'coast' is not in this card"),
+        (("correct", "map.tif", "OUT", "--card", "CARD", "--stratum", "urban"), "--stratum"),
+    ],
+)
+def test_bad_input_is_one_message_and_writes_nothing(sample, card, tmp_path, arguments, message):
+    places = {"SAMPLE": sample, "CARD": card, "OUT": tmp_path / "out.csv"}
+    done = sustain("debias", *(places.get(word, word) for word in arguments))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
