@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sustain.causal.estimators import LinearEstimator
 from sustain.causal.result import Estimate
@@ -19,25 +21,39 @@ __all__ = ["combined_df", "correct", "support_share"]
 
 
 def correct(
-    card: CalibrationCard, method: str, linear: LinearEstimator, units: Units, vcov: Vcov, naive: Estimate
+    card: CalibrationCard,
+    method: str,
+    linear: LinearEstimator,
+    units: Units,
+    vcov: Vcov,
+    naive: Estimate,
+    strata: str | None = None,
 ) -> Estimate:
     """Effect on the corrected outcome, with the trial's and the calibration's part of its variance.
 
     A linear correction divides the effect by the slope, and its calibration part is the delta method's. For any
     other correction h the trial's part comes from the influence function on h(x), and the calibration's part from
     the spread of the effect over the card's bootstrap draws: under draw k the effect is
-    ``sum_i omega_i h_k(x_i)``, exactly, because the estimators are linear in the outcome.
+    ``sum_i omega_i h_k(x_i)``, exactly, because the estimators are linear in the outcome. With `strata`, a column of
+    the units, each unit takes the function of its own stratum, and the second way serves the linear correction too.
 
     Raises
     ------
     CardError
-        When the card does not hold the method.
+        When the card does not hold the method, or not for a stratum of the units.
     """
-    effects = card.draws(method).weighted_sum(units.outcome, linear.weights)
+    parts = list(_by_stratum(units, strata))
+    effects = np.sum(
+        [
+            card.draws(method, name).weighted_sum(units.outcome[rows], linear.weights[rows])
+            for name, rows in parts
+        ],
+        axis=0,
+    )
     # A bootstrap of few groups understates the variance as a variance without degrees of freedom does.
     groups = card.sample.n_groups or card.sample.n
     spread = float(np.var(effects, ddof=1)) * groups / (groups - 1)
-    if method == "linear":
+    if method == "linear" and strata is None:
         slope, slope_var = card.slope, float(card.slope_cov[1, 1])
         effect = corrected_effect(naive.estimate, naive.variance_trial, slope, slope_var)
         return Estimate(
@@ -50,7 +66,9 @@ def correct(
             slope=slope,
             slope_var=slope_var,
         )
-    outcome = np.asarray(card.transform(units.outcome, method=method, check_support=False))
+    outcome = np.empty(units.n)
+    for name, rows in parts:
+        outcome[rows] = card.transform(units.outcome[rows], method=method, check_support=False, stratum=name)
     trial = vcov.variance(linear, outcome, units.extra)
     return Estimate(
         method,
@@ -72,12 +90,27 @@ def combined_df(trial: float, trial_df: float, calibration: float, calibration_d
     return 1.0 / inverse if inverse > 0 else float("inf")
 
 
-def support_share(card: CalibrationCard, linear: LinearEstimator, units: Units) -> float:
+def support_share(
+    card: CalibrationCard, linear: LinearEstimator, units: Units, strata: str | None = None
+) -> float:
     """Share of the estimator's absolute weight on predictions outside the card's support, 0..1."""
-    low, high = card.support
+    described = {stratum.name for stratum in card.strata}
     weight = np.abs(linear.weights)
-    outside = (units.outcome < low) | (units.outcome > high)
+    outside = np.zeros(units.n, dtype=bool)
+    for name, rows in _by_stratum(units, strata):
+        low, high = card.support_of(name if name in described else None)
+        outside[rows] = (units.outcome[rows] < low) | (units.outcome[rows] > high)
     return float(weight[outside].sum() / weight.sum())
+
+
+def _by_stratum(units: Units, strata: str | None) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
+    """Give each stratum's name and rows; all rows under the name None without strata."""
+    if strata is None:
+        yield None, np.arange(units.n)
+        return
+    names, codes = np.unique(units.extra[strata].astype(str), return_inverse=True)
+    for code, name in enumerate(names):
+        yield str(name), np.flatnonzero(codes == code)
 
 
 def _card_df(card: CalibrationCard) -> float:

@@ -51,6 +51,7 @@ def estimate_effect(
     weights: str | ArrayLike | None = None,
     calibration: CalibrationCard | str | Path | None = None,
     method: str | None = None,
+    strata: str | None = None,
     assumption: Assumption | None = None,
     vcov: str | Mapping[str, Any] | None = None,
     level: float = 0.95,
@@ -84,6 +85,10 @@ def estimate_effect(
     method : str, optional
         Correction that the card holds, ``"linear"``, ``"tweedie"`` or ``"bridge"``, or ``"none"``. By default
         ``"linear"`` with a card and ``"none"`` without.
+    strata : str, optional
+        Column of strata (urban, rural) for which the card holds corrections of their own: each unit gets its own
+        stratum's. Effects within strata are more shrunken than the pooled slope says, because part of what
+        the model predicts is the difference between strata.
     assumption : {"measurement", "outcome", "bracket"}, optional
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
         both ends. None: the method decides, and the result says so where the two differ materially.
@@ -137,7 +142,13 @@ def estimate_effect(
     if not 0 < level < 1:
         raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
     units = read_units(
-        data, outcome, treatment, covariates, weights, design.instruments, (*design.columns, *spec.columns)
+        data,
+        outcome,
+        treatment,
+        covariates,
+        weights,
+        design.instruments,
+        (*design.columns, *spec.columns, *(() if strata is None else (strata,))),
     )
     linear = design.build(units, spec)
     if card is not None:
@@ -149,9 +160,11 @@ def estimate_effect(
     naive = Estimate("none", linear.estimate(units.outcome), trial.variance, 0.0, trial.df)
     corrected, outside = None, math.nan
     if card is not None and method != "none" and assumption != "outcome":
-        corrected = correct(card, method, linear, units, spec, naive)
-        outside = support_share(card, linear, units)
+        corrected = correct(card, method, linear, units, spec, naive, strata)
+        outside = support_share(card, linear, units, strata)
         notes += _support_notes(card, outside)
+        if strata is not None:
+            notes.append(Note("strata", f"each unit has the correction of its own stratum ({strata})."))
         notes += _slope_notes(corrected, level)
     notes += _assumption_notes(naive, corrected, method, assumption, card)
     return EffectResult(
