@@ -127,6 +127,8 @@ def ppi_ols(
     *,
     lam: float | None = None,
     clip: bool = False,
+    clusters: ArrayLike | None = None,
+    clusters_unlabelled: ArrayLike | None = None,
 ) -> list[PPIResult]:
     """Coefficients of a regression of the truth on `x`.
 
@@ -134,7 +136,7 @@ def ppi_ols(
     ----------
     x, x_unlabelled : array_like, shape (n, k) and (N, k)
         Regressors; include a column of ones for a constant.
-    y, y_pred, y_pred_unlabelled, lam, clip
+    y, y_pred, y_pred_unlabelled, lam, clip, clusters, clusters_unlabelled
         As in `ppi_mean`. One factor serves all coefficients: it makes the sum of their variances least.
 
     Returns
@@ -168,12 +170,17 @@ def ppi_ols(
         cross = float(np.sum((g - g.mean(axis=0)) * (g_f - g_f.mean(axis=0)))) / n
         spread = float(np.var(np.vstack([g_f, g_u]), axis=0, ddof=1).sum())
         lam = _tuned(cross, spread, n, n_u, clip)
+    if lam == 0:  # the labels alone, and so their own regressors alone
+        inverse = np.linalg.inv(design.T @ design / n)
     estimate = on_truth + lam * (on_f_u - on_f)
     g, g_f, g_u = scores(estimate)
     labelled, unlabelled = lam * g_f - g, -lam * g_u
     variance = np.var(labelled, axis=0, ddof=1) / n + np.var(unlabelled, axis=0, ddof=1) / n_u
+    groups = _joined(clusters, clusters_unlabelled)
     centred = (labelled - labelled.mean(axis=0)) / n, (unlabelled - unlabelled.mean(axis=0)) / n_u
     psi = np.vstack(centred)
+    if groups is not None:
+        variance = np.array([clustered_variance(column, groups) for column in psi.T])
     return [
         PPIResult(float(b), math.sqrt(v), (lam,), n, n_u, column)
         for b, v, column in zip(estimate, variance, psi.T, strict=True)

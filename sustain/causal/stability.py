@@ -1,22 +1,24 @@
-"""What labels in the trial say about a correction: a Hausman test of measurement stability."""
+"""What labels in the trial say about a correction: a Hausman test, and both effects together when it passes."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sustain.causal.estimators import difference_in_means
 from sustain.causal.ppi import clustered_variance, ppi_effect
-from sustain.causal.variance import p_value
+from sustain.causal.variance import critical_value, p_value
+from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sustain.debias import CalibrationCard
 
-__all__ = ["StabilityTest", "stability_test"]
+__all__ = ["CombinedEffect", "StabilityTest", "combined_effect", "stability_test"]
 
 
 class StabilityTest(NamedTuple):
@@ -62,6 +64,105 @@ def stability_test(
     method : str
         Correction that the card holds.
     """
+    return _compare(data, label, prediction, treatment, calibration, method, clusters).test
+
+
+@dataclass(frozen=True)
+class CombinedEffect:
+    """The corrected and the labels' effect, weighed together when they agree.
+
+    Attributes
+    ----------
+    estimate, std_error : float
+    weight : float
+        Weight of the corrected effect; 0 when the test rejected it.
+    test : StabilityTest
+    passed : bool
+        Whether the two were combined.
+    note : str
+        What was done, in words.
+    """
+
+    estimate: float
+    std_error: float
+    weight: float
+    test: StabilityTest
+    passed: bool
+    note: str
+
+    def conf_int(self, level: float = 0.95) -> tuple[float, float]:
+        """Give a normal confidence interval."""
+        half = critical_value(level, math.inf) * self.std_error
+        return self.estimate - half, self.estimate + half
+
+
+def combined_effect(
+    data: pd.DataFrame,
+    *,
+    label: str,
+    prediction: str,
+    treatment: str,
+    calibration: CalibrationCard,
+    method: str = "linear",
+    clusters: str | None = None,
+    test_level: float = 0.1,
+) -> CombinedEffect:
+    """Combine the corrected effect with the labels' effect, if a Hausman test lets it.
+
+    The weights are those of least variance, ``w = (V_p - C) / (V_c + V_p - 2 C)`` on the corrected effect, with C the
+    covariance of the two. When the test rejects, the effect is that of the labels alone.
+
+    Parameters
+    ----------
+    data, label, prediction, treatment, calibration, method, clusters
+        As in `stability_test`.
+    test_level : float
+        Reject measurement stability when the test's p-value is below.
+
+    Notes
+    -----
+    A failure that the labels are too few to see biases the combination, and the test itself costs coverage: where
+    measurement stability holds, 95% intervals covered 0.90 in simulations (the tenth of the trials that the test
+    rejects by chance are those in which the labels err). So combine where the assumption is believed beforehand; the
+    test guards against gross failure only.
+    """
+    if not 0 < test_level < 1:
+        raise EffectError(f"test_level: got {test_level!r}, expected a level between 0 and 1, such as 0.1.")
+    both = _compare(data, label, prediction, treatment, calibration, method, clusters)
+    test, powered = both.test, both.test.powered
+    if test.pvalue < test_level:
+        note = (
+            f"Not combined: corrected effect {test.corrected:.4g} and labels' effect {powered:.4g} differ (Hausman "
+            f"test, p = {test.pvalue:.2g}), so the correction does not hold in this trial. The effect is the labels'."
+        )
+        return CombinedEffect(powered, math.sqrt(both.powered_var), 0.0, test, False, note)
+    spread = both.corrected_var + both.powered_var - 2 * both.covariance
+    weight = (both.powered_var - both.covariance) / spread
+    variance = (both.corrected_var * both.powered_var - both.covariance**2) / spread
+    note = (
+        f"Combined: corrected effect {test.corrected:.4g} (weight {weight:.2f}) and labels' effect {powered:.4g} agree "
+        f"(Hausman test, p = {test.pvalue:.2g})."
+    )
+    estimate = weight * test.corrected + (1 - weight) * powered
+    return CombinedEffect(estimate, math.sqrt(variance), weight, test, True, note)
+
+
+class _Comparison(NamedTuple):
+    test: StabilityTest
+    corrected_var: float
+    powered_var: float
+    covariance: float
+
+
+def _compare(
+    data: pd.DataFrame,
+    label: str,
+    prediction: str,
+    treatment: str,
+    calibration: CalibrationCard,
+    method: str,
+    clusters: str | None,
+) -> _Comparison:
     powered = ppi_effect(data, label=label, prediction=prediction, treatment=treatment, clusters=clusters)
     treated, predicted = data[treatment].to_numpy(dtype=float), data[prediction].to_numpy(dtype=float)
     linear = difference_in_means(treated, np.ones(len(treated)))
@@ -71,8 +172,14 @@ def stability_test(
     spread = 0.0
     if method != "none":
         spread = float(np.var(calibration.draws(method).weighted_sum(predicted, linear.weights), ddof=1))
-    variance = clustered_variance(linear.influence(outcome) - powered.influence, groups) + spread
-    difference, error = corrected - powered.estimate, math.sqrt(variance)
-    return StabilityTest(
+    influence = linear.influence(outcome)
+    gap_var = clustered_variance(influence - powered.influence, groups)
+    trial_var = clustered_variance(influence, groups)
+    powered_var = powered.std_error**2
+    difference, error = corrected - powered.estimate, math.sqrt(gap_var + spread)
+    test = StabilityTest(
         difference, error, p_value(difference / error, math.inf), corrected, powered.estimate
     )
+    # Polarisation: the covariance of two estimates from the variance of their difference.
+    covariance = (trial_var + powered_var - gap_var) / 2
+    return _Comparison(test, trial_var + spread, powered_var, covariance)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.causal.power import effective_sample_size, minimum_detectable_effect
+from sustain.causal.planning import effective_sample_size, minimum_detectable_effect
 from sustain.causal.ppi import ppi_effect, ppi_mean, ppi_ols
 from sustain.causal.stability import stability_test
 from sustain.debias import build_card
