@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from dhs_files import write_learnable_raw
 from hypothesis import settings
 
 from sustain.config import TilesParams
 from sustain.data.tiles import pack_dhs_tiles
+from tests.dhs_files import write_learnable_raw
 
 # No test asserts how long something takes: a busy machine would fail it.
 settings.register_profile("sustain", deadline=None)

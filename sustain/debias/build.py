@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -305,7 +306,7 @@ def _resample(fitted: Sequence[Calibration], sample: CalibrationSample, n_boot: 
         if any(list(item.strata_.values())[code].own is not None for item in fitted) and fit.n >= MIN_PAIRS:
             rows = np.flatnonzero(fitted[0]._sample.stratum == code)
             parts.append((stratum_columns(fitted[0]._sample, code), fitted[0]._sample.take(rows)))
-    rng = np.random.default_rng(seed)
+    rng = _private_generator(sample, seed)
     kept: list[Array] = []
     for _ in range(2 * n_boot):
         counts = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
@@ -317,6 +318,16 @@ def _resample(fitted: Sequence[Calibration], sample: CalibrationSample, n_boot: 
         f"groups: in half of the resamples of {n} groups the predictions do not rise with the truth, so the "
         "uncertainty of a correction cannot be computed. Calibrate on more groups, or without small strata."
     )
+
+
+def _private_generator(sample: CalibrationSample, seed: int) -> np.random.Generator:
+    """Make a generator that only somebody who has the labels can make again.
+
+    From a stored line of draw k follows ``mean_k(truth) = (mean_k(prediction) - intercept_k) / slope_k``: with known
+    predictions and resamples, as many draws as places would give every label away. So the seed is not enough.
+    """
+    secret = hashlib.sha256(sample.y_true.tobytes() + sample.weight.tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(secret, "little")])
 
 
 def _rises(counts: Array, part: CalibrationSample, noise: float) -> bool:

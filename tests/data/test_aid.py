@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from yeh2020_files import write_published
 
 from sustain.causal.contrasts import contrast_scores, contrast_table
 from sustain.data.aid import PROJECTS_FILE, AidTrial, aid_trials, read_projects
@@ -13,6 +12,7 @@ from sustain.data.yeh2020 import read_survey
 from sustain.debias import LinearCalibration, TweedieCalibration
 from sustain.debias.crossfit import cross_fit
 from sustain.errors import DataError, FileFormatError
+from tests.yeh2020_files import write_published
 
 SHARED = Path(__file__).parents[3] / "shared"
 REAL = SHARED / "mirror" / "one_map_many_trials" / PROJECTS_FILE

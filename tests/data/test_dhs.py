@@ -7,12 +7,12 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from dhs_files import PIXEL, label_table, member_name, npz_bytes, plain_tile, site_id, write_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sustain.data.sustainbench import dhs
 from sustain.errors import DataError, FileFormatError
+from tests.dhs_files import PIXEL, label_table, member_name, npz_bytes, plain_tile, site_id, write_archive
 
 
 def write_table(tmp_path, n=6, **changes):

@@ -12,7 +12,6 @@ import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.warp import transform
-from synthetic_worlds import SEED, SMALL
 
 from sustain.config import SyntheticWorldParams, TilesParams
 from sustain.data.sustainbench.dhs import BANDS, read_labels
@@ -20,6 +19,7 @@ from sustain.data.synthetic import build, write_world
 from sustain.data.tiles import TileStore, pack_dhs_tiles
 from sustain.errors import ConfigError, DiskSpaceError
 from sustain.files import read_json, sha256_of
+from tests.data.synthetic_worlds import SEED, SMALL
 
 TINY = SyntheticWorldParams(scene_px=256, tile_px=16, n_sites=40)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_worlds import SMALL, small_world
 
 from sustain.data.sustainbench.dhs import COLUMNS
 from sustain.data.synthetic.render import LEFT_M
@@ -16,6 +15,7 @@ from sustain.data.synthetic.survey import (
 )
 from sustain.data.synthetic.world import URBAN
 from sustain.errors import ConfigError
+from tests.data.synthetic_worlds import SMALL, small_world
 
 PARAMS = SMALL.model_copy(update={"n_sites": 3000})
 

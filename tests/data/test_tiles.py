@@ -11,13 +11,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from dhs_files import label_table, member_name, npz_bytes, plain_tile, site_id, write_archive, write_raw
 
 from sustain.config import TilesParams
 from sustain.data.shards import MAX_DN, TileFormat
 from sustain.data.sustainbench.dhs import BANDS
 from sustain.data.tiles import INDEX_COLUMNS, LANDSAT_ENCODING, TileStore, pack_dhs_tiles
 from sustain.errors import DataError, DataWarning, FileFormatError
+from tests.dhs_files import label_table, member_name, npz_bytes, plain_tile, site_id, write_archive, write_raw
 
 PARAMS = TilesParams(shard_size=7)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from yeh2020_files import MODELS, write_published
 
 from sustain.config import Params, SurveyPredictionsParams
 from sustain.data.yeh2020 import (
@@ -20,6 +19,7 @@ from sustain.data.yeh2020 import (
     survey_predictions,
 )
 from sustain.errors import ConfigError, FileFormatError
+from tests.yeh2020_files import MODELS, write_published
 
 SHARED = Path(__file__).parents[3] / "shared"
 MIRROR = SHARED / "mirror" / "africa_poverty"

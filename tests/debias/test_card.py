@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from sustain.debias import CalibrationCard, LinearCalibration, TweedieCalibration, build_card
+from sustain.debias.build import _private_generator
 from sustain.debias.card import SCHEMA_VERSION
 from sustain.debias.draws import Draws, compress, expand
+from sustain.debias.sample import as_sample
 from sustain.debias.table import Grid
 from sustain.errors import CalibrationError, CardError, SupportWarning
 from tests.debias.samples import pairs
@@ -245,6 +247,31 @@ def test_gives_no_label_away(card):
     assert met(y) <= met(-y) + met(y + 0.12345) + 10
     assert met(x) <= met(-x) + met(x + 0.12345) + 10
     assert not any(word in card.to_json() for word in ("lat", "lon", "y_true", "y_pred"))
+
+
+def _solve_for_labels(card, x, counts):
+    """Labels that the stored lines imply, if these were the resamples: means of the truth, one a draw."""
+    draws = card.corrections[0].draws
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    means = (shares @ x - np.array(draws.intercept)) / np.array(draws.slope)
+    return np.linalg.lstsq(shares, means, rcond=None)[0]
+
+
+def test_predictions_and_seed_do_not_give_labels_away():
+    """The attack that the lines of the draws invite, with the resamples known, and with only the seed known."""
+    n, n_boot, seed = 60, 400, 7
+    x, y = pairs(n)
+    card = build_card(x, y, methods=("linear",), n_boot=n_boot, **ABOUT | {"seed": seed})
+
+    def resamples(rng):
+        return np.stack([rng.multinomial(n, np.full(n, 1 / n)) for _ in range(n_boot)])
+
+    # The insider, who has the labels already, finds them: the attack as such works.
+    insider = _solve_for_labels(card, x, resamples(_private_generator(as_sample(x, y), seed)))
+    assert np.abs(insider - y).max() < 0.05 * y.std()
+    outsider = _solve_for_labels(card, x, resamples(np.random.default_rng(seed)))
+    guess = np.polyval(np.polyfit(x, y, 1), x)
+    assert np.abs(outsider - y).mean() > np.abs(guess - y).mean()
 
 
 def test_draws_are_few_or_many_by_request():

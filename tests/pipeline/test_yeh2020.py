@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import rasterio
 import yaml
-from yeh2020_files import write_published
 
 from sustain.config import Params, load_params
 from sustain.data.fetch import fetch
 from sustain.data.manifest import Manifest
 from sustain.debias import CalibrationCard
 from sustain.stage import Artefacts
+from tests.yeh2020_files import write_published
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "pipelines" / "yeh2020"
