@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.bridge import BridgeCalibration
-from sustain.debias.card import (
-    CalibrationCard,
+from sustain.debias.card import CalibrationCard
+from sustain.debias.diagnostics import describe
+from sustain.debias.draws import compress, knots
+from sustain.debias.estimator import Calibration
+from sustain.debias.linear import LinearCalibration
+from sustain.debias.regression import Line, Wald, fit_line, moments
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
+from sustain.debias.schema import (
     ComponentDraws,
     Correction,
     GridCard,
@@ -24,12 +30,6 @@ from sustain.debias.card import (
     Support,
     Target,
 )
-from sustain.debias.diagnostics import describe
-from sustain.debias.draws import compress, knots
-from sustain.debias.estimator import Calibration
-from sustain.debias.linear import LinearCalibration
-from sustain.debias.regression import Line, Wald, fit_line, moments
-from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
 from sustain.debias.strata import curves_of, stratum_columns
 from sustain.debias.table import Grid, Table, support_of
 from sustain.debias.tweedie import TweedieCalibration

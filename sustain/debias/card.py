@@ -6,21 +6,33 @@ calibration sample, no label and no coordinate.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sustain.debias import document
 from sustain.debias.apply import apply_elementwise
-from sustain.debias.draws import Components, Draws, expand, knots
+from sustain.debias.draws import Components, Draws, expand
 from sustain.debias.estimator import warn_outside
-from sustain.debias.table import SUPPORT_QUANTILES, Grid, Table
+from sustain.debias.schema import (
+    Correction,
+    Finite,
+    GridCard,
+    Level,
+    LineCard,
+    LineDraws,
+    Predictor,
+    Sample,
+    Stratum,
+    Support,
+    Target,
+)
+from sustain.debias.table import Grid, Table
 from sustain.errors import CardError
 from sustain.files import write_text
 
@@ -30,137 +42,14 @@ Array = NDArray[np.float64]
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Target(_Part):
-    """What is measured."""
-
-    name: str = Field(min_length=1)
-    unit: str = Field(min_length=1)
-
-
-class Predictor(_Part):
-    """The model whose predictions the card corrects."""
-
-    id: str = Field(min_length=1)
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-
-
-class Sample(_Part):
-    """Size and extent of the calibration sample."""
-
-    n: int = Field(ge=1)
-    n_groups: int | None = None
-    years: list[int] = []
-    countries: list[str] = []
-
-
-class LineCard(_Part):
-    """A regression line; `cov` is that of (intercept, slope)."""
-
-    intercept: Finite
-    slope: Finite
-    cov: list[list[Finite]]
-    vcov: Literal["HC1", "CRV1"]
-    df: int = Field(ge=1)
-    residual_sd: Finite = Field(ge=0)
-
-
-class Support(_Part):
-    """Predictions between which a correction was learned."""
-
-    low: Finite
-    high: Finite
-    quantiles: tuple[float, float] = SUPPORT_QUANTILES
-
-
-class GridCard(_Part):
-    """Evenly spaced nodes, shared by all tables."""
-
-    start: Finite
-    stop: Finite
-    n: int = Field(ge=2)
-
-
-class LineDraws(_Part):
-    """Draws of a linear correction: lines of prediction on truth."""
-
-    kind: Literal["line"] = "line"
-    intercept: list[Finite]
-    slope: list[Finite]
-
-    def check(self, n_nodes: int) -> None:
-        """Raise `ValueError` unless the parts fit together."""
-        if len(self.intercept) != len(self.slope) or not self.slope or not min(self.slope) > 0:
-            raise ValueError("draws need as many intercepts as slopes, all slopes above zero")
-
-
-class ComponentDraws(_Part):
-    """Draws of a curve: ``h + scale * scores @ curves``.
-
-    The curves are given at every fourth node of the grid and at the outer two on either side, straight between.
-    """
-
-    kind: Literal["components"] = "components"
-    scale: Finite = Field(gt=0)
-    scores: list[list[int]]
-    curves: list[list[int]]
-    max_error: Finite = Field(ge=0)
-
-    def check(self, n_nodes: int) -> None:
-        """Raise `ValueError` unless the parts fit together and the grid."""
-        n_knots = knots(n_nodes).size
-        if not self.scores or {len(row) for row in self.scores} != {len(self.curves)}:
-            raise ValueError("every draw needs one score a curve")
-        if {len(curve) for curve in self.curves} != {n_knots}:
-            raise ValueError(f"every curve of the draws needs {n_knots} values")
-
-
-class Correction(_Part):
-    """One correction as a table on the card's grid: straight between nodes, straight on beyond the ends."""
-
-    method: str = Field(min_length=1)
-    stratum: str | None = None
-    options: dict[str, Any] = {}
-    notes: dict[str, Finite] = {}
-    h: list[Finite]
-    dh: list[Finite]
-    max_error: Finite = Field(
-        ge=0, description="Greatest difference between table and formula inside the support."
-    )
-    draws: Annotated[LineDraws | ComponentDraws, Field(discriminator="kind")]
-
-
-class Stratum(_Part):
-    """Lines within one stratum, and the range of its predictions."""
-
-    name: str
-    n: int = Field(ge=1)
-    prediction_on_truth: LineCard
-    truth_on_prediction: LineCard
-    r2: Finite
-    support_range: Support
-
-
-class Level(_Part):
-    """Slope of prediction on truth at one level of variation."""
-
-    name: str
-    slope: Finite
-    variance: Finite
-    n_units: int
-
-
-class CalibrationCard(_Part):
+class CalibrationCard(BaseModel):
     """A correction, its uncertainty and its provenance, in one validated document.
 
     Load one with `CalibrationCard.load`, make one with `build_card` or a calibration's ``to_card``.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = SCHEMA_VERSION
     target: Target
@@ -190,6 +79,12 @@ class CalibrationCard(_Part):
             if not len(item.h) == len(item.dh) == self.grid.n:
                 raise ValueError(f"correction {name!r} has {len(item.h)} values for {self.grid.n} nodes")
             item.draws.check(self.grid.n)
+        names = [item.name for item in self.levels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a level is there twice: {', '.join(names)}")
+        for item in self.levels:
+            if item.draws is not None:
+                item.draws.check(self.grid.n)
         if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
             raise ValueError("the grid or the support is empty")
         return self
@@ -198,8 +93,23 @@ class CalibrationCard(_Part):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Names that `transform` accepts; ``"none"`` is the identity."""
+        """Names that `transform` accepts as they are; ``"none"`` is the identity. See also `level_names`."""
         return ("none", *(item.method for item in self.corrections if item.stratum is None))
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Levels and families of contrasts that ``transform(..., method="level", level=...)`` accepts."""
+        return tuple(item.name for item in self.levels if item.draws is not None)
+
+    def level(self, name: str) -> Level:
+        """Slope of one level or family of contrasts. Raises `CardError` when the card does not hold it."""
+        for item in self.levels:
+            if item.name == name:
+                return item
+        raise CardError(
+            f"level: {name!r} is not in this card; it has {_listed(i.name for i in self.levels) or 'no levels'}. "
+            "Levels are put there by build_card(..., levels=...)."
+        )
 
     @property
     def slope(self) -> float:
@@ -234,11 +144,16 @@ class CalibrationCard(_Part):
             if item.name == stratum:
                 return item.support_range.low, item.support_range.high
         raise CardError(
-            f"stratum: {stratum!r} is not in this card; it has {_listed(s.name for s in self.strata)}."
+            f"stratum: {stratum!r} is not in this card; it has {_listed(s.name for s in self.strata) or 'no strata'}."
         )
 
     def transform(
-        self, y_pred: Any, method: str = "linear", check_support: bool = True, stratum: str | None = None
+        self,
+        y_pred: Any,
+        method: str = "linear",
+        check_support: bool = True,
+        stratum: str | None = None,
+        level: str | None = None,
     ) -> Any:
         """Correct predictions of the card's predictor.
 
@@ -247,46 +162,56 @@ class CalibrationCard(_Part):
         y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
             Predictions in the target's unit; NaN passes through, lazy arrays stay lazy.
         method : str
-            One of `methods`; ``"none"`` returns the predictions.
+            One of `methods`; ``"none"`` returns the predictions; ``"level"`` corrects with the slope of `level`.
         check_support : bool
             Whether to warn when predictions leave the support (never for lazy arrays).
         stratum : str, optional
             Stratum that all of the predictions are in; without it the pooled correction is used.
+        level : str, optional
+            With ``method="level"`` one of `level_names`: the level at which the treatment varies. The result is right
+            for contrasts at that level, and has the calibration's mean.
 
         Raises
         ------
         CardError
-            When the card has no such method or stratum.
+            When the card has no such method, stratum or level, or the slope of the level may be zero.
 
         Warns
         -----
         SupportWarning
             When more than 2% of the predictions lie outside `support`.
         """
-        table = self._table(method, stratum)
+        table = self._tables[self._key(method, stratum, level)]
         if check_support and method != "none":
             warn_outside(y_pred, self.support_of(stratum))
         return apply_elementwise(table, y_pred)
 
-    def derivative(self, y_pred: Any, method: str = "linear", stratum: str | None = None) -> Any:
+    def derivative(
+        self, y_pred: Any, method: str = "linear", stratum: str | None = None, level: str | None = None
+    ) -> Any:
         """Slope of the correction at the predictions; same kind out."""
-        return apply_elementwise(self._table(method, stratum).derivative, y_pred)
+        return apply_elementwise(self._tables[self._key(method, stratum, level)].derivative, y_pred)
 
-    def draws(self, method: str = "linear", stratum: str | None = None) -> Draws:
+    def draws(self, method: str = "linear", stratum: str | None = None, level: str | None = None) -> Draws:
         """Bootstrap draws of the correction, for intervals that carry calibration uncertainty."""
-        self._table(method, stratum)
-        if (method, stratum) not in self._draws:
-            self._draws[method, stratum] = self._make_draws(method, stratum)
-        return self._draws[method, stratum]
+        key = self._key(method, stratum, level)
+        if key not in self._draws:
+            self._draws[key] = self._make_draws(*key)
+        return self._draws[key]
 
-    def standard_error(self, y_pred: Any, method: str = "linear", stratum: str | None = None) -> Any:
+    def standard_error(
+        self, y_pred: Any, method: str = "linear", stratum: str | None = None, level: str | None = None
+    ) -> Any:
         """Give the standard error of one corrected prediction; same kind out as `transform`.
 
         ``sqrt(h'(x)^2 residual_sd^2 + Var_draws(h(x)))``: measurement noise of the prediction given the truth,
         magnified by the correction, and uncertainty of the correction itself.
         """
-        table, draws = self._table(method, stratum), self.draws(method, stratum)
+        draws = self.draws(method, stratum, level)
+        table = self._tables[self._key(method, stratum, level)]
         noise = self.residual_sd**2
+        if level is not None:
+            noise = self.level(level).prediction_on_truth.residual_sd ** 2
         if stratum is not None:
             noise = next(s.prediction_on_truth.residual_sd for s in self.strata if s.name == stratum) ** 2
 
@@ -300,12 +225,12 @@ class CalibrationCard(_Part):
     @cached_property
     def sha256(self) -> str:
         """Hash of the content, as stored in the file."""
-        return _digest(self.model_dump(mode="json"))
+        return document.digest(self.model_dump(mode="json"))
 
     def to_json(self) -> str:
         """Write the card as JSON text: keys in order, a list of numbers on one line."""
         content = self.model_dump(mode="json")
-        return _dump({**content, "content_sha256": self.sha256}) + "\n"
+        return document.dump({**content, "content_sha256": self.sha256}) + "\n"
 
     def save(self, path: str | Path) -> Path:
         """Write the card; the same card always gives the same bytes."""
@@ -327,20 +252,7 @@ class CalibrationCard(_Part):
     @classmethod
     def from_json(cls, text: str, name: str = "card") -> CalibrationCard:
         """Read a card from JSON text; `name` is used in errors. Raises as `load`."""
-        try:
-            content: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise CardError(
-                f"{name}: not a calibration card ({error}). Fetch it again from its publisher."
-            ) from error
-        if not isinstance(content, dict) or "schema_version" not in content:
-            raise CardError(f"{name}: not a calibration card: it has no schema_version.")
-        version = content["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise CardError(
-                f"{name}: a card of schema version {version!r}; this sustain reads version {SCHEMA_VERSION}. "
-                "Install the release that wrote the card, or have the card built again."
-            )
+        content = document.read(text, name, SCHEMA_VERSION)
         stored = content.pop("content_sha256", None)
         try:
             card = cls.model_validate(content)
@@ -364,6 +276,13 @@ class CalibrationCard(_Part):
         grid = Grid(self.grid.start, self.grid.stop, self.grid.n)
         identity = Table(Grid(*self.support, 2), np.array(self.support))
         tables = {("none", name): identity for name in (None, *(s.name for s in self.strata))}
+        tables |= {
+            ("level", item.name): Table(
+                identity.grid, (identity.h - item.prediction_on_truth.intercept) / item.slope
+            )
+            for item in self.levels
+            if item.draws is not None
+        }
         return tables | {
             (item.method, item.stratum): Table(grid, np.array(item.h)) for item in self.corrections
         }
@@ -372,50 +291,63 @@ class CalibrationCard(_Part):
     def _draws(self) -> dict[tuple[str, str | None], Draws]:
         return {}
 
-    def _table(self, method: str, stratum: str | None = None) -> Table:
-        table = self._tables.get((method, stratum))
-        if table is None and method not in self.methods:
+    def _key(self, method: str, stratum: str | None, level: str | None) -> tuple[str, str | None]:
+        """Key of a correction among the tables; raises `CardError` when there is none."""
+        if method == "level" or level is not None:
+            return self._level_key(method, stratum, level)
+        if (method, stratum) in self._tables:
+            return method, stratum
+        if method not in self.methods:
             raise CardError(
                 f"method: {method!r} is not in this card of {self.predictor.id!r}; it has {', '.join(self.methods)}."
             )
-        if table is None:
-            known = _listed(s for m, s in self._tables if m == method and s is not None)
-            raise CardError(
-                f"stratum: {stratum!r} is not in this card's {method} correction; it has {known}."
-            )
-        return table
+        known = _listed(s for m, s in self._tables if m == method and s is not None)
+        raise CardError(
+            f"stratum: {stratum!r} is not in this card's {method} correction; it has {known or 'no strata'}."
+        )
 
-    def _make_draws(self, method: str, stratum: str | None) -> Draws:
+    def _level_key(self, method: str, stratum: str | None, level: str | None) -> tuple[str, str]:
+        if method != "level" or stratum is not None:
+            raise CardError(
+                f"level: {level!r} goes with method='level' and without a stratum; got method={method!r}, "
+                f"stratum={stratum!r}."
+            )
+        if level is None:
+            raise CardError(
+                "level: method='level' needs the level at which the treatment varies; this card can correct for "
+                f"{_listed(self.level_names) or 'no level'}."
+            )
+        found = self.level(level)
+        if found.draws is None:
+            raise CardError(
+                f"level: the slope of {level!r} is {found.slope:.3g} (standard error {found.std_error:.2g}) and may "
+                "be zero, so contrasts at this level cannot be corrected with it."
+            )
+        return "level", level
+
+    def _make_draws(self, method: str, name: str | None) -> Draws:
         ends = Grid(*self.support, 2)
         if method == "none":
             first = self.corrections[0].draws
             n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores)
             return Draws(ends, np.broadcast_to(ends.x, (n_draws, 2)))
-        item = next(item for item in self.corrections if (item.method, item.stratum) == (method, stratum))
-        if isinstance(item.draws, LineDraws):
-            intercept, slope = np.array(item.draws.intercept), np.array(item.draws.slope)
-            return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
-        stored = item.draws
+        of_level = self.level(name).draws if method == "level" and name is not None else None
+        if of_level is not None:
+            return _lines(of_level, ends)
+        stored = next(
+            item.draws for item in self.corrections if (item.method, item.stratum) == (method, name)
+        )
+        if isinstance(stored, LineDraws):
+            return _lines(stored, ends)
         parts = Components(stored.scale, np.array(stored.scores), np.array(stored.curves), stored.max_error)
-        table = self._tables[method, stratum]
+        table = self._tables[method, name]
         return Draws(table.grid, expand(parts, table.h))
 
 
+def _lines(stored: LineDraws, ends: Grid) -> Draws:
+    intercept, slope = np.array(stored.intercept), np.array(stored.slope)
+    return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
+
+
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "no strata"
-
-
-def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def _dump(value: Any, indent: str = "") -> str:
-    """JSON with sorted keys, where a list without objects takes one line."""
-    deeper = indent + " "
-    if isinstance(value, dict) and value:
-        rows = [f"{deeper}{json.dumps(key)}: {_dump(value[key], deeper)}" for key in sorted(value)]
-        return "{\n" + ",\n".join(rows) + f"\n{indent}" + "}"
-    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        return "[\n" + ",\n".join(deeper + _dump(item, deeper) for item in value) + f"\n{indent}]"
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return ", ".join(names)

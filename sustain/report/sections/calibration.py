@@ -10,10 +10,10 @@ import pandas as pd
 
 from sustain.debias import CalibrationCard
 from sustain.debias.agreement import bias_by_tenth
-from sustain.debias.card import LineCard
 from sustain.debias.evaluation import evaluate_card
 from sustain.debias.regression import critical_value
 from sustain.debias.sample import MIN_PAIRS
+from sustain.debias.schema import LineCard
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Accuracy, Survey
@@ -239,8 +239,7 @@ def _slopes(card: CalibrationCard) -> Table:
         for i, (name, n, down, up) in enumerate(lines)
     ]
     for level in card.levels:
-        margin = 1.96 * float(np.sqrt(level.variance))
-        bounds = interval(level.slope - margin, level.slope + margin)
+        bounds = interval(*slope_interval(level.prediction_on_truth))
         rows.append(
             Row(Cell(level.name.capitalize()), (number(level.slope), bounds, "–", count(level.n_units)))
         )

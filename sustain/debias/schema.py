@@ -1,0 +1,164 @@
+"""The parts of a calibration card, each a typed and validated model."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sustain.debias.draws import knots
+from sustain.debias.table import SUPPORT_QUANTILES
+
+__all__ = [
+    "ComponentDraws",
+    "Correction",
+    "GridCard",
+    "Level",
+    "LineCard",
+    "LineDraws",
+    "Predictor",
+    "Sample",
+    "Stratum",
+    "Support",
+    "Target",
+]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(_Part):
+    """What is measured."""
+
+    name: str = Field(min_length=1)
+    unit: str = Field(min_length=1)
+
+
+class Predictor(_Part):
+    """The model whose predictions the card corrects."""
+
+    id: str = Field(min_length=1)
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+
+class Sample(_Part):
+    """Size and extent of the calibration sample."""
+
+    n: int = Field(ge=1)
+    n_groups: int | None = None
+    years: list[int] = []
+    countries: list[str] = []
+
+
+class LineCard(_Part):
+    """A regression line; `cov` is that of (intercept, slope)."""
+
+    intercept: Finite
+    slope: Finite
+    cov: list[list[Finite]]
+    vcov: Literal["HC1", "CRV1"]
+    df: int = Field(ge=1)
+    residual_sd: Finite = Field(ge=0)
+
+
+class Support(_Part):
+    """Predictions between which a correction was learned."""
+
+    low: Finite
+    high: Finite
+    quantiles: tuple[float, float] = SUPPORT_QUANTILES
+
+
+class GridCard(_Part):
+    """Evenly spaced nodes, shared by all tables."""
+
+    start: Finite
+    stop: Finite
+    n: int = Field(ge=2)
+
+
+class LineDraws(_Part):
+    """Draws of a linear correction: lines of prediction on truth."""
+
+    kind: Literal["line"] = "line"
+    intercept: list[Finite]
+    slope: list[Finite]
+
+    def check(self, n_nodes: int) -> None:
+        """Raise `ValueError` unless the parts fit together."""
+        if len(self.intercept) != len(self.slope) or not self.slope or not min(self.slope) > 0:
+            raise ValueError("draws need as many intercepts as slopes, all slopes above zero")
+
+
+class ComponentDraws(_Part):
+    """Draws of a curve: ``h + scale * scores @ curves``.
+
+    The curves are given at every fourth node of the grid and at the outer two on either side, straight between.
+    """
+
+    kind: Literal["components"] = "components"
+    scale: Finite = Field(gt=0)
+    scores: list[list[int]]
+    curves: list[list[int]]
+    max_error: Finite = Field(ge=0)
+
+    def check(self, n_nodes: int) -> None:
+        """Raise `ValueError` unless the parts fit together and the grid."""
+        n_knots = knots(n_nodes).size
+        if not self.scores or {len(row) for row in self.scores} != {len(self.curves)}:
+            raise ValueError("every draw needs one score a curve")
+        if {len(curve) for curve in self.curves} != {n_knots}:
+            raise ValueError(f"every curve of the draws needs {n_knots} values")
+
+
+class Correction(_Part):
+    """One correction as a table on the card's grid: straight between nodes, straight on beyond the ends."""
+
+    method: str = Field(min_length=1)
+    stratum: str | None = None
+    options: dict[str, Any] = {}
+    notes: dict[str, Finite] = {}
+    h: list[Finite]
+    dh: list[Finite]
+    max_error: Finite = Field(
+        ge=0, description="Greatest difference between table and formula inside the support."
+    )
+    draws: Annotated[LineDraws | ComponentDraws, Field(discriminator="kind")]
+
+
+class Stratum(_Part):
+    """Lines within one stratum, and the range of its predictions."""
+
+    name: str
+    n: int = Field(ge=1)
+    prediction_on_truth: LineCard
+    truth_on_prediction: LineCard
+    r2: Finite
+    support_range: Support
+
+
+class Level(_Part):
+    """Slope of prediction on truth for one kind of variation: a level, or a named family of contrasts.
+
+    The line passes through the means of the calibration sample, so that a correction by it moves no mean there.
+    Without `draws` the slope may be zero, and nothing can be corrected with it.
+    """
+
+    name: str = Field(min_length=1)
+    n_units: int = Field(ge=1, description="Groups or contrasts that the slope rests on.")
+    prediction_on_truth: LineCard
+    draws: LineDraws | None = None
+
+    @property
+    def slope(self) -> float:
+        """Slope of prediction on truth."""
+        return self.prediction_on_truth.slope
+
+    @property
+    def std_error(self) -> float:
+        """Standard error of the slope."""
+        return math.sqrt(max(0.0, self.prediction_on_truth.cov[1][1]))
