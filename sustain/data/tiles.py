@@ -10,7 +10,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,16 @@ from sustain.data.sustainbench import dhs
 from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, read_json, write_json
 
-__all__ = ["INDEX_COLUMNS", "LANDSAT_ENCODING", "TileFormat", "TileStore", "pack_dhs_tiles"]
+__all__ = [
+    "INDEX_COLUMNS",
+    "LANDSAT_ENCODING",
+    "EncodedTile",
+    "TileFormat",
+    "TileStore",
+    "encode_landsat",
+    "landsat_format",
+    "pack_dhs_tiles",
+]
 
 INDEX_COLUMNS = (
     *("id", "shard", "row", "lat", "lon", "year", "country", "urban", "n", "label", "split", "block"),
@@ -250,7 +259,7 @@ def pack_dhs_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed: 
         first = np.load(shard_path(folder, 0), mmap_mode="r", allow_pickle=False)
         write_json(
             folder / "tiles.json",
-            _landsat_format(first.shape[-1], params.pixel_m).model_dump()
+            landsat_format(first.shape[-1], params.pixel_m).model_dump()
             | {
                 "label": {"name": params.label, "unit": dhs.LABELS[params.label].unit},
                 "counts": {
@@ -269,7 +278,8 @@ def pack_dhs_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed: 
             )
 
 
-def _landsat_format(tile_px: int, pixel_m: float) -> TileFormat:
+def landsat_format(tile_px: int, pixel_m: float = 30) -> TileFormat:
+    """Return the format of packed Landsat tiles of a size."""
     scale, offset = zip(*(LANDSAT_ENCODING[band] for band in dhs.BANDS), strict=True)
     return TileFormat(bands=dhs.BANDS, scale=scale, offset=offset, nodata=0, pixel_m=pixel_m, tile_px=tile_px)
 
@@ -312,12 +322,42 @@ def _all_tiles(raw: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for archive in dhs.archives(raw):
         for name, x in dhs.iter_tiles(archive):
             side = side or x.shape[1]
-            if x.shape[1:] != (side, side):
-                raise FileFormatError(
-                    f"{archive}: tile {name} has {x.shape[1]} x {x.shape[2]} pixels; expected {side} x {side}: "
-                    "tiles must be square, and all of one size."
-                )
+            dhs.require_square(x, side, f"{archive}: tile {name}")
             yield name, x
+
+
+class EncodedTile(NamedTuple):
+    """A raw tile as DN.
+
+    Attributes
+    ----------
+    tile : ndarray of uint16, shape (8, H, W), or None
+        North-up, missing 0; None when no pixel of the tile is valid.
+    limited : ndarray of int, shape (8,)
+        Values of each band that lay beyond the range of a DN and were set to its nearer end.
+    with_nan : bool
+        Whether the raw tile held NaN or infinite values, which count as missing.
+    """
+
+    tile: NDArray[np.uint16] | None
+    limited: NDArray[np.int64]
+    with_nan: bool
+
+
+def encode_landsat(x: NDArray[np.float32], pixel_m: float = 30) -> EncodedTile:
+    """Turn a published tile, ``(8, H, W)`` with row 0 in the south and missing values 0, into DN, north-up."""
+    # No land is at 0 K, so TEMP1 tells a missing observation from a dark one; lights come from another sensor, and are
+    # missing with it only where they are 0 too.
+    missing = np.repeat(x[[dhs.BANDS.index("TEMP1")]] == 0, len(dhs.BANDS), axis=0)
+    missing[-1] &= x[-1] == 0
+    broken = ~np.isfinite(x)
+    with_nan = bool(broken.any())
+    if with_nan:
+        missing |= broken
+    if missing[:-1].all():
+        return EncodedTile(None, np.zeros(len(x), dtype=np.int64), with_nan)
+    tile, limited = landsat_format(x.shape[1], pixel_m).encode(x, missing)
+    return EncodedTile(tile[:, ::-1], limited, with_nan)
 
 
 def _encode(
@@ -327,23 +367,15 @@ def _encode(
     noted: defaultdict[str, list[str]],
     limited: Counter[str],
 ) -> NDArray[np.uint16] | None:
-    """Turn a raw tile into DN, north-up; None when it has no valid pixel."""
-    # No land is at 0 K, so TEMP1 tells a missing observation from a dark one; lights come from another sensor, and are
-    # missing with it only where they are 0 too.
-    missing = np.repeat(x[[dhs.BANDS.index("TEMP1")]] == 0, len(dhs.BANDS), axis=0)
-    missing[-1] &= x[-1] == 0
-    broken = ~np.isfinite(x)
-    if broken.any():
+    encoded = encode_landsat(x, pixel_m)
+    if encoded.with_nan:
         noted["tiles_with_nan"].append(name)
-        missing |= broken
-    if missing[:-1].all():
+    if encoded.tile is None:
         noted["tiles_without_valid_pixel"].append(name)
-        return None
-    tile, beyond = _landsat_format(x.shape[1], pixel_m).encode(x, missing)
-    if beyond.any():
+    if encoded.limited.any():
         noted["tiles_limited"].append(name)
-        limited.update(dict(zip(dhs.BANDS, beyond.tolist(), strict=True)))
-    return tile[:, ::-1]
+        limited.update(dict(zip(dhs.BANDS, encoded.limited.tolist(), strict=True)))
+    return encoded.tile
 
 
 def _index(sites: pd.DataFrame, places: dict[str, Place], params: TilesParams, seed: int) -> pd.DataFrame:

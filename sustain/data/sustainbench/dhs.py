@@ -11,29 +11,33 @@ The format and its traps, as the files really are (not as the official loaders e
 from __future__ import annotations
 
 import gzip
-import io
 import re
 import tarfile
-import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sustain.data.sustainbench.arrays import ArraySpec, read_npz
+from sustain.data.sustainbench.csvtable import numbers, read_csv
 from sustain.errors import DataError, FileFormatError
 
 __all__ = [
     "BANDS",
     "COLUMNS",
+    "COUNTRY_FOLDS",
     "LABELS",
     "LABELS_FILE",
+    "MEMBER",
     "MIN_OBSERVATIONS",
     "archives",
     "iter_tiles",
+    "read_all_labels",
     "read_labels",
+    "require_square",
 ]
 
 BANDS = ("BLUE", "GREEN", "RED", "SWIR1", "SWIR2", "TEMP1", "NIR", "NIGHTLIGHTS")
@@ -64,15 +68,27 @@ LABELS = {
     )
 }
 
+COUNTRY_FOLDS = {
+    "A": ("AM", "AO", "BU", "CI", "EG", "ET", "KH", "KY", "ML", "NP", "PK", "RW", "SZ"),
+    "B": ("BF", "BJ", "BO", "CO", "DR", "GA", "GN", "GY", "HT", "NM", "SL", "TD", "TZ"),
+    "C": ("AL", "CM", "GH", "GU", "LB", "MB", "MW", "NI", "PE", "PH", "TJ", "ZW"),
+    "D": ("BD", "CD", "HN", "ID", "JO", "KM", "MA", "MD", "MM", "MZ", "NG", "TG", "UG"),
+    "E": ("IA", "KE", "LS", "SN", "ZM"),
+}
+"""The authors' five folds of whole countries (DHS codes). The official split tests on A and validates on B."""
+
 COLUMNS = (
     *("DHSID_EA", "cname", "year", "lat", "lon", "n_asset", "asset_index", "n_water", "water_index"),
     *("n_sanitation", "sanitation_index", "under5_mort", "n_under5_mort", "women_edu", "women_bmi"),
     *("n_women_edu", "n_women_bmi", "cluster_id", "adm1fips", "adm1dhs", "urban"),
 )
 
-_MEMBER = re.compile(r"(?:^|/)(?P<survey>[A-Z0-9]{2}-[0-9]{4}-[0-9A-Z]#)/(?P<id>(?P=survey)-[0-9]+)\.npz$")
+MEMBER = re.compile(r"(?:^|/)(?P<survey>[A-Z0-9]{2}-[0-9]{4}-[0-9A-Z]#)/(?P<id>(?P=survey)-[0-9]+)\.npz$")
+"""Name of a tile in an archive."""
+
 _MAX_SIDE = 1024
-_MAX_MEMBER_BYTES = 4 * len(BANDS) * _MAX_SIDE**2 + 4096  # a stored (uncompressed) npz of the largest tile
+_TILE = ArraySpec("f", (len(BANDS), None, None), 4 * len(BANDS) * _MAX_SIDE**2)
+_MAX_MEMBER_BYTES = _TILE.max_bytes + 4096  # a stored (uncompressed) npz of the largest tile
 
 
 def read_labels(path: str | Path, label: str = "asset_index") -> pd.DataFrame:
@@ -101,54 +117,52 @@ def read_labels(path: str | Path, label: str = "asset_index") -> pd.DataFrame:
     DataError
         When `label` is unknown, or when ids repeat, coordinates are impossible, a label is infinite, or no row is left.
     """
-    path = Path(path)
     if label not in LABELS:
         raise DataError(f"label is {label!r}; expected one of {', '.join(LABELS)}.")
-    needed = {"DHSID_EA", "cname", "year", "lat", "lon", "urban", label, LABELS[label].n_column}
-    table = _read_csv(path, needed)
-    for column in ("year", "lat", "lon", label, LABELS[label].n_column):
-        table[column] = _numbers(path, table[column])
-    table = table.rename(
-        columns={"DHSID_EA": "id", "cname": "country", label: "label", LABELS[label].n_column: "n"}
-    )
-    _check(path, table)
-    table["label"] = table["label"].where(table["n"] >= MIN_OBSERVATIONS)
-    if table["label"].isna().all():
+    sites = _read_sites(Path(path), (LABELS[label],))
+    if sites[label].isna().all():
         raise DataError(
             f"{path}: no row has a {label} with at least {MIN_OBSERVATIONS} observations behind it."
         )
-    sites = table[["id", "country", "year", "lat", "lon", "urban", "n", "label"]].astype({"year": "int32"})
-    sites["urban"] = sites["urban"] == "U"
+    return sites.rename(columns={label: "label", LABELS[label].n_column: "n"})
+
+
+def read_all_labels(path: str | Path) -> pd.DataFrame:
+    """Read the survey sites with all six labels.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``dhs_final_labels.csv``.
+
+    Returns
+    -------
+    DataFrame
+        As `read_labels`, but each label and its number of observations under their own names.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError, DataError
+        As `read_labels`.
+    """
+    return _read_sites(Path(path), tuple(LABELS.values()))
+
+
+def _read_sites(path: Path, labels: tuple[Label, ...]) -> pd.DataFrame:
+    values = [name for label in labels for name in (label.n_column, label.column)]
+    table = read_csv(path, {"DHSID_EA", "cname", "year", "lat", "lon", "urban", *values})
+    for column in ("year", "lat", "lon", *values):
+        table[column] = numbers(table, column, str(path))
+    table = table.rename(columns={"DHSID_EA": "id", "cname": "country"})
+    _check(path, table, values)
+    for label in labels:
+        table[label.column] = table[label.column].where(table[label.n_column] >= MIN_OBSERVATIONS)
+    table["urban"] = table["urban"] == "U"
+    sites = table[["id", "country", "year", "lat", "lon", "urban", *values]].astype({"year": "int32"})
     return sites.sort_values("id", ignore_index=True)
 
 
-def _read_csv(path: Path, needed: set[str]) -> pd.DataFrame:
-    try:
-        # Namibia's country code is "NA": only an empty field is missing here.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: not a CSV table ({error}). Fetch or make it again.") from error
-    if missing := sorted(needed - set(table.columns)):
-        raise FileFormatError(
-            f"{path}: missing column {', '.join(missing)}; found {', '.join(map(str, table.columns))}. "
-            "Expected SustainBench's dhs_final_labels.csv."
-        )
-    return table
-
-
-def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
-    numbers = pd.to_numeric(column.mask(column.str.lower() == "nan"), errors="coerce").astype("float64")
-    wrong = numbers.isna() & column.notna() & (column.str.lower() != "nan")
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"{path}: column {column.name} holds {column.iloc[row]!r} in data row {row + 1}; "
-            "expected a number or nothing."
-        )
-    return numbers
-
-
-def _check(path: Path, table: pd.DataFrame) -> None:
+def _check(path: Path, table: pd.DataFrame, values: list[str]) -> None:
     def some(rows: pd.Series[bool]) -> str:
         ids = table.loc[rows, "id"].astype(str).tolist()
         return f"{len(ids)} row(s), such as {', '.join(ids[:3])}"
@@ -178,7 +192,7 @@ def _check(path: Path, table: pd.DataFrame) -> None:
         raise DataError(
             f"{path}: year must be a whole number, but is {table.loc[bad, 'year'].iloc[0]} in {some(bad)}."
         )
-    if (bad := np.isinf(table["label"]) | np.isinf(table["n"])).any():
+    if (bad := np.isinf(table[values]).any(axis=1)).any():
         raise DataError(f"{path}: infinite label or number of observations in {some(bad)}.")
 
 
@@ -198,13 +212,19 @@ def archives(folder: str | Path) -> list[Path]:
     return found
 
 
-def iter_tiles(archive: str | Path) -> Iterator[tuple[str, np.ndarray]]:
+def iter_tiles(
+    archive: str | Path, member: re.Pattern[str] = MEMBER, skip: Container[str] = ()
+) -> Iterator[tuple[str, np.ndarray]]:
     """Read an archive from front to back, one tile at a time; nothing is unpacked to disk.
 
     Parameters
     ----------
     archive : str or Path
-        A ``dhs_*.tar.gz``.
+        A ``dhs_*.tar.gz``, or another archive of such tiles.
+    member : Pattern
+        What the names of tiles look like; its group ``id`` is the tile's id.
+    skip : container of str
+        Ids to pass over undecoded: what an earlier run has done.
 
     Yields
     ------
@@ -225,16 +245,18 @@ def iter_tiles(archive: str | Path) -> Iterator[tuple[str, np.ndarray]]:
         # Strictly forward ("r|"), so that memory and disk stay bounded whatever the archive's size; through gzip's own
         # reader, because tarfile's takes a stream that breaks off between two members for a whole one.
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
-                match = _MEMBER.search(member.name)
-                if not member.isreg() or match is None:
+            for entry in tar:
+                match = member.search(entry.name)
+                if not entry.isreg() or match is None:
                     continue
-                last = f"member {member.name}"
-                if member.size > _MAX_MEMBER_BYTES:
+                last = f"member {entry.name}"
+                if match["id"] in skip:
+                    continue
+                if entry.size > _MAX_MEMBER_BYTES:
                     raise FileFormatError(
-                        f"{archive}: {last} has {member.size} bytes; a tile has at most {_MAX_MEMBER_BYTES}."
+                        f"{archive}: {last} has {entry.size} bytes; a tile has at most {_MAX_MEMBER_BYTES}."
                     )
-                file = tar.extractfile(member)
+                file = tar.extractfile(entry)
                 yield match["id"], _read_npz(b"" if file is None else file.read(), f"{archive}: {last}")
             while stream.read(1 << 20):  # to the end, where the checksum of the whole is compared
                 pass
@@ -247,34 +269,19 @@ def iter_tiles(archive: str | Path) -> Iterator[tuple[str, np.ndarray]]:
         ) from error
 
 
-def _read_npz(content: bytes, where: str) -> np.ndarray:
-    """Read key ``x`` without ever trusting the header: no pickles, and no allocation before the size is checked."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as npz, npz.open("x.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran_order, dtype = read_header(stream)
-            if dtype != np.float32 or fortran_order or len(shape) != 3 or shape[0] != len(BANDS):
-                raise FileFormatError(
-                    f"{where} holds {dtype} {shape}{' in Fortran order' if fortran_order else ''}; "
-                    f"expected float32 ({len(BANDS)}, H, W)."
-                )
-            if not 0 < shape[1] <= _MAX_SIDE or not 0 < shape[2] <= _MAX_SIDE:
-                raise FileFormatError(f"{where} has shape {shape}; a side must have 1 to {_MAX_SIDE} pixels.")
-            n_bytes = 4 * shape[0] * shape[1] * shape[2]
-            data = stream.read(n_bytes + 1)  # one more, so that the end is reached and the checksum compared
-    except KeyError as error:
+def require_square(x: np.ndarray, side: int, where: str) -> None:
+    """Raise `FileFormatError` unless a tile has `side` by `side` pixels."""
+    if x.shape[1:] != (side, side):
         raise FileFormatError(
-            f"{where} has no array x. Expected SustainBench's npz with one key, x."
-        ) from error
-    except (zipfile.BadZipFile, EOFError, zlib.error, ValueError, NotImplementedError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"{where} is not a readable npz ({error}). Fetch the archive again.") from error
-    if len(data) != n_bytes:
-        raise FileFormatError(f"{where} holds {len(data)} bytes of data; its shape {shape} needs {n_bytes}.")
-    return np.frombuffer(data, dtype=dtype).reshape(shape)
+            f"{where} has {x.shape[1]} x {x.shape[2]} pixels; expected {side} x {side}: tiles must be square, and all "
+            "of one size."
+        )
+
+
+def _read_npz(content: bytes, where: str) -> np.ndarray:
+    x = read_npz(content, {"x": _TILE}, where)["x"]
+    if x.dtype != np.float32 or not x.flags.c_contiguous:
+        raise FileFormatError(f"{where} holds {x.dtype} (in Fortran order?); expected float32 {_TILE.shape}.")
+    if not 0 < x.shape[1] <= _MAX_SIDE or not 0 < x.shape[2] <= _MAX_SIDE:
+        raise FileFormatError(f"{where} has shape {x.shape}; a side must have 1 to {_MAX_SIDE} pixels.")
+    return x

@@ -1,0 +1,87 @@
+"""Label tables in CSV, read as text first, so that codes keep their zeros and wrong values are named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+
+from sustain.errors import DataError, FileFormatError
+
+__all__ = ["numbers", "read_csv", "refuse_duplicates", "some_of"]
+
+
+def read_csv(source: str | Path | IO[bytes], needed: Collection[str], where: str = "") -> pd.DataFrame:
+    """Read a table with every value as text; an empty field is missing, and nothing else is.
+
+    Parameters
+    ----------
+    source : path or binary file
+    needed : collection of str
+        Columns that must be there.
+    where : str
+        Name for messages; by default `source`.
+
+    Raises
+    ------
+    FileFormatError
+        When it is not a CSV table or lacks columns.
+    """
+    where = where or str(source)
+    try:
+        # Namibia's country code is "NA": only an empty field is missing here.
+        table = pd.read_csv(source, dtype=str, keep_default_na=False, na_values=[""])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{where}: not a CSV table ({error}). Fetch or make it again.") from error
+    if missing := sorted(set(needed) - set(table.columns)):
+        raise FileFormatError(
+            f"{where}: missing column {', '.join(missing)}; found {', '.join(map(str, table.columns))}."
+        )
+    if table.empty:
+        raise FileFormatError(f"{where}: has a header but no rows. Fetch or make it again.")
+    return table
+
+
+def numbers(table: pd.DataFrame, column: str, where: str, *, whole: bool = False) -> pd.Series[float]:
+    """Return a column as float64, NaN where missing.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether each value must be present and a whole number; the column then comes as int64.
+
+    Raises
+    ------
+    DataError
+        When a value is no number. The message names the row.
+    """
+    text = table[column].mask(table[column].str.lower() == "nan")
+    values = pd.to_numeric(text, errors="coerce").astype("float64")
+    wrong = values.isna() & text.notna()
+    if whole:
+        wrong |= ~(values % 1 == 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{where}: column {column} holds {table[column].iloc[row]!r} in data row {row + 1}; "
+            f"expected {'a whole number' if whole else 'a number or nothing'}."
+        )
+    return values.astype("int64") if whole else values
+
+
+def some_of(names: Collection[object], most: int = 3) -> str:
+    """Say how many there are, and name the first few."""
+    listed = [str(name) for name in names]
+    more = ", ..." if len(listed) > most else ""
+    return f"{len(listed)}: {', '.join(listed[:most])}{more}"
+
+
+def refuse_duplicates(ids: pd.Series[str], where: str, what: str) -> None:
+    """Raise `DataError` when an id is missing or repeats."""
+    if (empty := ids.isna()).any():
+        raise DataError(f"{where}: {int(empty.sum())} row(s) without {what}.")
+    if (twice := ids.duplicated()).any():
+        raise DataError(f"{where}: {what} repeats ({some_of(ids[twice].tolist())}). Keep one row each.")

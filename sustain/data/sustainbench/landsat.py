@@ -1,0 +1,350 @@
+"""Eight-band Landsat and nightlights tiles of DHS and LSMS: archives into shards, and samples out of them.
+
+Packing streams each archive once, without unpacking it to disk. Every finished shard stands on its own beside a record
+of what it holds, so that a run that was killed goes on after the last of them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from sustain.data.shards import TileFormat, shard_path
+from sustain.data.sustainbench import dhs, plots
+from sustain.data.sustainbench.csvtable import some_of
+from sustain.data.sustainbench.dataset import Sample, TaskDataset
+from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
+from sustain.data.sustainbench.store import Scheme, Source, write_tables
+from sustain.data.tiles import TileStore, encode_landsat, landsat_format
+from sustain.errors import DataError, DataWarning
+from sustain.files import atomic_path, read_json, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["CHANNELS", "LandsatDataset", "LandsatSource", "pack_archives"]
+
+CHANNELS = (*dhs.BANDS[:-1], "DMSP", "VIIRS")
+"""Channels of a sample: the nightlights band of the file is DMSP up to 2011 and VIIRS after, two sensors that do not
+compare, so each has a channel and the other one is missing."""
+
+LAST_DMSP_YEAR = 2011
+SHARD_TILES = 512
+_RECORD = "shard-{:04d}.json"
+_NOTES = {
+    "without_row": "tile(s) without a row in the label table were left out",
+    "without_pixel": "tile(s) without one valid pixel were left out",
+    "with_nan": "tile(s) hold NaN or infinite values, which now count as missing",
+    "limited": "tile(s) hold values beyond the range of a DN, which were set to its nearer end",
+    "without_tile": "site(s) with a label have no tile",
+}
+
+
+def pack_archives(
+    archives: Sequence[Path],
+    sites: pd.DataFrame,
+    out: str | Path,
+    schemes: Mapping[str, Scheme],
+    member: re.Pattern[str],
+    shard_tiles: int = SHARD_TILES,
+) -> None:
+    """Pack the tiles of some sites, and write the tables beside them.
+
+    Parameters
+    ----------
+    archives : sequence of Path
+    sites : DataFrame
+        One row a site: ``id``, ``group``, ``year``, labels, ``split:SCHEME`` columns. Those without a tile are left
+        out.
+    out : str or Path
+        Folder to write. It appears when all is packed; until then finished shards wait in a hidden folder beside it,
+        and the next call goes on from them.
+    schemes : mapping
+    member : Pattern
+        What the names of tiles look like in an archive; its group ``id`` is the site's id.
+    shard_tiles : int
+        Tiles a shard; a shard holds tiles of one archive.
+
+    Raises
+    ------
+    FileNotFoundError
+        When an archive is missing.
+    FileFormatError
+        When an archive or a tile is damaged, or tiles differ in size.
+    DataError
+        When a tile comes twice, or no site has a usable tile.
+
+    Warns
+    -----
+    DataWarning
+        For each kind of thing left out or changed: how many, and the first of them.
+    """
+    out = Path(out)
+    work = out.with_name(f".packing-{out.name}")
+    plan = {
+        "archives": {archive.name: archive.stat().st_size for archive in archives},
+        "shard_tiles": shard_tiles,
+        "sites": len(sites),
+    }
+    if not (work / "plan.json").is_file() or read_json(work / "plan.json") != plan:
+        shutil.rmtree(work, ignore_errors=True)
+        write_json(work / "plan.json", plan)
+    records = _finished(work)
+    _pack(archives, set(sites["id"]), work, member, shard_tiles, records)
+    _complete(work, records, sites, schemes)
+    if out.exists():
+        shutil.rmtree(out)
+    work.rename(out)
+
+
+def _finished(work: Path) -> list[dict[str, Any]]:
+    records = []
+    while (path := work / _RECORD.format(len(records))).is_file():
+        records.append(read_json(path))
+    return records
+
+
+def _pack(
+    archives: Sequence[Path],
+    wanted: set[str],
+    work: Path,
+    member: re.Pattern[str],
+    shard_tiles: int,
+    records: list[dict[str, Any]],
+) -> None:
+    seen = {
+        name for record in records for name in (*record["ids"], *record["notes"].get("without_pixel", []))
+    }
+    # An archive's last shard says that it is the last; what an earlier run did of the others is passed over.
+    whole = {record["archive"] for record in records if record["last"]}
+    side: list[int] = [record["side"] for record in records[:1]]
+    with tqdm(total=len(wanted), initial=len(seen), desc="pack tiles", unit="tile", disable=None) as bar:
+        for archive in archives:
+            if archive.name in whole:
+                continue
+            done = frozenset(seen)
+            notes: Counter[tuple[str, str]] = Counter()
+            stream = _encoded(archive, member, wanted, done, seen, side, notes)
+            last = False
+            while not last:
+                first = list(islice(stream, 1))
+                shard = len(records)
+                ids: list[str] = []
+                moments: list[NDArray[np.float64]] = []
+                if first:
+                    with atomic_path(shard_path(work, shard)) as partial, open(partial, "wb") as file:
+                        shape = first[0][1].shape
+                        _header(file, 0, shape)
+                        for name, tile, tile_moments in chain(first, islice(stream, shard_tiles - 1)):
+                            file.write(tile.astype("<u2", copy=False).tobytes())
+                            ids.append(name)
+                            moments.append(tile_moments)
+                            bar.update()
+                        file.seek(0)
+                        _header(file, len(ids), shape)
+                    with atomic_path(work / f"shard-{shard:04d}.moments.npy") as partial:
+                        np.save(partial, np.stack(moments))
+                last = len(ids) < shard_tiles
+                record = {
+                    "archive": archive.name,
+                    "ids": ids,
+                    "last": last,
+                    "side": side[0] if side else 0,
+                    "notes": {
+                        kind: sorted(n for k, n in notes if k == kind) for kind in {k for k, _ in notes}
+                    },
+                }
+                notes.clear()
+                records.append(record)
+                write_json(work / _RECORD.format(shard), record)
+
+
+def _header(file: Any, n: int, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (n, *shape)})
+
+
+def _encoded(
+    archive: Path,
+    member: re.Pattern[str],
+    wanted: set[str],
+    done: frozenset[str],
+    seen: set[str],
+    side: list[int],
+    notes: Counter[tuple[str, str]],
+) -> Iterator[tuple[str, NDArray[np.uint16], NDArray[np.float64]]]:
+    for name, x in dhs.iter_tiles(archive, member, done):
+        side[:] = side or [x.shape[1]]
+        dhs.require_square(x, side[0], f"{archive}: tile {name}")
+        if name not in wanted:
+            notes["without_row", name] += 1
+            continue
+        if name in seen:
+            raise DataError(f"{archive}: tile {name} comes twice. Keep one of them.")
+        seen.add(name)
+        encoded = encode_landsat(x)
+        if encoded.with_nan:
+            notes["with_nan", name] += 1
+        if encoded.limited.any():
+            notes["limited", name] += 1
+        if encoded.tile is None:
+            notes["without_pixel", name] += 1
+            continue
+        yield name, encoded.tile, _moments(encoded.tile, landsat_format(side[0]))
+
+
+def _moments(tile: NDArray[np.uint16], form: TileFormat) -> NDArray[np.float64]:
+    """Moments of the packed values; sums of whole numbers below 2**53, hence exact."""
+    numbers = tile.reshape(len(tile), -1).astype(np.float64)
+    n = np.count_nonzero(tile, axis=(1, 2)).astype(np.float64)  # a missing value is 0 and adds to neither sum
+    total, squares = numbers.sum(axis=1), np.einsum("cp,cp->c", numbers, numbers)
+    mean = np.divide(total, n, out=np.zeros_like(total), where=n > 0)
+    scale, offset = np.array(form.scale), np.array(form.offset)
+    return np.stack(
+        [n, np.where(n > 0, scale * mean + offset, 0), scale**2 * np.maximum(squares - total * mean, 0)],
+        axis=1,
+    )
+
+
+def _complete(
+    work: Path, records: list[dict[str, Any]], sites: pd.DataFrame, schemes: Mapping[str, Scheme]
+) -> None:
+    places = pd.DataFrame(
+        [
+            (name, shard, row)
+            for shard, record in enumerate(records)
+            for row, name in enumerate(record["ids"])
+        ],
+        columns=["id", "shard", "row"],
+    )
+    if places.empty:
+        raise DataError(f"{work}: none of the {len(sites)} sites has a usable tile.")
+    samples = places.merge(sites, on="id", how="left", validate="one_to_one")
+    kinds = {kind for record in records for kind in record["notes"]}
+    notes = {
+        kind: sorted(name for record in records for name in record["notes"].get(kind, [])) for kind in kinds
+    }
+    unusable = set(places["id"]) | set(notes.get("without_pixel", []))
+    notes["without_tile"] = sorted(set(sites["id"]) - unusable)
+    moments = [
+        np.load(work / f"shard-{shard:04d}.moments.npy", allow_pickle=False)
+        for shard, record in enumerate(records)
+        if record["ids"]
+    ]
+    np.save(work / "image.moments.npy", np.concatenate(moments))
+    counts = {kind: {"n": len(names), "first": names[:10]} for kind, names in notes.items() if names}
+    write_tables(
+        work,
+        samples,
+        {
+            "bands": {"image": CHANNELS},
+            "format": landsat_format(records[0]["side"]).model_dump(),
+            "counts": counts,
+        },
+        schemes,
+    )
+    for kind, names in notes.items():
+        if names:
+            warnings.warn(f"{some_of(names)}: {_NOTES[kind]}", DataWarning, stacklevel=3)
+
+
+class LandsatSource(Source):
+    """Packed tiles with their tables; ``item("image", row)`` is a tile in physical units, north-up."""
+
+    def __init__(self, folder: Path, samples: pd.DataFrame, description: dict[str, Any]) -> None:
+        super().__init__(folder, samples, description)
+        self.tiles = TileStore(
+            folder, samples, description["format"] | {"label": {"name": "several", "unit": "several"}}
+        )
+        self._dmsp = samples["year"].to_numpy() <= LAST_DMSP_YEAR
+        self._scale = np.array(self.tiles.scale, dtype=np.float32)[:, None, None]
+        self._offset = np.array(self.tiles.offset, dtype=np.float32)[:, None, None]
+
+    def item(self, name: str, row: int) -> NDArray[np.float32]:
+        """Return one tile, float32 ``(9, H, W)`` of `CHANNELS`, north-up; NaN where missing."""
+        numbers = self.tiles.read([row])[0]
+        tile = np.where(
+            numbers == self.tiles.nodata, np.float32(np.nan), numbers * self._scale + self._offset
+        )
+        x = np.full((len(CHANNELS), *tile.shape[1:]), np.nan, dtype=np.float32)
+        x[: len(tile) - 1] = tile[:-1]
+        x[-2 if self._dmsp[row] else -1] = tile[-1]
+        return x
+
+    def moments(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the moments ``(n, 9, 3)`` of some tiles, nightlights by sensor."""
+        packed = super().moments(name, rows)
+        moments = np.zeros((len(rows), len(CHANNELS), 3))
+        moments[:, : len(CHANNELS) - 2] = packed[:, :-1]
+        sensor = np.where(self._dmsp[rows], len(CHANNELS) - 2, len(CHANNELS) - 1)
+        moments[np.arange(len(rows)), sensor] = packed[:, -1]
+        return moments
+
+
+class LandsatDataset(TaskDataset):
+    """Tiles with a label. ``image``: float32 ``(9, H, W)`` of `CHANNELS`, north-up, NaN where missing.
+
+    Parameters
+    ----------
+    label : str
+        Column of the label. Sites without one are in no part.
+    unit : str
+        Its unit.
+    crop : int, optional
+        Side of the central square to cut out (224 in the benchmark's own models).
+    **options
+        As `TaskDataset`.
+    """
+
+    kind: ClassVar[str] = "regression"
+
+    def __init__(
+        self, source: Source, *, label: str, unit: str = "", crop: int | None = None, **options: Any
+    ) -> None:
+        self.label, self.unit, self.crop = label, unit, crop
+        super().__init__(source, **options)
+        self.samples["label"] = self.samples[label]
+
+    def _rows(self, split: str) -> NDArray[np.int64]:
+        rows = super()._rows(split)
+        rows = rows[self.source.samples[self.label].notna().to_numpy()[rows]]
+        if not rows.size:
+            raise DataError(f"no sample of part {split!r} of split {self.scheme!r} has a {self.label}.")
+        return rows
+
+    def _image(self, row: int) -> NDArray[np.float32]:
+        return centre_crop(self.source.item("image", row), self.crop)
+
+    def _target(self, row: int) -> Sample:
+        return {"label": np.asarray(self.source.samples[self.label].iloc[row], dtype=np.float32)}
+
+    def _channel_statistics(self, rows: NDArray[np.int64]) -> ChannelStatistics:
+        return merge_moments(self.source.moments("image", rows))
+
+    def plot(self, sample: Sample, title: str | None = None) -> Figure:
+        """Draw the true-colour picture and the nightlights."""
+        image = np.asarray(sample["image"])
+        lights = np.fmax(image[-2], image[-1])
+        panels = [("red, green, blue", plots.picture(image, [2, 1, 0])), ("nightlights", lights)]
+        return plots.pictures(panels, title or plots.title_of(sample, unit=self.unit))
+
+
+def centre_crop(image: NDArray[np.float32], side: int | None) -> NDArray[np.float32]:
+    """Cut the central square out of ``(..., H, W)``."""
+    if side is None:
+        return image
+    height, width = image.shape[-2:]
+    if not 0 < side <= min(height, width):
+        raise DataError(f"crop is {side}; a tile has {height} x {width} pixels.")
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
