@@ -41,10 +41,7 @@ def test_a_task_goes_from_its_archive_to_its_metrics(root, name):
         assert ("mask" in sample) == (dataset.kind == "segmentation")
     assert not set(train.ids) & set(test.ids)
     assert isinstance(test.plot(test[0]), Figure)
-    if test.kind == "segmentation":
-        truth = [test.mask(i) for i in range(len(test))]
-    else:
-        truth = test.labels
+    truth = [test.mask(i) for i in range(len(test))] if test.kind == "segmentation" else test.labels
     results = score(
         name, test, truth, scores=np.asarray(truth, float) if "auc" in TASKS[name].metrics else None
     )
