@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
-from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures
 from sustain.debias.regression import Wald, fit_line, robust_covariance, wald_test
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.spline import NaturalSpline, quantile_knots
@@ -21,10 +20,11 @@ __all__ = ["BridgeCalibration"]
 Array = NDArray[np.float64]
 
 N_FOLDS = 5
-# Penalties are compared without the score's moment: with it the smoothest function wins too often. Less than the
+# Penalties are compared without the weight on shifts: with it the smoothest function wins too often. Less than the
 # last is not tried: at ten thousand rows it meets the moments a little better and doubles the noise of h.
 PENALTIES = 10.0 ** np.arange(1.0, -3.1, -0.5)
-SCORE_WEIGHT = 100.0  # of the moment of uniform effects, beside one for every other moment
+SHIFTS = (0.1, 0.5)  # of the truth, in its standard deviations: a small and a large effect
+SHIFT_WEIGHT = 100.0  # of the moment of either, beside one for every other moment
 _ROWS = 4096  # rows at a time when products of bases are summed
 
 
@@ -36,24 +36,24 @@ class BridgeCalibration(Calibration):
     size. Predictions are the regressors and functions of the truth the instruments (nonparametric instrumental
     variables; Newey & Powell 2003, doi:10.1111/1468-0262.00459). The linear correction is the case of a straight h.
 
-    Three moments are what most effects need. Two hold exactly, as they do for the linear correction: the level,
-    ``E[h] = E[truth]``, and the slope of h on truth, one. The third is weighed a hundredfold: the mean slope of
-    ``E[h | truth]``, one, so that an effect which adds the same to everyone is recovered. It is the moment with the
-    score of the truth as instrument. The others, a spline in the truth, are met as far as a penalty on the
-    roughness of h allows. Noise in the labels is taken as normal: then ``E[q(label) error] = var E[q'(label)]`` for
-    every instrument q (Stein's lemma), which is taken off the moments.
+    Four moments are what most effects need. Two hold exactly, as they do for the linear correction: the level,
+    ``E[h] = E[truth]``, and the slope of h on truth, one. Two are weighed a hundredfold: when the truth of everyone
+    rises by a tenth, or by half, of its standard deviation (of nobody beyond the outermost knots), ``E[h | truth]``
+    rises by as much on average, so that an effect which adds the same to everyone is recovered, be it small or
+    large. ``E[h | truth]`` is there the regression of h on the instruments; as the shift goes to zero this is the
+    average derivative of a series regression (Newey 1997, doi:10.1016/S0304-4076(97)00011-0). All other moments of
+    the spline in the truth are met as far as a penalty on the roughness of h allows; the straight line, which is not
+    rough, is what a great penalty leaves. Noise in the labels is taken as normal: then
+    ``E[q(label) error] = var E[q'(label)]`` for every instrument q (Stein's lemma), which is taken off the moments.
 
     Parameters
     ----------
     penalty : float, optional
         Weight of the roughness, in units of the standardised prediction; by default chosen by five-fold
         cross-validation of the moments (folds of whole groups, where there are groups). Great values give the
-        smoothest function with the three moments.
+        linear correction, but for the moments of the shifts.
     n_knots : int
         Knots of h; the truth gets two more.
-    n_steps : int
-        Steps of iterated Tikhonov regularisation, each of which shrinks towards the one before, the first towards
-        the linear correction. One penalised step leaves a bias that cross-validation does not see.
     monotone : bool
         Whether to project h on the nearest non-decreasing function, weighted by the density of the predictions.
     level, min_r2 : float
@@ -77,14 +77,12 @@ class BridgeCalibration(Calibration):
         self,
         penalty: float | None = None,
         n_knots: int = 12,
-        n_steps: int = 10,
         monotone: bool = True,
         level: float = 0.95,
         min_r2: float = 0.1,
     ) -> None:
         self.penalty = penalty
         self.n_knots = n_knots
-        self.n_steps = n_steps
         self.monotone = monotone
         self.level = level
         self.min_r2 = min_r2
@@ -92,10 +90,8 @@ class BridgeCalibration(Calibration):
     def _check_parameters(self) -> None:
         if self.penalty is not None and not (np.isfinite(self.penalty) and self.penalty > 0):
             raise CalibrationError(f"penalty: {self.penalty!r} is not a positive number. Pass one, or None.")
-        if self.n_knots < 3 or self.n_steps < 1:
-            raise CalibrationError(
-                f"n_knots: {self.n_knots!r}, n_steps: {self.n_steps!r}; at least 3 knots and 1 step are needed."
-            )
+        if self.n_knots < 3:
+            raise CalibrationError(f"n_knots: {self.n_knots!r}; at least 3 knots are needed.")
 
     def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
         x, y, weight = sample.y_pred, sample.y_true, sample.weight
@@ -111,7 +107,7 @@ class BridgeCalibration(Calibration):
         folds = self._problem.sums(_fold_counts(sample))
         self.penalty_ = self._choose_penalty(folds) if self.penalty is None else float(self.penalty)
         whole = folds.sum(axis=0, keepdims=True)
-        self._values = self._problem.solve(whole, self.penalty_, self.n_steps)[0]
+        self._values = self._problem.solve(whole, self.penalty_)[0]
         self.j_test_ = self._problem.j_test(sample)
         self.table_, self.table_error_ = self._tabulate(self._grid())
         self.share_changed_ = share_changed(self.table_, self.exact(self.table_.grid.x), x, weight)
@@ -121,7 +117,7 @@ class BridgeCalibration(Calibration):
         problem = self._problem
         others = folds.sum(axis=0) - folds
         loss = [
-            problem.violation(folds, problem.solve(others, penalty, n_steps=1, score_weight=0.0))
+            problem.violation(folds, problem.solve(others, penalty, shift_weight=0.0))
             for penalty in PENALTIES
         ]
         return float(PENALTIES[int(np.argmin(loss))])
@@ -143,7 +139,7 @@ class BridgeCalibration(Calibration):
         return np.stack([ordered(curve, weight) for curve in curves])
 
     def _bootstrap(self, counts: Array, grid: Grid) -> Array:
-        values = self._problem.solve(self._problem.sums(counts), self.penalty_, self.n_steps)
+        values = self._problem.solve(self._problem.sums(counts), self.penalty_)
         return self._ordered(self._problem.evaluate(grid.x, values), grid)
 
     def _notes(self) -> dict[str, float]:
@@ -157,8 +153,8 @@ class BridgeCalibration(Calibration):
 class Moments:
     """Moments of a bridge function in standardised units, as sums that any resample can be made of.
 
-    With regressors B (splines in the prediction) and instruments q (one, the truth, splines in the truth, and the
-    score of the truth last), the moments of h = B c are ``E[q B'] c - E[q truth] + noise E[q']``.
+    With regressors B (splines in the prediction) and instruments q (one, the truth, splines in the truth), the
+    moments of h = B c are ``E[q B'] c - E[q truth] + noise E[q']``.
 
     Attributes
     ----------
@@ -172,6 +168,8 @@ class Moments:
         The sample, standardised.
     instruments, slopes : ndarray, shape (n, m)
         q and its derivative at every row.
+    shifted : ndarray, shape (n, m, len(SHIFTS))
+        Change of q at every row when its truth is moved by each shift, over the shift.
     noise : float
         Variance of the labels' error in standardised units.
     """
@@ -185,6 +183,7 @@ class Moments:
     rows: CalibrationSample
     instruments: Array
     slopes: Array
+    shifted: Array
     noise: float
 
     @classmethod
@@ -199,25 +198,23 @@ class Moments:
         low, high = ((edge - centre_x) / scale_x for edge in support)
         spline = NaturalSpline.on(quantile_knots(x, weight, low, high, n_knots))
         truth_spline = NaturalSpline.on(quantile_knots(y, weight, *support_of(y, weight), n_knots + 2))
-        bins = Bins.of(y, weight)
-        mass = bins.mass(weight) * (sample.n_effective / weight.sum())
-        mixture = choose_mixture(fit_mixtures(bins, mass, 0.1), sample.n_effective)
 
         def instruments(at: Array) -> Array:
             # The outer two functions of the spline are combinations of the others with one and the truth.
-            return np.column_stack([np.ones_like(at), at, truth_spline(at)[:, 1:-1], mixture.score(at)])
+            return np.column_stack([np.ones_like(at), at, truth_spline(at)[:, 1:-1]])
 
         step = 1e-4
         slopes = (instruments(y + step) - instruments(y - step)) / (2 * step)
         rows = replace(sample, y_pred=x, y_true=y)
         values = instruments(y)
+        room = np.maximum(truth_spline.knots[-1] - y, 0.0)
+        shifted = np.stack([(instruments(y + np.minimum(t, room)) - values) / t for t in SHIFTS], axis=2)
         tail = scale_x / scale_y / slope
-        return cls(
-            centre_x, scale_x, centre_y, scale_y, spline, tail, rows, values, slopes, noise / scale_y**2
-        )
+        noise /= scale_y**2
+        return cls(centre_x, scale_x, centre_y, scale_y, spline, tail, rows, values, slopes, shifted, noise)
 
     def sums(self, counts: Array) -> Array:
-        """Sum the products of instruments with (B, truth, instruments), by resample.
+        """Sum the products of instruments with (B, truth, instruments), and their shifts, by resample.
 
         Parameters
         ----------
@@ -226,56 +223,57 @@ class Moments:
 
         Returns
         -------
-        ndarray, shape (n_draws, m, k + 1 + m)
+        ndarray, shape (n_draws, m, k + 1 + m + len(SHIFTS))
         """
         rows, q = self.rows, self.instruments
         m, k = q.shape[1], self.spline.knots.size
-        total = np.zeros((len(counts), m * (k + 1 + m)))
+        width = k + 1 + m + len(SHIFTS)
+        total = np.zeros((len(counts), m * width))
         for begin in range(0, rows.n, _ROWS):
             part = slice(begin, begin + _ROWS)
             basis, tail = self._basis(rows.y_pred[part])
             other = np.column_stack([basis, rows.y_true[part] - tail, q[part]])
-            products = q[part][:, :, None] * other[:, None, :]
+            products = np.empty((len(other), m, width))
+            np.multiply(q[part][:, :, None], other[:, None, :], out=products[:, :, : k + 1 + m])
             products[:, :, k] -= self.noise * self.slopes[part]
+            products[:, :, k + 1 + m :] = self.shifted[part]
             products *= rows.weight[part][:, None, None]
             number = np.arange(rows.n)[part] if rows.group is None else rows.group[part]
             total += counts[:, number] @ products.reshape(len(products), -1)
-        return total.reshape(len(counts), m, k + 1 + m)
+        return total.reshape(len(counts), m, width)
 
-    def _split(self, sums: Array) -> tuple[Array, Array, Array, Array]:
-        """Orthonormal moments of B and of the truth, then those of the score left over by level and slope."""
-        k = self.spline.knots.size
+    def _split(self, sums: Array) -> tuple[Array, Array, Array]:
+        """Moments of B, of the truth and of the shifts by instruments made orthonormal in each resample."""
+        m, k = self.instruments.shape[1], self.spline.knots.size
         mean = sums / sums[:, :1, k + 1 : k + 2]
-        gram = mean[:, :-1, k + 1 : -1]
-        ridge = 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(gram.shape[1])
-        root = np.linalg.cholesky(gram + ridge)
-        solved: Array = np.linalg.solve(root, mean[:, :-1]).astype(np.float64)
-        along = solved[:, :2, -1]  # the score's coordinates on level and slope
-        left_over: Array = mean[:, -1, : k + 1] - np.einsum("di,dij->dj", along, solved[:, :2, : k + 1])
-        return solved[:, :, :k], solved[:, :, k], left_over[:, :k], left_over[:, k]
+        gram = mean[:, :, k + 1 : k + 1 + m]
+        ridge = 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(m)
+        solved: Array = np.linalg.solve(np.linalg.cholesky(gram + ridge), mean).astype(np.float64)
+        return solved[:, :, :k], solved[:, :, k], solved[:, :, k + 1 + m :]
 
-    def solve(self, sums: Array, penalty: float, n_steps: int, score_weight: float = SCORE_WEIGHT) -> Array:
-        """Values of h at the knots (standardised) for every resample, shape (n_draws, k)."""
-        b, r, score_b, score_r = self._split(sums)
+    def solve(self, sums: Array, penalty: float, shift_weight: float = SHIFT_WEIGHT) -> Array:
+        """Values of h at the knots (standardised) for every resample, shape (n_draws, k).
+
+        They make ``|Q (b h - r)|^2 + penalty * roughness`` least, where the rows of Q are the instruments and the
+        root of `shift_weight` times each shift, under level and slope (Lagrange multipliers).
+        """
+        b, r, shifts = self._split(sums)
         k, level = self.spline.knots.size, 2
-        rough = penalty * self.spline.roughness
+        extra = np.sqrt(shift_weight) * np.swapaxes(shifts, 1, 2)
+        all_b, all_r = (
+            np.concatenate([b, extra @ b], axis=1),
+            np.concatenate([r[:, :, None], extra @ r[:, :, None]], axis=1),
+        )
         system = np.zeros((len(sums), k + level, k + level))
-        system[:, :k, :k] = np.swapaxes(b, 1, 2) @ b + rough
-        system[:, :k, :k] += score_weight * score_b[:, :, None] * score_b[:, None, :]
+        system[:, :k, :k] = np.swapaxes(all_b, 1, 2) @ all_b + penalty * self.spline.roughness
         system[:, :k, k:] = np.swapaxes(b[:, :level], 1, 2)
         system[:, k:, :k] = b[:, :level]
-        fixed = np.einsum("dik,di->dk", b, r) + score_weight * score_b * score_r[:, None]
-        lines = np.column_stack([np.ones(k), self.spline.knots])
-        h = np.linalg.solve(b[:, :level] @ lines, r[:, :level, None])  # the linear correction
-        h = (lines @ h)[:, :, 0]
-        for _ in range(n_steps):
-            right = np.concatenate([fixed + h @ rough, r[:, :level]], axis=1)
-            h = np.linalg.solve(system, right[:, :, None])[:, :k, 0]
-        return np.asarray(h)
+        right = np.concatenate([np.swapaxes(all_b, 1, 2) @ all_r, r[:, :level, None]], axis=1)
+        return np.asarray(np.linalg.solve(system, right)[:, :k, 0])
 
     def violation(self, sums: Array, values: Array) -> float:
         """Squared length of the moments of h, by the instruments that are orthonormal in each part; mean of parts."""
-        b, r, _, _ = self._split(sums)
+        b, r, _ = self._split(sums)
         return float(np.mean(np.sum((np.einsum("dik,dk->di", b, values) - r) ** 2, axis=1)))
 
     def evaluate(self, x: Array, values: Array) -> Array:
@@ -290,17 +288,17 @@ class Moments:
 
     def j_test(self, sample: CalibrationSample) -> Wald | None:
         """Test that the linear correction meets the moments of the spline instruments as well."""
-        q, rows = self.instruments[:, :-1], self.rows
+        q, rows = self.instruments, self.rows
         if q.shape[1] < 3:
             return None
         weight, n = rows.weight[:, None], rows.n
         line = np.column_stack([np.ones(n), rows.y_pred])
         crossed = (q * weight).T @ line / n
-        target = ((q * rows.y_true[:, None] - self.noise * self.slopes[:, :-1]) * weight).mean(axis=0)
+        target = ((q * rows.y_true[:, None] - self.noise * self.slopes) * weight).mean(axis=0)
         bread = np.linalg.inv(crossed[:2])
         coefficients = bread @ target[:2]
         error = line @ coefficients - rows.y_true
-        pieces = (q * error[:, None] + self.noise * self.slopes[:, :-1]) * weight
+        pieces = (q * error[:, None] + self.noise * self.slopes) * weight
         # Moments left over, with the influence of the two estimated coefficients taken into account.
         left = pieces[:, 2:] - pieces[:, :2] @ (crossed[2:] @ bread).T
         moments = left.mean(axis=0)
