@@ -22,6 +22,10 @@ class FileFormatError(DataError):
     """A file is not what its name promises: truncated, empty, of another type or version."""
 
 
+class ArchiveError(FileFormatError):
+    """An archive is refused: it would write elsewhere, holds links or devices, or is far too large when unpacked."""
+
+
 class DownloadError(SustainError, OSError):
     """Bytes could not be fetched, or what came is not what the manifest describes."""
 
