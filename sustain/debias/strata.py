@@ -118,7 +118,11 @@ def _own_fit(pooled: Calibration, sample: CalibrationSample, code: int) -> Calib
 
 
 def _distance(pooled: Calibration, own: Calibration, code: int) -> tuple[float, float]:
-    """Mean squared difference of the two curves over the stratum's predictions, and its sampling variance."""
+    """Mean squared difference of the two curves over the stratum's predictions, and its sampling variance.
+
+    Of the lines nearest to the curves: level and slope are what an effect depends on, and the sampling error of the
+    bends of a curve, which is most of its error, would make strata look more alike than they are.
+    """
     sample = pooled._sample
     columns = stratum_columns(sample, code)
     n_groups = sample.n if sample.n_groups is None else sample.n_groups
@@ -128,7 +132,15 @@ def _distance(pooled: Calibration, own: Calibration, code: int) -> tuple[float, 
     counts = (block != np.arange(n_blocks)[:, None]).astype(np.float64)
     grid = own._grid()
     mass = mass_on(grid, own._sample.y_pred, own._sample.weight)
-    apart = curves_of(own, counts[:, columns], grid) - curves_of(pooled, counts, grid)
-    spread = ((apart - apart.mean(axis=0)) ** 2).sum(axis=0) * (n_blocks - 1) / n_blocks
-    square = (own.table_(grid.x) - pooled.table_(grid.x)) ** 2
-    return float(mass @ square), float(mass @ spread)
+    line = _orthonormal_line(grid.x, mass)
+    apart = (curves_of(own, counts[:, columns], grid) - curves_of(pooled, counts, grid)) @ line
+    spread = float(((apart - apart.mean(axis=0)) ** 2).sum()) * (n_blocks - 1) / n_blocks
+    square = float((((own.table_(grid.x) - pooled.table_(grid.x)) @ line) ** 2).sum())
+    return square, spread
+
+
+def _orthonormal_line(x: Array, mass: Array) -> Array:
+    """Columns with which a function on the nodes `x` gives its coordinates on one and `x`, orthonormal in `mass`."""
+    share = mass / mass.sum()
+    centred = x - share @ x
+    return np.column_stack([share, share * centred / np.sqrt(share @ centred**2)])
