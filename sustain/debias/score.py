@@ -28,6 +28,9 @@ class Score(Protocol):
     def score(self, x: Array) -> Array:
         """``d/dx log p(x)``."""
 
+    def slope(self, x: Array) -> Array:
+        """``d/dx s(x)``."""
+
     def density(self, x: Array) -> Array:
         """``p(x)``."""
 
@@ -50,12 +53,29 @@ class MixtureScore:
         z = (x[:, None] - self.means) ** 2 / self.variances
         return np.asarray(np.log(self.weights) - (z + np.log(self.variances) + _LOG_2PI) / 2)
 
-    def score(self, x: Array) -> Array:
-        """``sum_k r_k(x) (mean_k - x) / var_k``, with the responsibilities ``r_k``."""
+    def _shares(self, x: Array) -> tuple[Array, Array]:
+        """Responsibilities ``r_k(x)`` and pulls ``(mean_k - x) / var_k``, shape (n, k) each."""
         parts = self._log_parts(x)
         parts = np.exp(parts - parts.max(axis=1, keepdims=True))
-        pull = (self.means - x[:, None]) / self.variances
-        return np.asarray((parts * pull).sum(axis=1) / parts.sum(axis=1))
+        return parts / parts.sum(axis=1, keepdims=True), (self.means - x[:, None]) / self.variances
+
+    def score(self, x: Array) -> Array:
+        """``sum_k r_k(x) (mean_k - x) / var_k``, with the responsibilities ``r_k``."""
+        shares, pull = self._shares(x)
+        return np.asarray((shares * pull).sum(axis=1))
+
+    def slope(self, x: Array) -> Array:
+        """``sum_k r_k (pull_k^2 - 1 / var_k) - s^2``."""
+        shares, pull = self._shares(x)
+        return np.asarray((shares * (pull**2 - 1 / self.variances)).sum(axis=1) - self.score(x) ** 2)
+
+    def smoothed(self, variance: float) -> MixtureScore:
+        """Give the density of ``x + noise``, drawn together so that mean and variance stay; one part stays as it is."""
+        mean = float(self.weights @ self.means)
+        own = float(self.weights @ (self.variances + (self.means - mean) ** 2))
+        inflation = 1 + variance / own
+        means = mean + (self.means - mean) / math.sqrt(inflation)
+        return MixtureScore(self.weights, means, (self.variances + variance) / inflation)
 
     def density(self, x: Array) -> Array:
         """``p(x)``."""
@@ -78,9 +98,9 @@ class KernelScore:
     weights: Array
     bandwidth: float
 
-    def _sums(self, x: Array) -> tuple[Array, Array]:
-        """Log density and mean of the kernel centres as seen from each x."""
-        log_density, seen = np.empty(x.size), np.empty(x.size)
+    def _sums(self, x: Array, with_spread: bool = False) -> tuple[Array, Array, Array]:
+        """Log density, then mean and (when asked for) variance of the kernel centres as seen from each x."""
+        log_density, seen, spread = np.empty(x.size), np.empty(x.size), np.zeros(x.size)
         order = np.argsort(self.points, kind="stable")
         points, log_share = self.points[order], np.log(self.weights[order])
         ascending = np.argsort(x, kind="stable")
@@ -100,7 +120,10 @@ class KernelScore:
             total = kernel.sum(axis=1)
             log_density[rows] = top + np.log(total)
             seen[rows] = kernel @ near / total
-        return log_density - math.log(self.bandwidth) - _LOG_2PI / 2, seen
+            if with_spread:
+                centred = near - seen[rows, None]
+                spread[rows] = np.einsum("ij,ij,ij->i", kernel, centred, centred) / total
+        return log_density - math.log(self.bandwidth) - _LOG_2PI / 2, seen, spread
 
     def _reach(self, points: Array, block: Array) -> slice:
         """Points that matter to a sorted block: all but those beyond 1e-20 of the largest term."""
@@ -114,6 +137,10 @@ class KernelScore:
     def score(self, x: Array) -> Array:
         """``(sum_j W_j(x) x_j - x) / bandwidth^2``, with the kernel shares ``W_j``."""
         return (self._sums(x)[1] - x) / self.bandwidth**2
+
+    def slope(self, x: Array) -> Array:
+        """``Var_W(x_j) / bandwidth^4 - 1 / bandwidth^2``, the variance under the kernel shares."""
+        return (self._sums(x, with_spread=True)[2] / self.bandwidth**2 - 1) / self.bandwidth**2
 
     def density(self, x: Array) -> Array:
         """``p(x)``."""

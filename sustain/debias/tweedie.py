@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,36 +11,95 @@ from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
 from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures, refit_mixtures
+from sustain.debias.noise import NoiseVariance, fit_noise, prefers_one_size
 from sustain.debias.regression import fit_line, moments
 from sustain.debias.sample import CalibrationSample
-from sustain.debias.score import KernelScore, Score, kernel_bandwidth, kernel_score, scott_score
+from sustain.debias.score import KernelScore, MixtureScore, Score, kernel_bandwidth, kernel_score, scott_score
 from sustain.debias.table import Grid, Table, ordered, share_changed, support_of, table_error
 from sustain.errors import CalibrationError
 
-__all__ = ["TweedieCalibration"]
+__all__ = ["TweedieCalibration", "TweedieFormula"]
 
 Array = NDArray[np.float64]
 
 _SCORES = ("mixture", "kde", "scott")
+SMOOTHING = 0.25
+"""Standard deviation, as a share of that of the errors, by which a mixture is smoothed before it is differentiated."""
+
+
+@dataclass(frozen=True)
+class TweedieFormula:
+    """Tweedie's correction with all its parts estimated.
+
+    The score and the noise are functions of the prediction x itself, not of ``m = intercept + slope * x``.
+
+    Attributes
+    ----------
+    intercept, slope : float
+        Of ``m``.
+    noise : NoiseVariance
+        Variance of the truth given the prediction.
+    score : Score
+        Density of the predictions.
+    variance : float
+        Of the predictions; sets the slope beyond the support.
+    low, high : float
+        The support.
+    second_order : bool
+        Whether the term of second order in v is there.
+    """
+
+    intercept: float
+    slope: float
+    noise: NoiseVariance
+    score: Score
+    variance: float
+    low: float
+    high: float
+    second_order: bool = False
+
+    def __call__(self, x: Array) -> Array:
+        """Evaluate at `x`; straight beyond the support."""
+        inside = np.clip(x, self.low, self.high)
+        s, v = self.score.score(inside), self.noise(inside)
+        first, second = self.noise.log_derivatives(inside)
+        h = self.intercept + self.slope * inside - v * (s + first) / self.slope
+        if self.second_order:
+            # (v v' p)'' / p, where v' = v first and v'' = v (first^2 + second).
+            factor = first * (s**2 + self.score.slope(inside)) + 2 * s * (2 * first**2 + second)
+            factor += 4 * first**3 + 6 * first * second
+            h -= v**2 * factor / (2 * self.slope**3)
+        tail = self.slope + self.noise.level / (self.slope * self.variance)
+        return np.asarray(h + tail * (x - inside))
 
 
 class TweedieCalibration(Calibration):
-    """``h(x) = m(x) - sigma^2 s(m(x))``: recalibrated prediction less noise variance times its score.
+    """``h(x) = m(x) - v(x) s(m) - v'``: recalibrated prediction less noise variance times its score.
 
     With Berkson errors, truth = m + e and e ~ N(0, sigma^2) independent of m, ``E[h | truth] = truth`` holds exactly
     for every smooth density of m: the score of the truth's density at y is the mean score of m given truth = y
     (Efron 2011, doi:10.1198/jasa.2011.tm11181; "One Map, Many Trials", arXiv:2508.01341). Unlike the linear
-    correction it does not need E[prediction | truth] to be linear; it does need errors of one size, and a noise
-    variance measured on rows that the model was not trained on.
+    correction it does not need E[prediction | truth] to be linear; it does need errors that are nearly normal, and a
+    noise variance measured on rows that the model was not trained on.
+
+    Where the errors' variance v changes with the prediction, h is ``m - (v p)' / p = m - v s - v'`` to first order in
+    v; the next term is ``(v v' p)'' / (2 p)``. All derivatives are with respect to m.
 
     Parameters
     ----------
     score : {"mixture", "kde", "scott"}
-        Estimator of the score: one to three Gaussians chosen by BIC; a variance-corrected kernel density; the
-        plain kernel density with Scott's bandwidth, which is the published estimator.
+        Estimator of the score: one to three Gaussians chosen by BIC, smoothed by a quarter of the errors' standard
+        deviation; a variance-corrected kernel density; the plain kernel density with Scott's bandwidth, which is the
+        published estimator.
     recalibrate : bool
         Whether first to replace the prediction by ``m(x) = E[truth | prediction = x]`` (a line). Without it, errors
         of level and scale in the predictions remain.
+    heteroskedastic : bool, optional
+        Whether v is a log-quadratic function of the prediction instead of one number. By default it is where BIC
+        prefers that, and never with ``score="scott"``.
+    second_order : bool
+        Whether to add the term of second order in v. It helps while v changes little over a standard deviation of
+        the errors, and does harm beyond: the series need not converge.
     monotone : bool
         Whether to project the correction on the nearest non-decreasing function, weighted by the density.
     bandwidth : float, optional
@@ -55,6 +115,10 @@ class TweedieCalibration(Calibration):
     ----------
     sigma_ : float
         Standard deviation of the truth given the prediction, less the labels' own noise.
+    heteroskedastic_ : bool
+        Whether v varies.
+    noise_ : NoiseVariance
+        v(x), the variance of the truth given the prediction.
     recalibration_ : tuple of float
         Intercept and slope of ``m``; (0, 1) without recalibration.
     score_ : MixtureScore or KernelScore
@@ -70,6 +134,10 @@ class TweedieCalibration(Calibration):
     Notes
     -----
     ``score="scott", recalibrate=False, monotone=False`` is exactly the published estimator.
+
+    The mean of h given the truth averages over predictions a standard deviation of the errors apart, so detail of the
+    density that is finer than that cannot matter to it; it only multiplies noise. This is why a mixture is smoothed,
+    keeping its mean and variance; a single Gaussian is left as it is.
     """
 
     method: ClassVar[str] = "tweedie"
@@ -78,6 +146,8 @@ class TweedieCalibration(Calibration):
         self,
         score: Literal["mixture", "kde", "scott"] = "mixture",
         recalibrate: bool = True,
+        heteroskedastic: bool | None = None,
+        second_order: bool = False,
         monotone: bool = True,
         bandwidth: float | None = None,
         variance_floor: float = 0.1,
@@ -86,6 +156,8 @@ class TweedieCalibration(Calibration):
     ) -> None:
         self.score = score
         self.recalibrate = recalibrate
+        self.heteroskedastic = heteroskedastic
+        self.second_order = second_order
         self.monotone = monotone
         self.bandwidth = bandwidth
         self.variance_floor = variance_floor
@@ -100,6 +172,15 @@ class TweedieCalibration(Calibration):
                 f"bandwidth: {self.bandwidth!r} with score={self.score!r}. Pass a positive number with score='kde', "
                 "or None."
             )
+        if self.score == "scott" and (self.heteroskedastic or self.second_order):
+            raise CalibrationError(
+                f"heteroskedastic: {self.heteroskedastic!r}, second_order: {self.second_order!r} with score='scott', "
+                "the published estimator, which has errors of one size. Pass score='mixture' or 'kde'."
+            )
+        if self.second_order and self.heteroskedastic is False:
+            raise CalibrationError(
+                "second_order: errors of one size have no such term. Pass heteroskedastic=True."
+            )
         if not 0 < self.variance_floor < 1:
             raise CalibrationError(f"variance_floor: {self.variance_floor!r} is not a share between 0 and 1.")
 
@@ -109,11 +190,12 @@ class TweedieCalibration(Calibration):
         check_line(line, "truth on prediction", self.level, self.min_r2)
         if self.recalibrate:
             self.recalibration_ = (line.intercept, line.slope)
+            error = y - line.intercept - line.slope * x
             variance = line.sigma**2
         else:
             self.recalibration_ = (0.0, 1.0)
-            error = y - x
-            variance = float(np.average((error - np.average(error, weights=weight)) ** 2, weights=weight))
+            error = y - x - np.average(y - x, weights=weight)
+            variance = float(np.average(error**2, weights=weight))
         if noise > variance:
             raise CalibrationError(
                 f"target_noise_var: {noise:g} exceeds {variance:g}, the variance of the labels about the "
@@ -126,32 +208,74 @@ class TweedieCalibration(Calibration):
         self.sigma_ = math.sqrt(variance - noise)
         self.r2_, self.n_, self.n_groups_ = line.r2, line.n, sample.n_groups
         self.support_ = support_of(x, weight)
-        self._variance_x = float(np.average((x - np.average(x, weights=weight)) ** 2, weights=weight))
-        self.score_ = self._fit_score(x, weight)
+        self._centre = float(np.average(x, weights=weight))
+        self._variance_x = float(np.average((x - self._centre) ** 2, weights=weight))
+        self._bins = Bins.of(x, weight, n_bins={"mixture": 512, "kde": 1024, "scott": 2048}[self.score])
+        scale = sample.n_effective / weight.sum()
+        mass, squares = (self._bins.mass(weight * scale * column) for column in (np.ones_like(x), error**2))
+        self.noise_ = self._choose_noise(mass, squares, variance - noise, error)
+        self.score_ = self._fit_score(mass)
         self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
         raw = self.exact(self.table_.grid.x) if self.monotone else self.table_.h
         self.share_changed_ = share_changed(self.table_, raw, x, weight)
 
-    def _fit_score(self, x: Array, weight: Array) -> Score:
+    def _choose_noise(self, mass: Array, squares: Array, level: float, error: Array) -> NoiseVariance:
+        known, sample = self.target_noise_var_, self._sample
+        self.heteroskedastic_ = self.score != "scott" and self.heteroskedastic is not False
+        found = self._fit_noise(mass[None], squares[None], np.array([level]))[0]
+        if self.heteroskedastic is None and self.heteroskedastic_ and level > 0:
+            share = error**2 / (known + found(sample.y_pred))
+            dispersion = float(np.average((share - 1) ** 2, weights=sample.weight)) / 2
+            basis = found.basis(self._bins.centre)
+            if prefers_one_size(found.coefficients, basis, mass, squares, level, known, dispersion):
+                self.heteroskedastic_ = False
+                return self._fit_noise(mass[None], squares[None], np.array([level]))[0]
+        return found
+
+    def _fit_noise(self, mass: Array, squares: Array, level: Array) -> list[NoiseVariance]:
+        """Noise variances from the rows and squared errors in each bin, one a draw."""
+        level, scale = np.maximum(level, 0.0), math.sqrt(self._variance_x)
+        constant = NoiseVariance(1.0, np.zeros(3), self._centre, scale, *self._limits())
+        coefficients = np.zeros((len(level), 3))
+        if self.heteroskedastic_:
+            basis = constant.basis(self._bins.centre)
+            coefficients = fit_noise(basis, mass, squares, level, self.target_noise_var_)
+        return [
+            replace(constant, level=float(v), coefficients=c)
+            for v, c in zip(level, coefficients, strict=True)
+        ]
+
+    def _fit_score(self, mass: Array) -> Score:
+        x, weight = self._sample.y_pred, self._sample.weight
         if self.score == "scott":
             return scott_score(x, weight)
-        n = self._sample.n_effective
-        self._bins = Bins.of(x, weight, n_bins=512 if self.score == "mixture" else 1024)
-        mass = self._bins.mass(weight)
         if self.score == "kde":
-            bandwidth = self.bandwidth or kernel_bandwidth(x, weight)
-            return kernel_score(self._bins.centre, mass, bandwidth)
-        self._mixtures = fit_mixtures(self._bins, mass * (n / mass.sum()), self.variance_floor)
-        return choose_mixture(self._mixtures, n)
+            return kernel_score(self._bins.centre, mass, self.bandwidth or kernel_bandwidth(x, weight))
+        self._mixtures = fit_mixtures(self._bins, mass, self.variance_floor)
+        chosen = choose_mixture(self._mixtures, self._sample.n_effective)
+        return chosen.smoothed(self._smoothing(self.noise_.level, self.recalibration_[1]))
+
+    def _smoothing(self, level: float, slope: float) -> float:
+        """Variance by which a mixture is smoothed: that of the errors, in the unit of x, times a constant."""
+        return SMOOTHING**2 * level / slope**2
+
+    def _limits(self) -> tuple[float, float]:
+        return (-math.inf, math.inf) if self.score == "scott" else self.support_
+
+    def _formula(
+        self, intercept: float, slope: float, noise: NoiseVariance, score: Score, variance: float
+    ) -> TweedieFormula:
+        return TweedieFormula(
+            intercept, slope, noise, score, variance, *self._limits(), second_order=self.second_order
+        )
 
     def exact(self, y_pred: Any) -> Array:
         """Evaluate the formula itself at `y_pred` (shape (n,)): no table and no monotone projection.
 
         Its cost grows with the calibration sample when the score is a kernel density.
         """
-        x = np.asarray(y_pred, dtype=np.float64)
-        low, high = (-np.inf, np.inf) if self.score == "scott" else self.support_
-        return _curve(x, self.score_, *self.recalibration_, self.sigma_**2, self._variance_x, low, high)
+        formula = self._formula(*self.recalibration_, self.noise_, self.score_, self._variance_x)
+        return formula(np.asarray(y_pred, dtype=np.float64))
 
     def _notes(self) -> dict[str, float]:
         return {"sigma": self.sigma_, "share_changed": self.share_changed_}
@@ -174,57 +298,45 @@ class TweedieCalibration(Calibration):
 
     def _bootstrap(self, counts: Array, grid: Grid) -> Array:
         s = self._sample
-        low, high = (-np.inf, np.inf) if self.score == "scott" else self.support_
         m = moments(s.y_pred, s.y_true, s.weight, s.group, counts)
         if self.recalibrate:
             slope = m.cov_xy / m.var_x
             intercept = m.mean_y - slope * m.mean_x
             variance = (m.var_y - slope * m.cov_xy) * (s.n / (s.n - 2))
+            centre = intercept
         else:
             slope, intercept = np.ones(len(counts)), np.zeros(len(counts))
             variance = m.var_x + m.var_y - 2 * m.cov_xy
-        variance = np.maximum(variance - self.target_noise_var_, 0.0)
+            centre = m.mean_y - m.mean_x
+        masses, squares = self._resampled_bins(counts, centre, slope)
+        noises = self._fit_noise(masses, squares, variance - self.target_noise_var_)
+        scores = self._resampled_scores(masses)
         curves = np.empty((len(counts), grid.n))
-        for i, score in enumerate(self._resampled_scores(counts)):
-            raw = _curve(grid.x, score, intercept[i], slope[i], variance[i], m.var_x[i], low, high)
+        for i, (noise, score) in enumerate(zip(noises, scores, strict=True)):
+            if isinstance(score, MixtureScore):
+                score = score.smoothed(self._smoothing(noise.level, slope[i]))
+            raw = self._formula(intercept[i], slope[i], noise, score, m.var_x[i])(grid.x)
             curves[i] = self._ordered(raw, score, grid)
         return curves
 
-    def _resampled_scores(self, counts: Array) -> list[Score]:
-        s = self._sample
-        n = s.n_effective
-        bins = Bins.of(s.y_pred, s.weight, n_bins=2048) if self.score == "scott" else self._bins
-        rows = counts if s.group is None else counts[:, s.group]
-        masses = np.stack([bins.mass(s.weight * row) for row in rows])
-        masses *= n / masses.sum(axis=1, keepdims=True)
+    def _resampled_bins(self, counts: Array, intercept: Array, slope: Array) -> tuple[Array, Array]:
+        """Rows and squared errors in each bin, shape (n_draws, n_bins) each."""
+        s, bins = self._sample, self._bins
+        masses, squares = (np.empty((len(counts), bins.centre.size)) for _ in range(2))
+        for i, count in enumerate(counts):
+            weight = s.weight * (count if s.group is None else count[s.group])
+            weight *= s.n_effective / weight.sum()
+            masses[i] = bins.mass(weight)
+            squares[i] = bins.mass(weight * (s.y_true - intercept[i] - slope[i] * s.y_pred) ** 2)
+        return masses, squares
+
+    def _resampled_scores(self, masses: Array) -> list[Score]:
+        n, centre = self._sample.n_effective, self._bins.centre
         if self.score == "mixture":
-            fits = refit_mixtures(bins, masses, self._mixtures, self.variance_floor)
+            fits = refit_mixtures(self._bins, masses, self._mixtures, self.variance_floor)
             return [choose_mixture(fits, n, i) for i in range(len(masses))]
-        scores: list[Score] = []
-        for mass in masses:
-            if self.score == "scott":
-                scores.append(scott_score(bins.centre, mass, n))
-            else:
-                bandwidth = self.bandwidth or kernel_bandwidth(bins.centre, mass, n)
-                scores.append(kernel_score(bins.centre, mass, bandwidth))
-        return scores
-
-
-def _curve(
-    x: Array,
-    score: Score,
-    intercept: float,
-    slope: float,
-    noise: float,
-    variance: float,
-    low: float,
-    high: float,
-) -> Array:
-    """Tweedie's correction at `x`, straight beyond [low, high].
-
-    The score is that of the predictions themselves; that of ``m = intercept + slope * x`` is ``score(x) / slope``.
-    """
-    inside = np.clip(x, low, high)
-    shrinkage = noise / slope
-    h = intercept + slope * inside - shrinkage * score.score(inside)
-    return np.asarray(h + (slope + shrinkage / variance) * (x - inside))
+        if self.score == "scott":
+            return [scott_score(centre, mass, n) for mass in masses]
+        return [
+            kernel_score(centre, mass, self.bandwidth or kernel_bandwidth(centre, mass, n)) for mass in masses
+        ]
