@@ -95,8 +95,8 @@ class TweedieCalibration(Calibration):
         Whether first to replace the prediction by ``m(x) = E[truth | prediction = x]`` (a line). Without it, errors
         of level and scale in the predictions remain.
     heteroskedastic : bool, optional
-        Whether v is a log-quadratic function of the prediction instead of one number. By default it is where BIC
-        prefers that, and never with ``score="scott"``.
+        Whether v is a log-quadratic function of the prediction instead of one number. By default it is where the
+        criterion of Hannan and Quinn prefers that, and never with ``score="scott"``.
     second_order : bool
         Whether to add the term of second order in v. It helps while v changes little over a standard deviation of
         the errors, and does harm beyond: the series need not converge.
