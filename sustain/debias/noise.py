@@ -117,8 +117,9 @@ def prefers_one_size(
     """Whether errors of one size do, against the fit `c` (shape (3,)) of two more parameters.
 
     By the criterion of Hannan and Quinn (1979), between AIC and BIC: errors of one size are taken for varying ones in
-    a few percent of samples, and varying ones are found in some hundred rows. `dispersion` is the mean of ``(error^2 / v - 1)^2 / 2``: one for normal errors, more for long tails, which make
-    the likelihood ratio larger than it should be.
+    a few percent of samples, and varying ones are found in some hundred rows. `dispersion` is the mean of
+    ``(error^2 / v - 1)^2 / 2``: one for normal errors, more for long tails, which make the likelihood ratio larger
+    than it should be.
     """
     args = (basis, mass[None], squares[None], np.array([[level]]), known, np.zeros(3))
     ratio = float(_deviance(np.zeros((1, 3)), *args)[0] - _deviance(c[None], *args)[0])
