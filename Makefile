@@ -60,4 +60,4 @@ lock:  ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
 
 clean:  ## remove the environment and everything that the pipelines made
-	rm -rf $(VENV) data models predictions calibration maps effects publish reports site .dvc/cache .dvc/tmp
+	rm -rf $(VENV) data models predictions calibration maps effects publish reports work site .dvc/cache .dvc/tmp

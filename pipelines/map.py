@@ -17,6 +17,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
             predictor,
             artefacts.maps / name,
             params=required(params.map, "map", params),
+            work=artefacts.work / "map" / name,
         )
 
 

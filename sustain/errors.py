@@ -50,6 +50,10 @@ class ModelError(SustainError, ValueError):
     """A trained model is missing, altered, or does not fit the imagery."""
 
 
+class ClusterError(SustainError, RuntimeError):
+    """A Dask cluster is missing, went away, or lost its workers over a block."""
+
+
 class EffectError(SustainError, ValueError):
     """A treatment effect cannot be estimated from the data as given."""
 

@@ -76,6 +76,11 @@ class Artefacts:
         return self.root / "publish" / self.source
 
     @property
+    def work(self) -> Path:
+        """Unfinished work of stages, outside their outputs: DVC empties those before a rerun."""
+        return self.root / "work" / self.source
+
+    @property
     def report(self) -> Path:
         """The page and its numbers."""
         return self.root / "reports" / self.source

@@ -68,6 +68,8 @@ class Scene:
         From (column, row) to coordinates.
     crs : rasterio.crs.CRS
         Projected, in metres.
+    files : tuple of str
+        The file, and those it is made of (a VRT's sources).
 
     Raises
     ------
@@ -92,6 +94,7 @@ class Scene:
         self.width: int = self._dataset.width
         self.transform = self._dataset.transform
         self.crs = self._dataset.crs
+        self.files: tuple[str, ...] = tuple(self._dataset.files)
 
     def __enter__(self) -> Scene:
         return self

@@ -1,0 +1,138 @@
+"""Finished blocks: a killed run goes on from them, and changed inputs never meet them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sustain.config import MapParams
+from sustain.errors import FileFormatError
+from sustain.maps.blocks import BlockStore
+from sustain.maps.grid import Block, Span
+from sustain.maps.predict import predict_map
+from sustain.maps.scene import Scene
+
+from .fakes import MeanPredictor, write_scene
+
+PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
+
+
+@dataclass
+class CountingPredictor(MeanPredictor):
+    """Stops with an error after some blocks."""
+
+    n_tiles: int = 0
+    stop_after: int = 10**9
+
+    def predict(self, tiles):
+        if self.n_tiles + len(tiles) > self.stop_after:
+            raise RuntimeError("the device is on fire")
+        self.n_tiles += len(tiles)
+        return super().predict(tiles)
+
+
+def stopped_run(tmp_path, scene_path, stop_after=20):
+    predictor = CountingPredictor(stop_after=stop_after)
+    with pytest.raises(RuntimeError, match="on fire") as caught:
+        predict_map(scene_path, predictor, tmp_path / "wealth.tif", params=PARAMS)
+    return predictor, caught
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(tmp_path, scene_path):
+    whole = CountingPredictor()
+    expected = predict_map(scene_path, whole, tmp_path / "whole.tif", params=PARAMS).read_bytes()
+    first, _ = stopped_run(tmp_path, scene_path)
+    assert not (tmp_path / "wealth.tif").exists()
+    second = CountingPredictor()
+    out = predict_map(scene_path, second, tmp_path / "wealth.tif", params=PARAMS)
+    assert out.read_bytes() == expected
+    assert first.n_tiles > 0
+    assert first.n_tiles + second.n_tiles == whole.n_tiles
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("changed", ["scene", "model", "spacing", "batch"])
+def test_changed_inputs_never_reuse_a_block(tmp_path, scene_path, pixels, changed):
+    stopped_run(tmp_path, scene_path)
+    predictor, params = CountingPredictor(), PARAMS
+    if changed == "scene":
+        write_scene(scene_path, pixels + 1)
+    elif changed == "model":
+        predictor.id = "mean-ba9876543210"
+    else:
+        name = {"spacing": "spacing_px", "batch": "batch_size"}[changed]
+        params = PARAMS.model_copy(update={name: 16})
+    out = predict_map(scene_path, predictor, tmp_path / "wealth.tif", params=params)
+    fresh = CountingPredictor(id=predictor.id)
+    again = predict_map(scene_path, fresh, tmp_path / "fresh.tif", params=params)
+    assert predictor.n_tiles == fresh.n_tiles
+    assert out.read_bytes() == again.read_bytes()
+
+
+def test_an_error_says_which_block(tmp_path, scene_path, monkeypatch):
+    _, caught = stopped_run(tmp_path, scene_path)
+    assert "block at cell row" in caught.value.__notes__[0]
+    original = Scene.read
+
+    def read(self, window):
+        if window.row > 20:
+            raise FileFormatError("the disk is gone")
+        return original(self, window)
+
+    monkeypatch.setattr(Scene, "read", read)
+    with pytest.raises(FileFormatError, match="the disk is gone") as in_thread:
+        predict_map(scene_path, CountingPredictor(), tmp_path / "other.tif", params=PARAMS)
+    assert in_thread.value.__notes__ == ["in the block at cell row 4, column 0 of the map"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"not an array at all"])
+def test_a_damaged_block_is_not_finished(tmp_path, damage):
+    store = BlockStore(tmp_path / "blocks", {"model": "a"})
+    block = Block(Span(2, 4, 3, 5), Span(0, 0, 1, 1))
+    values = np.arange(30, dtype=np.float32).reshape(2, 3, 5)
+    store.save(block, values)
+    np.testing.assert_array_equal(store.load(block), values)
+    next((tmp_path / "blocks").rglob("*.npy")).write_bytes(damage)
+    assert store.load(block) is None
+
+
+SLOW = """
+import sys, time
+from sustain.config import MapParams
+from sustain.maps.predict import predict_map
+from tests.maps.fakes import MeanPredictor
+
+class Slow(MeanPredictor):
+    def predict(self, tiles):
+        time.sleep(0.05)
+        return super().predict(tiles)
+
+params = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
+predict_map(sys.argv[1], Slow(), sys.argv[2], params=params)
+"""
+
+
+def test_sigkill_leaves_whole_blocks_and_no_map(tmp_path, scene_path):
+    out = tmp_path / "wealth.tif"
+    process = subprocess.Popen([sys.executable, "-c", SLOW, str(scene_path), str(out)], cwd=os.getcwd())
+    blocks = tmp_path / ".blocks-wealth"
+    deadline = time.monotonic() + 60
+    while len(list(blocks.rglob("0*.npy"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    n_done = len(list(blocks.rglob("0*.npy")))
+    assert n_done >= 3
+    predictor = CountingPredictor()
+    predict_map(scene_path, predictor, out, params=PARAMS)
+    expected = predict_map(scene_path, CountingPredictor(), tmp_path / "whole.tif", params=PARAMS)
+    assert out.read_bytes() == expected.read_bytes()
+    assert predictor.n_tiles <= 8 * 11 - 4 * (n_done - 2)

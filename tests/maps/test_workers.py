@@ -1,0 +1,107 @@
+"""The same map from a Dask cluster of real processes, one of them killed on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import rasterio
+from distributed import Client, LocalCluster
+
+from sustain.config import MapParams
+from sustain.errors import ClusterError, ModelError
+from sustain.maps.predict import predict_map
+
+from .fakes import MeanPredictor
+
+PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
+
+
+@dataclass
+class SlowPredictor(MeanPredictor):
+    """Slow enough to be killed, and leaves its process's number behind."""
+
+    folder: str = ""
+
+    def predict(self, tiles):
+        with open(os.path.join(self.folder, str(os.getpid())), "a") as file:
+            file.write("x")
+        time.sleep(0.05)
+        return super().predict(tiles)
+
+
+@dataclass
+class BrokenPredictor(MeanPredictor):
+    """Returns no numbers."""
+
+    def predict(self, tiles):
+        return super().predict(tiles) * np.nan
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def expected(tmp_path, scene_path):
+    return predict_map(scene_path, MeanPredictor(), tmp_path / "expected.tif", params=PARAMS).read_bytes()
+
+
+def test_two_workers_make_the_same_bytes(tmp_path, scene_path, client, expected):
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    predictor = SlowPredictor(folder=str(seen))
+    out = predict_map(scene_path, predictor, tmp_path / "wealth.tif", params=PARAMS, client=client)
+    assert out.read_bytes() == expected
+    assert len(list(seen.iterdir())) == 2
+    assert str(os.getpid()) not in {path.name for path in seen.iterdir()}
+
+
+def test_an_error_on_a_worker_comes_home_with_its_block(tmp_path, scene_path, client):
+    with pytest.raises(ModelError, match="finite predictions") as caught:
+        predict_map(scene_path, BrokenPredictor(), tmp_path / "wealth.tif", params=PARAMS, client=client)
+    assert "in the block at cell row" in caught.value.__notes__[0]
+    assert not (tmp_path / "wealth.tif").exists()
+
+
+def test_a_killed_worker_costs_its_blocks_only(tmp_path, scene_path, client, expected):
+    from threading import Thread
+
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    def kill_the_first_seen():
+        while not (found := list(seen.iterdir())):
+            time.sleep(0.01)
+        os.kill(int(found[0].name), signal.SIGKILL)
+
+    killer = Thread(target=kill_the_first_seen)
+    killer.start()
+    predictor = SlowPredictor(folder=str(seen))
+    out = predict_map(scene_path, predictor, tmp_path / "wealth.tif", params=PARAMS, client=client)
+    killer.join()
+    assert out.read_bytes() == expected
+    assert len(list(seen.iterdir())) >= 2
+    with rasterio.open(scene_path) as scene:  # every tile once, and those of the lost worker again
+        n_tiles = ((scene.height - 16) // 8 + 1) * ((scene.width - 16) // 8 + 1)
+    assert sum(path.stat().st_size for path in seen.iterdir()) < 2 * n_tiles
+
+
+def test_a_cluster_without_workers_is_named(tmp_path, scene_path):
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+        pytest.raises(ClusterError, match="no workers"),
+    ):
+        predict_map(scene_path, MeanPredictor(), tmp_path / "wealth.tif", params=PARAMS, client=client)
