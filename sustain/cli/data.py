@@ -18,10 +18,10 @@ def list_sources(manifests: Manifests = Path("data_manifests")) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sustain.data.manifest import load_manifest
+    from sustain.data.manifest import TASKS_FILE, load_manifest
 
     table = Table("name", "title", "files", "size", "licence")
-    for path in sorted(manifests.glob("*.yaml")):
+    for path in sorted(path for path in manifests.glob("*.yaml") if path.name != TASKS_FILE):
         manifest = load_manifest(path)
         sizes = [file.size for file in manifest.files]
         known = [size for size in sizes if size is not None]

@@ -15,9 +15,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sustain.errors import DataError, FileFormatError
 from sustain.files import sha256_of
 
-__all__ = ["MANIFEST_FOLDERS", "Manifest", "ManifestFile", "load_manifest", "verify"]
+__all__ = [
+    "MANIFEST_FOLDERS",
+    "TASKS_FILE",
+    "Manifest",
+    "ManifestFile",
+    "load_manifest",
+    "manifest_names",
+    "verify",
+]
 
 # Where a manifest's name is looked up: the working folder's project first, then the one this package lies in.
+TASKS_FILE = "tasks.yaml"  # lies among the manifests and is none: the registry of tasks
 MANIFEST_FOLDERS = (Path("data_manifests"), Path(__file__).parents[2] / "data_manifests")
 
 
@@ -153,6 +162,12 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
     return manifest
 
 
+def manifest_names() -> list[str]:
+    """Return the names of all manifests, sorted."""
+    files = [file for folder in MANIFEST_FOLDERS for file in folder.glob("*.yaml") if file.name != TASKS_FILE]
+    return sorted({file.stem for file in files})
+
+
 def verify(manifest: Manifest, folder: str | Path) -> dict[str, str]:
     """Compare the files below `folder` with the manifest.
 
@@ -181,8 +196,9 @@ def _find(name_or_path: str | Path) -> Path:
         candidate = folder / f"{name_or_path}.yaml"
         if candidate.is_file():
             return candidate
-    known = sorted({file.stem for folder in MANIFEST_FOLDERS for file in folder.glob("*.yaml")})
-    raise DataError(f"no manifest is called {str(name_or_path)!r}; there are {', '.join(known) or 'none'}.")
+    raise DataError(
+        f"no manifest is called {str(name_or_path)!r}; there are {', '.join(manifest_names()) or 'none'}."
+    )
 
 
 def _names(files: tuple[ManifestFile, ...]) -> str:
