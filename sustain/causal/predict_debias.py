@@ -220,7 +220,7 @@ def _resamples(
             f"clusters: {mixed[0]} hold labelled and {mixed[1]} unlabelled units; both need at least 2. Cluster at a "
             "finer level."
         )
-    draws = []
+    draws: list[NDArray[np.intp]] = []
     while len(draws) < n_boot:
         rows = np.concatenate([members[code] for code in rng.integers(0, len(members), len(members))])
         # A draw without a labelled or an unlabelled unit estimates nothing; with few clusters it is drawn again.

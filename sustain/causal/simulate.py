@@ -5,14 +5,18 @@ holds by construction: ``C ~ N(0, 1)``, ``T ~ Bernoulli(1 / (1 + exp(-C)))``, ``
 ``X = g(Y) + N(0, 0.3^2)`` in 100 dimensions, with g a random network (1-50-50-50-100, ReLU, dropout of 0.2 left on).
 An upstream team fits a network on 8,000 places and calibrates on 2,000 others; the trial is 10,000 more.
 
-What differs from the published code: the predictor is scikit-learn's network of the same layers, stopped early on a
-tenth of its training places; propensities are estimated and weights add up to one in each arm; corrections
+What differs from the published code: the predictor is by default scikit-learn's network of the same layers, stopped
+early on a tenth of its training places; propensities are estimated and weights add up to one in each arm; corrections
 are fitted on the held-out places only.
+
+The remedy of Ratledge et al. (2022, doi:10.1038/s41586-022-05322-8) works at training: a loss that adds the largest
+squared mean error over the fifths of the truth. Its network is passed to `simulate_paper_world` as `fit_flat`
+(benchmarks/paper_tables.py has one in torch).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "Fit",
     "PaperWorld",
     "estimate_paper_world",
+    "fit_network",
     "paper_table",
     "score_effects",
     "simulate_paper_world",
@@ -36,8 +42,11 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-METHODS = ("oracle", "none", "linear", "tweedie", "ppi")
-"""Truth observed; predictions as they are; linear and Tweedie corrections; 100 labels in the trial."""
+Fit = Callable[[Floats, Floats, int], Callable[[Floats], Floats]]
+"""From images (n, 100), truths (n,) and a seed to a function that predicts from images."""
+
+METHODS = ("oracle", "none", "linear", "tweedie", "bridge", "ratledge", "ppi")
+"""Truth observed; predictions as they are; three corrections; a network trained for flat errors; 100 labels."""
 
 IMAGE_DIM, IMAGE_NOISE, DROPOUT = 100, 0.3, 0.2
 
@@ -53,7 +62,7 @@ class PaperWorld:
     y_pred, y_true : ndarray, shape (n_calibration,)
         Held-out predictions and truth upstream.
     trial : DataFrame
-        ``prediction``, ``treated``, ``confounder``, ``truth``.
+        ``prediction``, ``treated``, ``confounder``, ``truth``; ``prediction_flat`` where there is a second network.
     """
 
     effect: float
@@ -63,7 +72,13 @@ class PaperWorld:
 
 
 def simulate_paper_world(
-    effect: float, seed: int, n_upstream: int = 10_000, n_trial: int = 10_000
+    effect: float,
+    seed: int,
+    n_upstream: int = 10_000,
+    n_trial: int = 10_000,
+    *,
+    fit: Fit | None = None,
+    fit_flat: Fit | None = None,
 ) -> PaperWorld:
     """Draw one world and train its predictor.
 
@@ -75,25 +90,46 @@ def simulate_paper_world(
         Of everything random, training included.
     n_upstream, n_trial : int
         Places upstream, of which a fifth is held out to calibrate; units of the trial.
+    fit : callable, optional
+        Trains the predictor; by default scikit-learn's network.
+    fit_flat : callable, optional
+        Trains the network of method ``"ratledge"``, whose predictions are used as they are.
     """
     import pandas as pd
-    from sklearn.neural_network import MLPRegressor
 
     rng = np.random.default_rng(seed)
     layers = _random_network(rng)
     upstream, trial = (_draw(effect, n, layers, rng) for n in (n_upstream, n_trial))
     cut = n_upstream - n_upstream // 5
+    images, truths = upstream["image"][:cut], upstream["truth"][:cut]
+    predict = (fit_network if fit is None else fit)(images, truths, seed)
+    table = {name: trial[name] for name in ("treated", "confounder", "truth")}
+    if fit_flat is not None:
+        table["prediction_flat"] = fit_flat(images, truths, seed)(trial["image"])
+    return PaperWorld(
+        effect=effect,
+        y_pred=predict(upstream["image"][cut:]),
+        y_true=upstream["truth"][cut:],
+        trial=pd.DataFrame({"prediction": predict(trial["image"])} | table),
+    )
+
+
+def fit_network(images: Floats, truths: Floats, seed: int) -> Callable[[Floats], Floats]:
+    """Train a network of 64-32-32 units on squared errors, and give the function that predicts.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, 100)
+    truths : ndarray, shape (n,)
+    seed : int
+    """
+    from sklearn.neural_network import MLPRegressor
+
     network = MLPRegressor(
         hidden_layer_sizes=(64, 32, 32), alpha=1e-2, early_stopping=True, random_state=seed
     )
-    network.fit(upstream["image"][:cut], upstream["truth"][:cut])
-    table = {name: trial[name] for name in ("treated", "confounder", "truth")}
-    return PaperWorld(
-        effect=effect,
-        y_pred=network.predict(upstream["image"][cut:]),
-        y_true=upstream["truth"][cut:],
-        trial=pd.DataFrame({"prediction": network.predict(trial["image"])} | table),
-    )
+    predict: Callable[[Floats], Floats] = network.fit(images, truths).predict
+    return predict
 
 
 def estimate_paper_world(
@@ -105,7 +141,7 @@ def estimate_paper_world(
     ----------
     world : PaperWorld
     methods : sequence of str
-        Of `METHODS`.
+        Of `METHODS`; ``"ratledge"`` is left out where the world has no second network.
     n_labels : int
         Labelled trial units for ``"ppi"``: the effect on the predictions of the others, plus the effect on the errors
         of these.
@@ -118,7 +154,7 @@ def estimate_paper_world(
     import pandas as pd
 
     from sustain.causal.effect import estimate_effect
-    from sustain.debias import LinearCalibration, TweedieCalibration
+    from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration
 
     def weighted(outcome: Any, rows: slice = slice(None)) -> float:
         data = world.trial.assign(outcome=outcome).iloc[rows]
@@ -128,18 +164,20 @@ def estimate_paper_world(
         return result.estimate
 
     prediction, truth = world.trial["prediction"], world.trial["truth"]
+    corrections = {"linear": LinearCalibration, "tweedie": TweedieCalibration, "bridge": BridgeCalibration}
     rows = []
     for method in methods:
         if method == "oracle":
             estimate = weighted(truth)
         elif method == "none":
             estimate = weighted(prediction)
-        elif method == "linear":
-            fit = LinearCalibration().fit(world.y_pred, world.y_true)
-            estimate = weighted(fit.transform(prediction, check_support=False))
-        elif method == "tweedie":
-            curve = TweedieCalibration().fit(world.y_pred, world.y_true)
+        elif method in corrections:
+            curve = corrections[method]().fit(world.y_pred, world.y_true)
             estimate = weighted(curve.transform(prediction, check_support=False))
+        elif method == "ratledge":
+            if "prediction_flat" not in world.trial:
+                continue
+            estimate = weighted(world.trial["prediction_flat"])
         elif method == "ppi":
             others, these = slice(n_labels, None), slice(n_labels)
             estimate = weighted(prediction, others) + weighted(truth - prediction, these)
@@ -154,8 +192,19 @@ def paper_table(
     seed: int = 0,
     n_upstream: int = 10_000,
     n_trial: int = 10_000,
+    *,
+    fit: Fit | None = None,
+    fit_flat: Fit | None = None,
 ) -> pd.DataFrame:
-    """Estimates of every method at many true effects, a new world each; score them with `score_effects`."""
+    """Estimates of every method at many true effects, a new world each; score them with `score_effects`.
+
+    Parameters
+    ----------
+    effects : sequence of float
+        True effects.
+    seed, n_upstream, n_trial, fit, fit_flat
+        As in `simulate_paper_world`.
+    """
     import pandas as pd
     from tqdm import tqdm
 
@@ -164,7 +213,8 @@ def paper_table(
     for effect, state in zip(
         tqdm(effects, desc="worlds", unit="world", disable=None), seeds.tolist(), strict=True
     ):
-        tables.append(estimate_paper_world(simulate_paper_world(effect, state, n_upstream, n_trial)))
+        world = simulate_paper_world(effect, state, n_upstream, n_trial, fit=fit, fit_flat=fit_flat)
+        tables.append(estimate_paper_world(world))
     return pd.concat(tables, ignore_index=True)
 
 
