@@ -12,12 +12,12 @@ in batches of 1,000 until a tenth of the places, held out, improves no more. Abo
 from __future__ import annotations
 
 import argparse
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import describe
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -100,8 +100,9 @@ def main() -> None:
             PUBLISHED[method][place] if method in PUBLISHED else np.nan for method in scores.index
         ]
     write_text(arguments.out, scores.round(4).to_csv())
-    print(scores.round(4).T.to_string())
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}")
+    text = f"{scores.round(4).T.to_string()}\n\n{describe()}, torch {torch.__version__}\n"
+    write_text(arguments.out.with_suffix(".txt"), text)
+    print(text)
 
 
 if __name__ == "__main__":

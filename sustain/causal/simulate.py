@@ -133,15 +133,15 @@ def fit_network(images: Floats, truths: Floats, seed: int) -> Callable[[Floats],
 
 
 def estimate_paper_world(
-    world: PaperWorld, methods: Sequence[str] = METHODS, n_labels: int = 100
+    world: PaperWorld, methods: Sequence[str] | None = None, n_labels: int = 100
 ) -> pd.DataFrame:
     """Effect of one world by every method, weighted by the inverse propensity.
 
     Parameters
     ----------
     world : PaperWorld
-    methods : sequence of str
-        Of `METHODS`; ``"ratledge"`` is left out where the world has no second network.
+    methods : sequence of str, optional
+        Of `METHODS`; by default all, without ``"ratledge"`` where the world has no second network.
     n_labels : int
         Labelled trial units for ``"ppi"``: the effect on the predictions of the others, plus the effect on the errors
         of these.
@@ -165,6 +165,9 @@ def estimate_paper_world(
 
     prediction, truth = world.trial["prediction"], world.trial["truth"]
     corrections = {"linear": LinearCalibration, "tweedie": TweedieCalibration, "bridge": BridgeCalibration}
+    flat = "prediction_flat" in world.trial
+    if methods is None:
+        methods = [method for method in METHODS if flat or method != "ratledge"]
     rows = []
     for method in methods:
         if method == "oracle":
@@ -175,8 +178,10 @@ def estimate_paper_world(
             curve = corrections[method]().fit(world.y_pred, world.y_true)
             estimate = weighted(curve.transform(prediction, check_support=False))
         elif method == "ratledge":
-            if "prediction_flat" not in world.trial:
-                continue
+            if not flat:
+                raise EffectError(
+                    "methods: 'ratledge' needs a world with a second network. Pass fit_flat to simulate_paper_world."
+                )
             estimate = weighted(world.trial["prediction_flat"])
         elif method == "ppi":
             others, these = slice(n_labels, None), slice(n_labels)

@@ -7,9 +7,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from sustain.errors import CardError, EffectError
+
 
 def effect(
-    trial: Annotated[Path, typer.Argument(help="Units, CSV or Parquet, with lon, lat and the treatment.")],
+    trial: Annotated[
+        Path,
+        typer.Argument(help="Units, CSV or Parquet: lon, lat (or the key of polygons) and the treatment."),
+    ],
     map_: Annotated[Path, typer.Option("--map", help="Corrected raster.")],
     card: Annotated[Path, typer.Option(help="The map's calibration card.")],
     treatment: Annotated[
@@ -20,25 +25,90 @@ def effect(
         Literal["measurement", "outcome", "bracket"] | None,
         typer.Option(help="measurement: correct; outcome: do not; bracket: report both."),
     ] = None,
-    vcov: Annotated[str, typer.Option(help="HC1, or CRV1:COLUMN for clusters.")] = "HC1",
+    estimator: Annotated[
+        Literal["difference", "ols", "ipw", "aipw"], typer.Option(help="Design.")
+    ] = "difference",
+    covariate: Annotated[
+        list[str] | None, typer.Option(help="Column to adjust for; may be repeated.")
+    ] = None,
+    strata: Annotated[str | None, typer.Option(help="Column of strata that the card corrects apart.")] = None,
+    vcov: Annotated[
+        str, typer.Option(help="HC1; CRV1:COLUMN or CR2:COLUMN for clusters; conley:KM, on lon and lat.")
+    ] = "HC1",
+    buffer_m: Annotated[
+        str | None, typer.Option(help="Mean over circles of this radius in metres, or that of a column.")
+    ] = None,
+    displaced: Annotated[
+        str | None,
+        typer.Option(help="Displaced survey coordinates: column, 1 urban (circles of 2 km), 0 rural (5 km)."),
+    ] = None,
+    polygons: Annotated[
+        Path | None, typer.Option(help="Areas of the units: any vector file, with --key.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Column that trial and polygons share.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Raster of people, for circles and polygons.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result as JSON.")] = None,
 ) -> None:
-    """Estimate a difference in means with the calibration's uncertainty in the interval."""
+    """Estimate an effect on the mapped outcome, with the calibration's uncertainty in the interval."""
+    import geopandas as gpd
+
     from sustain.causal import estimate_effect
     from sustain.cli.tables import read_table
     from sustain.debias import CalibrationCard
-    from sustain.maps.zonal import sample_points
+    from sustain.files import write_json
+    from sustain.maps.trial_units import read_map_at_units
 
-    data = read_table(trial, ["lon", "lat", treatment])
-    data = data.join(sample_points(map_, data["lon"], data["lat"]))
-    kind, _, column = vcov.partition(":")
-    covariance: Any = {kind: column} if column else kind
-    result = estimate_effect(
+    loaded = CalibrationCard.load(card)
+    data = read_table(trial, [*([key] if key and polygons else ["lon", "lat"]), treatment])
+    reading = read_map_at_units(
+        map_,
         data,
+        buffer_m=_number(buffer_m),
+        displaced=displaced,
+        polygons=None if polygons is None else gpd.read_file(polygons),
+        key=key,
+        weights=weights,
+    )
+    stamped = reading.table.attrs.get("card_sha256")
+    if stamped and stamped != loaded.sha256:
+        raise CardError(
+            f"{card}: its hash is {loaded.sha256[:12]}..., but {map_} was corrected with card {stamped[:12]}.... "
+            "Use the card that was published with this map."
+        )
+    result = estimate_effect(
+        reading.table,
         outcome="wealth_raw",
         treatment=treatment,
-        calibration=CalibrationCard.load(card),
+        covariates=covariate or (),
+        estimator=estimator,
+        calibration=loaded,
         method=method,
         assumption=assumption,
-        vcov=covariance,
+        strata=strata,
+        vcov=_vcov(vcov),
     )
+    caveats = reading.caveats(method)
     typer.echo(result.summary())
+    typer.echo("\n" + "\n".join(f"map: {text}" for text in caveats))
+    if out is not None:
+        write_json(out, result.to_dict() | {"map": caveats})
+
+
+def _number(text: str | None) -> float | str | None:
+    """Take a radius as a number where it is one, else as the name of a column."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _vcov(text: str) -> Any:
+    kind, _, rest = text.partition(":")
+    if kind != "conley":
+        return {kind: rest} if rest else kind
+    try:
+        return {"conley": {"lat": "lat", "lon": "lon", "cutoff_km": float(rest)}}
+    except ValueError as error:
+        raise EffectError(
+            f"--vcov: got {text!r}, expected conley:KM, such as conley:100 for a cutoff of 100 km."
+        ) from error

@@ -52,8 +52,8 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
     pandas.DataFrame, shape (n, bands)
         In the order of the points, with the index of `lon` if it is a Series. NaN outside the raster and where the
         cell holds no value. A ``support`` band becomes a column of integers, 2 (no imagery) in both cases.
-        ``attrs`` hold ``unit`` and ``predictor`` where the raster declares them; `sustain.causal.estimate_effect`
-        compares them with the card's.
+        ``attrs`` hold ``unit``, ``predictor`` and ``card_sha256`` where the raster declares them;
+        `sustain.causal.estimate_effect` compares the first two with the card's.
 
     Raises
     ------
@@ -88,7 +88,9 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
     return table
 
 
-def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.DataFrame:
+def buffer_mean(
+    raster: str | Path, lon: Any, lat: Any, radius_m: Any, weights: str | Path | None = None
+) -> pd.DataFrame:
     """Mean of the map in a circle around each point, for places that are known only roughly.
 
     Survey coordinates are displaced on purpose (DHS: up to 2 km in towns and 5 km in the country, 10 km for one
@@ -99,8 +101,10 @@ def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.D
     raster : str or Path
     lon, lat : array_like, shape (n,)
         Longitude and latitude in degrees (EPSG:4326).
-    radius_m : float
+    radius_m : float or array_like, shape (n,)
         Radius on the ground, in metres.
+    weights : str or Path, optional
+        Raster of weights, such as people per cell; as in `zonal_mean`.
 
     Returns
     -------
@@ -110,12 +114,17 @@ def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.D
     Raises
     ------
     DataError
-        As `sample_points`, and when `radius_m` is not positive.
+        As `sample_points`, and when a radius is not positive.
     """
-    if not radius_m > 0:
-        raise DataError(f"radius_m must be a positive number of metres; got {radius_m}.")
     index = lon.index if isinstance(lon, pd.Series) else None
     lon, lat = read_coordinates(lon, lat)
+    radius = np.asarray(radius_m, dtype=np.float64)
+    if radius.ndim and radius.shape != lon.shape:
+        raise DataError(
+            f"radius_m: got shape {radius.shape} for {lon.size} points; pass one number or one a point."
+        )
+    if not (radius > 0).all() or not np.isfinite(radius).all():
+        raise DataError(f"radius_m must be a positive number of metres; got {radius_m}.")
     with open_raster(raster) as source:
         rows, cols = cells_of(source, lon, lat)
         inside = inside_of(source, rows, cols)
@@ -126,11 +135,11 @@ def buffer_mean(raster: str | Path, lon: Any, lat: Any, radius_m: float) -> pd.D
         np.repeat(lon, bearing.size),
         np.repeat(lat, bearing.size),
         np.tile(bearing, lon.size),
-        np.full(lon.size * bearing.size, float(radius_m)),
+        np.repeat(np.broadcast_to(radius, lon.shape), bearing.size),
     )
     corners = np.stack([corner_lon, corner_lat], axis=-1).reshape(lon.size, bearing.size, 2)
     circles = gpd.GeoDataFrame(geometry=[Polygon(circle) for circle in corners], crs=WGS84, index=index)
-    return zonal_mean(raster, circles)
+    return zonal_mean(raster, circles, weights)
 
 
 def zonal_mean(
@@ -203,7 +212,12 @@ def _column_names(source: rasterio.io.DatasetReader) -> list[str]:
 
 
 def _attrs(source: rasterio.io.DatasetReader) -> dict[str, str]:
-    declared = {"unit": source.units[0], "predictor": source.tags().get("SUSTAIN_PREDICTOR")}
+    tags = source.tags()
+    declared = {
+        "unit": source.units[0],
+        "predictor": tags.get("SUSTAIN_PREDICTOR"),
+        "card_sha256": tags.get("SUSTAIN_CARD_SHA256"),
+    }
     return {key: text for key, text in declared.items() if text}
 
 

@@ -37,14 +37,32 @@ def test_corrections(world):
     assert estimates["linear"] == pytest.approx(2.0, abs=0.3)
     assert estimates["tweedie"] == pytest.approx(2.0, abs=0.3)
     assert estimates["ppi"] == pytest.approx(2.0, abs=1.0)
-    with pytest.raises(EffectError, match="'ratledge'"):
+    assert estimates["bridge"] == pytest.approx(2.0, abs=0.3)
+    with pytest.raises(EffectError, match="'ratledge' needs a world with a second network"):
         estimate_paper_world(world, ["ratledge"])
+    with pytest.raises(EffectError, match="'magic'"):
+        estimate_paper_world(world, ["magic"])
+
+
+def test_networks_are_the_callers(world):
+    """A second network's predictions are used as they are; the first one's as the default's are."""
+
+    def flat(images, truths, seed):
+        weights = np.linalg.lstsq(images, truths, rcond=None)[0]
+        return lambda values: values @ weights
+
+    plain = simulate_paper_world(1.0, 7, 600, 600, fit=flat)
+    other = simulate_paper_world(1.0, 7, 600, 600, fit=flat, fit_flat=flat)
+    assert "prediction_flat" not in plain.trial
+    np.testing.assert_array_equal(other.trial["prediction_flat"], plain.trial["prediction"])
+    estimates = estimate_paper_world(other).set_index("method")["estimate"]
+    assert estimates["ratledge"] == estimates["none"]
 
 
 def test_same_seed_same_numbers():
     one, other = (paper_table([1.0], seed=4, n_upstream=500, n_trial=400) for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
-    assert len(one) == 5
+    assert len(one) == 6
 
 
 def test_scores():

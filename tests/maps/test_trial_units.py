@@ -1,0 +1,230 @@
+"""A map read at the units of a trial: points, circles, polygons, people; what is said about it; the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from pyproj import Transformer
+from shapely import box
+
+from sustain.causal import estimate_effect
+from sustain.debias import CalibrationCard, build_card
+from sustain.errors import DataError, SupportWarning
+from sustain.maps.raster import correct_raster
+from sustain.maps.trial_units import read_map_at_units
+from sustain.maps.zonal import buffer_mean, sample_points, zonal_mean
+
+from .fakes import write_raster
+
+TO_LONLAT = Transformer.from_crs(3857, 4326, always_xy=True)
+CELL, SIZE = 960, 40
+
+
+@pytest.fixture(scope="module")
+def card():
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=400)
+    return build_card(
+        f,
+        f + 0.75 * rng.normal(size=400),
+        target={"name": "wealth", "unit": "index points"},
+        predictor="m",
+        methods=["linear", "tweedie"],
+        n_boot=40,
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, card):
+    """A corrected map, 300 units on it (60 districts), their polygons, and a raster of people."""
+    folder = tmp_path_factory.mktemp("units")
+    rng = np.random.default_rng(1)
+    raw = rng.normal(size=(1, SIZE, SIZE))
+    raw[0, 0, 0] = np.nan
+    tags = {"SUSTAIN_TARGET": "wealth", "SUSTAIN_PREDICTOR": "m"}
+    write_raster(folder / "raw.tif", raw, ("wealth",), units=["index points"], tags=tags)
+    correct_raster(folder / "raw.tif", folder / "map.tif", card)
+    write_raster(folder / "people.tif", rng.integers(0, 900, (1, SIZE, SIZE)), ("people",))
+    card.save(folder / "card.json")
+    rows, cols = rng.integers(3, SIZE - 3, (2, 300))
+    lon, lat = TO_LONLAT.transform(-9600 + (cols + 0.5) * CELL, 9600 - (rows + 0.5) * CELL)
+    district = np.arange(300) % 60
+    units = pd.DataFrame(
+        {
+            "lon": lon,
+            "lat": lat,
+            "treated": district % 2,
+            "adm2": [f"d{code:02}" for code in district],
+            "urban": rng.integers(0, 2, 300),
+            "radius": rng.uniform(500, 3000, 300),
+        },
+        index=np.arange(1000, 1300),
+    )
+    units.to_csv(folder / "trial.csv", index=False)
+    areas = gpd.GeoDataFrame(
+        {"adm2": [f"d{code:02}" for code in range(60)][::-1]},
+        geometry=[
+            box(
+                -9600 + 3 * CELL * (k % 10),
+                9600 - 3 * CELL * (k // 10 + 1),
+                -9600 + 3 * CELL * (k % 10 + 1),
+                9600,
+            )
+            for k in range(60)
+        ],
+        crs=3857,
+    )
+    areas.to_file(folder / "areas.gpkg")
+    return folder, units, areas
+
+
+def test_points(world):
+    folder, units, _ = world
+    reading = read_map_at_units(folder / "map.tif", units)
+    expected = sample_points(folder / "map.tif", units["lon"], units["lat"])
+    pd.testing.assert_frame_equal(
+        reading.table[["wealth", "wealth_raw", "wealth_se"]], expected[["wealth", "wealth_raw", "wealth_se"]]
+    )
+    assert reading.table.index.equals(units.index)
+    assert set(reading.table["imagery_share"]) == {1.0}
+    assert reading.table["extrapolated_share"].mean() == pytest.approx((expected["support"] == 1).mean())
+    assert not reading.averaged
+    assert "cells that contain" in reading.how
+    assert any("Median standard error" in text for text in reading.caveats("linear"))
+
+
+def test_circles(world):
+    folder, units, _ = world
+    reading = read_map_at_units(folder / "map.tif", units, buffer_m="radius")
+    one = buffer_mean(folder / "map.tif", units["lon"][:1], units["lat"][:1], units["radius"].iloc[0])
+    assert reading.table["wealth_raw"].iloc[0] == pytest.approx(one["wealth_raw"].item())
+    assert "column 'radius'" in reading.how
+    fixed = read_map_at_units(folder / "map.tif", units, buffer_m=1500)
+    assert fixed.table["wealth_raw"].std() < reading.table["wealth_raw"].std() * 1.5
+    assert "1500 m" in fixed.how
+    assert any("places may correct too much" in text for text in fixed.caveats("linear"))
+    assert any("is a curve" in text for text in fixed.caveats("tweedie"))
+
+
+def test_displaced_coordinates_get_the_surveys_circles(world):
+    folder, units, _ = world
+    reading = read_map_at_units(folder / "map.tif", units, displaced="urban")
+    for urban, radius in ((1, 2000.0), (0, 5000.0)):
+        some = units[units["urban"] == urban]
+        expected = buffer_mean(folder / "map.tif", some["lon"], some["lat"], radius)
+        np.testing.assert_allclose(reading.table.loc[some.index, "wealth"], expected["wealth"])
+    assert "2 km around urban and 5 km around rural" in reading.how
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_polygons_in_the_order_of_units(world, weighted):
+    folder, units, areas = world
+    people = folder / "people.tif" if weighted else None
+    reading = read_map_at_units(folder / "map.tif", units, polygons=areas, key="adm2", weights=people)
+    expected = zonal_mean(folder / "map.tif", areas, people).set_axis(areas["adm2"])
+    np.testing.assert_allclose(reading.table["wealth"], expected.loc[units["adm2"], "wealth"])
+    assert ("weighed by" in reading.how) == weighted
+
+
+def test_what_is_refused(world):
+    folder, units, areas = world
+    path = folder / "map.tif"
+    with pytest.raises(DataError, match="buffer_m and displaced exclude each other"):
+        read_map_at_units(path, units, buffer_m=5, displaced="urban")
+    with pytest.raises(DataError, match="nothing to weigh"):
+        read_map_at_units(path, units, weights=folder / "people.tif")
+    with pytest.raises(DataError, match="go together"):
+        read_map_at_units(path, units, polygons=areas)
+    with pytest.raises(DataError, match="no column lat"):
+        read_map_at_units(path, units.drop(columns="lat"))
+    with pytest.raises(DataError, match="no column far"):
+        read_map_at_units(path, units, buffer_m="far")
+    with pytest.raises(DataError, match="1 for urban and 0 for rural"):
+        read_map_at_units(path, units, displaced="radius")
+    with pytest.raises(DataError, match="have no polygon, the first 'd00'"):
+        read_map_at_units(path, units, polygons=areas.iloc[:-1], key="adm2")
+    with pytest.raises(DataError, match="more than once"):
+        read_map_at_units(path, units, polygons=pd.concat([areas, areas]), key="adm2")
+    with pytest.raises(DataError, match="no column 'gid'"):
+        read_map_at_units(path, units.assign(gid=1), polygons=areas, key="gid")
+    with pytest.raises(DataError, match="written over by the map's"):
+        read_map_at_units(path, units.assign(wealth=1))
+    with pytest.raises(DataError, match=r"got shape \(2,\) for 300 points"):
+        buffer_mean(path, units["lon"], units["lat"], [1000, 2000])
+
+
+def sustain(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from sustain.cli import main; main()", "effect", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class TestCommand:
+    def test_says_the_effect_and_how_the_map_was_read(self, world, tmp_path):
+        folder, units, _ = world
+        done = sustain(
+            *(folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json"),
+            *("--treatment", "treated", "--vcov", "CRV1:adm2", "--assumption", "bracket"),
+            *("--displaced", "urban", "-o", tmp_path / "effect.json"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "assumption: bracket" in done.stdout
+        assert "Coordinates are displaced" in done.stdout
+        written = json.loads((tmp_path / "effect.json").read_text())
+        with pytest.warns(SupportWarning) if written["share_outside"] > 0.02 else _nothing():
+            table = read_map_at_units(folder / "map.tif", units, displaced="urban").table
+            expected = estimate_effect(
+                table,
+                outcome="wealth_raw",
+                treatment="treated",
+                calibration=CalibrationCard.load(folder / "card.json"),
+                assumption="bracket",
+                vcov={"CRV1": "adm2"},
+            )
+        assert written["estimate"] == pytest.approx(expected.estimate)
+        assert written["std_error"] == pytest.approx(expected.std_error)
+        assert written["map"][0].startswith("Coordinates are displaced")
+
+    def test_polygons_and_people(self, world):
+        folder, _, _ = world
+        done = sustain(
+            *(folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json"),
+            *("--polygons", folder / "areas.gpkg", "--key", "adm2", "--weights", folder / "people.tif"),
+            *("--vcov", "CRV1:adm2"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "weighed by the raster of weights" in done.stdout
+
+    def test_conley(self, world):
+        folder, _, _ = world
+        base = (folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json", "--vcov")
+        done = sustain(*base, "conley:5")
+        assert done.returncode == 0, done.stderr
+        assert "onley" in done.stdout
+        wrong = sustain(*base, "conley:far")
+        assert wrong.returncode == 1
+        assert "conley:100" in wrong.stderr
+
+    def test_a_card_of_another_map(self, world, tmp_path, card):
+        folder, _, _ = world
+        CalibrationCard.model_validate(card.model_dump() | {"citation": "other"}).save(
+            tmp_path / "other.json"
+        )
+        done = sustain(folder / "trial.csv", "--map", folder / "map.tif", "--card", tmp_path / "other.json")
+        assert done.returncode == 1
+        assert "published with this map" in done.stderr
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
