@@ -121,6 +121,10 @@ class TaskDataset:
     def _target(self, row: int) -> Sample:
         return {"label": np.asarray(self.source.samples["label"].iloc[row])}
 
+    def mask(self, i: int) -> NDArray[np.int64]:
+        """Return the mask that predictions for a sample are judged by, without reading its image."""
+        return np.asarray(self._target(int(self.rows[i]))["mask"])
+
     @property
     def bands(self) -> tuple[str, ...]:
         """Names of the channels of ``image``."""

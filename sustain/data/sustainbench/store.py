@@ -93,27 +93,48 @@ class StoreWriter:
         row : mapping
             Its ``id``, ``group``, labels and splits.
         **arrays : ndarray
-            One array for each stack.
+            One array for each stack, or for some: the others are filled by `append`.
 
         Raises
         ------
         FileFormatError
             When an array does not have its stack's shape.
         """
-        row = dict(row)
-        for name, spec in self.stacks.items():
-            values = np.asarray(arrays[name])
-            if values.shape[1 if spec.ragged else 0 :] != spec.shape:
-                raise FileFormatError(
-                    f"sample {row['id']}: {name} has shape {values.shape}; expected {spec.shape}."
-                )
-            if spec.ragged:
-                row[f"{name}_start"], row[f"{name}_length"] = self._frames[name], len(values)
-            self._frames[name] += len(values) if spec.ragged else 1
-            self._files[name].write(values.astype(np.dtype(spec.dtype).newbyteorder("<")).tobytes())
-            if spec.channel_axis is not None:
-                self._moments[name].append(sample_moments(values, spec.channel_axis + spec.ragged))
-        self.rows.append(row)
+        self.start(row, {name: len(values) for name, values in arrays.items() if self.stacks[name].ragged})
+        for name, values in arrays.items():
+            self.append(name, values, str(row["id"]))
+
+    def start(self, row: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
+        """Note a sample whose arrays come next, by `append`; `lengths` are the frames of each ragged one."""
+        places = {f"{name}_start": self._frames[name] for name in lengths}
+        self.rows.append({**row, **places, **{f"{name}_length": n for name, n in lengths.items()}})
+
+    def append(self, name: str, stored: NDArray, of: str, physical: NDArray | None = None) -> None:
+        """Append one array of the sample called `of`, for stacks that are filled apart from their sample's row.
+
+        Parameters
+        ----------
+        name : str
+        stored : ndarray
+            What is written.
+        of : str
+            Id of the sample, for messages.
+        physical : ndarray, optional
+            Values to take moments of, NaN where missing, when `stored` marks missing values otherwise.
+
+        Raises
+        ------
+        FileFormatError
+            When the array does not have its stack's shape.
+        """
+        spec = self.stacks[name]
+        if stored.shape[1 if spec.ragged else 0 :] != spec.shape:
+            raise FileFormatError(f"sample {of}: {name} has shape {stored.shape}; expected {spec.shape}.")
+        self._frames[name] += len(stored) if spec.ragged else 1
+        self._files[name].write(stored.astype(np.dtype(spec.dtype).newbyteorder("<"), copy=False).tobytes())
+        if spec.channel_axis is not None:
+            values = stored if physical is None else physical
+            self._moments[name].append(sample_moments(values, spec.channel_axis + spec.ragged))
 
     def finish(self, description: Mapping[str, Any], schemes: Mapping[str, Scheme]) -> None:
         """Complete the stacks and write the tables."""

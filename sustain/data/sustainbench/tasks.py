@@ -15,7 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sustain.data.sustainbench import dhs, dhs_tasks, kenya, landsat, lsms
+from sustain.data.sustainbench import (
+    africa_crop_type,
+    brick_kilns,
+    crop_yield,
+    cropland,
+    dhs,
+    dhs_tasks,
+    fields,
+    kenya,
+    landsat,
+    lsms,
+    naip,
+    ood_landcover,
+)
 from sustain.data.sustainbench.dataset import TaskDataset
 from sustain.data.sustainbench.metrics import MetricResult, evaluate, outcome_of, outcome_of_masks
 from sustain.data.sustainbench.store import Scheme, Source
@@ -35,14 +48,13 @@ class Task(NamedTuple):
         Makes its dataset from a `Source` and the options of `open_task`.
     metrics : tuple of str
         Its own metrics, names of `sustain.data.sustainbench.metrics.METRICS`; the first is the leaderboard's.
-    scheme : str
-        Split scheme when none is asked for: the official one where there is one.
+    opens : type
+        Class of its source.
     """
 
     source: str
     dataset: Callable[..., TaskDataset]
     metrics: tuple[str, ...]
-    scheme: str = "official"
     opens: type[Source] = Source
 
 
@@ -50,6 +62,12 @@ def _dhs(label: str, *more: str) -> Task:
     dataset = partial(landsat.LandsatDataset, label=label, unit=dhs.LABELS[label].unit)
     return Task(
         "dhs", dataset, ("pearson_r2", "r2", "pearson_r2_by_country", *more), opens=landsat.LandsatSource
+    )
+
+
+def _africa(country: str) -> Task:
+    return Task(
+        "africa_crop_type", partial(africa_crop_type.AfricaCropType, country=country), ("macro_f1", "oa")
     )
 
 
@@ -64,17 +82,35 @@ TASKS: Mapping[str, Task] = {
         "lsms",
         lsms.PovertyChange,
         ("pearson_r2", "pearson_r2_by_country", "r2"),
-        scheme="country_et",
         opens=landsat.LandsatSource,
     ),
+    "sdg2-cropland-weak": Task("cropland", cropland.WeakCropland, ("f1",)),
+    "sdg2-croptype-ghana": _africa("ghana"),
+    "sdg2-croptype-southsudan": _africa("southsudan"),
     "sdg2-croptype-kenya": Task("kenya", kenya.KenyaCropType, ("macro_f1", "accuracy")),
+    "sdg2-cropyield": Task("cropyield", crop_yield.CropYield, ("rmse", "r2")),
+    "sdg2-fielddelineation-fr": Task("fields", fields.FieldDelineation, ("dice",)),
+    "sdg13-brickkilns-bd": Task(
+        "brickkiln", brick_kilns.BrickKilns, ("accuracy", "precision", "recall", "auc")
+    ),
+    "sdg15-landcover-repr": Task("naip", naip.LandCoverTiles, ("oa", "macro_f1")),
+    "sdg15-landcover-ood": Task(
+        "ood", ood_landcover.LandCoverRegions, ("cohen_kappa_by_region", "cohen_kappa")
+    ),
 }
 """Ghana and South Sudan are one task of the paper in two countries, so fifteen tasks have sixteen names."""
 
 INGESTS: Mapping[str, Callable[[Path, Path], None]] = {
     "dhs": dhs_tasks.ingest,
     "lsms": lsms.ingest,
+    "cropland": cropland.ingest,
+    "africa_crop_type": africa_crop_type.ingest,
     "kenya": kenya.ingest,
+    "cropyield": crop_yield.ingest,
+    "fields": fields.ingest,
+    "brickkiln": brick_kilns.ingest,
+    "naip": naip.ingest,
+    "ood": ood_landcover.ingest,
 }
 
 
@@ -133,7 +169,9 @@ def open_task(
     """
     task = _task(name)
     source = task.opens.open(Path(root) / task.source)
-    return task.dataset(source, split=split, scheme=scheme or task.scheme, **options)
+    if scheme is None:
+        scheme = "official" if "official" in source.schemes else min(source.schemes)
+    return task.dataset(source, split=split, scheme=scheme, **options)
 
 
 def schemes_of(name: str, root: str | Path) -> dict[str, Scheme]:
