@@ -9,14 +9,20 @@ from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.build import build_card
 from sustain.debias.card import CalibrationCard
 from sustain.debias.diagnostics import Diagnosis, diagnose
+from sustain.debias.families import ContrastFamily, DonorTrials
 from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
+from sustain.debias.level import LevelCalibration, LevelSlope
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.tweedie import TweedieCalibration
 
 __all__ = [
     "BridgeCalibration",
     "CalibrationCard",
+    "ContrastFamily",
     "Diagnosis",
+    "DonorTrials",
+    "LevelCalibration",
+    "LevelSlope",
     "LinearCalibration",
     "TweedieCalibration",
     "bridge_correct",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,26 +11,25 @@ from numpy.typing import NDArray
 
 from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.card import CalibrationCard
-from sustain.debias.diagnostics import describe
 from sustain.debias.draws import compress, knots
 from sustain.debias.estimator import Calibration
+from sustain.debias.families import Design
+from sustain.debias.level import LevelCalibration
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.regression import Line, Wald, fit_line, moments
+from sustain.debias.parts import diagnostic_part, level_parts, line_part, short, strata_parts, support_part
+from sustain.debias.regression import moments
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
 from sustain.debias.schema import (
     ComponentDraws,
     Correction,
     GridCard,
-    LineCard,
     LineDraws,
     Predictor,
     Sample,
-    Stratum,
-    Support,
     Target,
 )
 from sustain.debias.strata import curves_of, stratum_columns
-from sustain.debias.table import Grid, Table, support_of
+from sustain.debias.table import Grid, Table
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
@@ -39,7 +37,8 @@ __all__ = ["build_card", "card_of"]
 
 Array = NDArray[np.float64]
 
-DRAWS_BYTES = 100_000  # that the draws of all curves may take in a card, together
+LEVEL_BYTES = 9  # of one draw of a level's slope
+DRAWS_BYTES = 100_000  # that the draws of all curves and levels may take in a card, together
 
 
 def build_card(
@@ -51,6 +50,8 @@ def build_card(
     sample_weight: Any = None,
     groups: Any = None,
     strata: Any = None,
+    levels: Mapping[str, Any] | None = None,
+    families: Iterable[Design] = (),
     methods: Sequence[str | Calibration] = ("linear", "tweedie"),
     score: Literal["mixture", "kde", "scott"] = "mixture",
     target_noise_var: float = 0.0,
@@ -74,6 +75,11 @@ def build_card(
     sample_weight, groups, strata : array_like, shape (n,), optional
         Sampling weights; clusters, which the bootstrap resamples whole; strata (urban, rural), which get slopes and
         corrections of their own beside the pooled ones.
+    levels : mapping of str to array_like, shape (n,), optional
+        Group labels, coarse to fine, such as ``{"survey": ..., "region": ...}``: the card then holds the slope
+        between and within them, and within strata; see `LevelCalibration`.
+    families : iterable of ContrastFamily or DonorTrials, optional
+        Families of contrasts, each of which gets a slope of its own in the card.
     methods : sequence of str or calibration
         ``"linear"``, ``"tweedie"``, ``"bridge"``, or unfitted calibrations with options of their own.
     score : str
@@ -111,9 +117,22 @@ def build_card(
             target_noise_var=target_noise_var,
         )
         fitted.append(calibration)
+    by_level, families = None, tuple(families)
+    if levels or families:
+        by_level = LevelCalibration().fit(
+            y_pred,
+            y_true,
+            levels,
+            sample_weight=sample_weight,
+            groups=groups,
+            strata=strata,
+            target_noise_var=target_noise_var,
+            families=families,
+        )
     return card_of(
         fitted,
         sample,
+        levels=by_level,
         target=target,
         predictor=predictor,
         n_boot=n_boot,
@@ -133,6 +152,7 @@ def card_of(
     predictor: Mapping[str, str | None] | str,
     n_boot: int,
     seed: int,
+    levels: LevelCalibration | None = None,
     years: Iterable[int] | None = None,
     countries: Iterable[str] | None = None,
     licence: str = "",
@@ -149,7 +169,9 @@ def card_of(
     grid = _widest([calibration._grid() for calibration in fitted])
     counts = _resample(fitted, sample, n_boot, seed)
     n_curves = sum(1 + len(item.strata_) for item in fitted if not isinstance(item, LinearCalibration))
-    rank = max(2, DRAWS_BYTES // max(1, n_curves) // (5 * n_boot + 5 * knots(grid.n).size))
+    by_level = [] if levels is None else level_parts(levels, n_boot, _private_generator(sample, seed))
+    room = max(DRAWS_BYTES // 2, DRAWS_BYTES - LEVEL_BYTES * n_boot * len(by_level))
+    rank = max(2, room // max(1, n_curves) // (5 * n_boot + 5 * knots(grid.n).size))
     corrections = [part for item in fitted for part in _corrections(item, counts, grid, rank)]
     return CalibrationCard(
         target=Target.model_validate(target),
@@ -162,15 +184,16 @@ def card_of(
             years=[] if years is None else sorted({int(year) for year in years}),
             countries=[] if countries is None else sorted({str(country) for country in countries}),
         ),
-        r2=_short(first.prediction_on_truth_.r2),
-        prediction_on_truth=_line(first.prediction_on_truth_),
-        truth_on_prediction=_line(first.truth_on_prediction_),
+        r2=short(first.prediction_on_truth_.r2),
+        prediction_on_truth=line_part(first.prediction_on_truth_),
+        truth_on_prediction=line_part(first.truth_on_prediction_),
         target_noise_var=noise,
-        support_range=_support(first.support_),
+        support_range=support_part(first.support_),
         grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
         corrections=sorted(corrections, key=lambda item: item.stratum is not None),  # pooled ones first
-        strata=_strata(sample, noise),
-        diagnostics=_diagnostics(sample, noise),
+        strata=strata_parts(sample, noise),
+        levels=by_level,
+        diagnostics=diagnostic_part(sample, noise),
         licence=licence,
         citation=citation,
     )
@@ -194,7 +217,7 @@ def _corrections(calibration: Calibration, counts: Array, grid: Grid, rank: int)
     """Tabulate the pooled correction and those of the strata, with their draws."""
     table, error = calibration._tabulate(grid)
     pooled_curves = curves_of(calibration, counts, grid)
-    notes = {name: _short(value) for name, value in calibration._notes().items()}
+    notes = {name: short(value) for name, value in calibration._notes().items()}
     found = [_correction(calibration, None, table, error, pooled_curves, notes, rank)]
     for code, (name, fit) in enumerate(calibration.strata_.items()):
         h, curves, worst = (1 - fit.weight) * table.h, (1 - fit.weight) * pooled_curves, error
@@ -204,7 +227,7 @@ def _corrections(calibration: Calibration, counts: Array, grid: Grid, rank: int)
             columns = stratum_columns(calibration._sample, code)
             curves = curves + fit.weight * curves_of(fit.own, counts[:, columns], grid)
             worst = max(error, own_error)
-        about = {"weight": _short(fit.weight), "n": float(fit.n)}
+        about = {"weight": short(fit.weight), "n": float(fit.n)}
         found.append(_correction(calibration, name, Table(grid, h), worst, curves, about, rank))
     return found
 
@@ -224,74 +247,25 @@ def _correction(
         # A weighed mean of lines is a line: h = (x - intercept) / slope.
         slope = (table.grid.stop - table.grid.start) / (curves[:, -1] - curves[:, 0])
         intercept = table.grid.start - slope * curves[:, 0]
-        draws = LineDraws(intercept=[_short(v) for v in intercept], slope=[_short(v) for v in slope])
+        draws = LineDraws(intercept=[short(v) for v in intercept], slope=[short(v) for v in slope])
     else:
         parts = compress(curves, table.h, rank)
         draws = ComponentDraws(
             scale=parts.scale,
             scores=parts.scores.tolist(),
             curves=parts.curves.tolist(),
-            max_error=_short(parts.max_error),
+            max_error=short(parts.max_error),
         )
     return Correction(
         method=calibration.method,
         stratum=stratum,
         options=calibration.get_params(),
         notes=notes,
-        h=[_short(v, 12 if linear else 9) for v in table.h],
-        dh=[_short(v, 6) for v in table.dh],
-        max_error=_short(error),
+        h=[short(v, 12 if linear else 9) for v in table.h],
+        dh=[short(v, 6) for v in table.dh],
+        max_error=short(error),
         draws=draws,
     )
-
-
-def _strata(sample: CalibrationSample, noise: float) -> list[Stratum]:
-    """Lines within each stratum; one with too few pairs to say anything is left out."""
-    strata = []
-    for code, name in enumerate(sample.stratum_names):
-        rows = np.flatnonzero(sample.stratum == code)
-        if rows.size < MIN_PAIRS:
-            continue
-        part = sample.take(rows)
-        group = part.group if part.group is not None and part.group.max() > 0 else None
-        down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
-        up = fit_line(part.y_pred, part.y_true, part.weight, group)
-        strata.append(
-            Stratum(
-                name=name,
-                n=part.n,
-                support_range=_support(support_of(part.y_pred, part.weight)),
-                prediction_on_truth=_line(down),
-                truth_on_prediction=_line(up),
-                r2=_short(down.r2),
-            )
-        )
-    return strata
-
-
-def _diagnostics(sample: CalibrationSample, noise: float) -> dict[str, Any]:
-    """Keep of a diagnosis what the card has not got elsewhere, and no means of few labels."""
-    found = describe(sample, noise, None, 0.95)
-    enough = all(item.n >= MIN_PAIRS for item in found.deciles)
-    return {
-        "verdicts": found.verdicts,
-        "berkson_p": _p_value(found.berkson),
-        "linearity_p": _p_value(found.linearity),
-        "residual_skewness": _short(found.shape.skewness),
-        "residual_excess_kurtosis": _short(found.shape.excess_kurtosis),
-        "slope_without_a_group": [_short(v) for v in found.slope_without_a_group or ()],
-        "bias_by_tenth": [
-            {
-                "n": item.n,
-                **{name: _short(getattr(item, name), 4) for name in ("mean_true", "bias", "std_error")},
-            }
-            for item in (found.deciles if enough else ())
-        ],
-    }
-
-
-def _p_value(test: Wald) -> float | None:
-    return _short(test.p_value) if math.isfinite(test.p_value) else None
 
 
 def _resample(fitted: Sequence[Calibration], sample: CalibrationSample, n_boot: int, seed: int) -> Array:
@@ -340,26 +314,3 @@ def _rises(counts: Array, part: CalibrationSample, noise: float) -> bool:
 def _widest(grids: Sequence[Grid]) -> Grid:
     """Take the widest of the calibrations' grids, so that one grid serves all."""
     return max(grids, key=lambda grid: (grid.stop - grid.start, grid.n))
-
-
-def _support(edges: tuple[float, float]) -> Support:
-    return Support(low=_short(edges[0]), high=_short(edges[1]))
-
-
-def _line(line: Line) -> LineCard:
-    return LineCard(
-        intercept=_short(line.intercept, 12),
-        slope=_short(line.slope, 12),
-        cov=[[_short(v) for v in row] for row in line.cov],
-        vcov="HC1" if line.vcov == "HC1" else "CRV1",
-        df=line.df,
-        residual_sd=_short(line.sigma),
-    )
-
-
-def _short(value: float, digits: int = 7) -> float:
-    """`value` to `digits` significant digits."""
-    value = float(value)
-    if value == 0 or not math.isfinite(value):
-        return value
-    return round(value, digits - 1 - math.floor(math.log10(abs(value))))

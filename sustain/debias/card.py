@@ -83,8 +83,8 @@ class CalibrationCard(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError(f"a level is there twice: {', '.join(names)}")
         for item in self.levels:
-            if item.draws is not None:
-                item.draws.check(self.grid.n)
+            if item.draws is not None and not min(item.slope, *item.draws) > 0:
+                raise ValueError(f"the draws of level {item.name!r} are not all above zero")
         if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
             raise ValueError("the grid or the support is empty")
         return self
@@ -211,7 +211,7 @@ class CalibrationCard(BaseModel):
         table = self._tables[self._key(method, stratum, level)]
         noise = self.residual_sd**2
         if level is not None:
-            noise = self.level(level).prediction_on_truth.residual_sd ** 2
+            noise = self.level(level).residual_sd ** 2
         if stratum is not None:
             noise = next(s.prediction_on_truth.residual_sd for s in self.strata if s.name == stratum) ** 2
 
@@ -277,9 +277,7 @@ class CalibrationCard(BaseModel):
         identity = Table(Grid(*self.support, 2), np.array(self.support))
         tables = {("none", name): identity for name in (None, *(s.name for s in self.strata))}
         tables |= {
-            ("level", item.name): Table(
-                identity.grid, (identity.h - item.prediction_on_truth.intercept) / item.slope
-            )
+            ("level", item.name): Table(identity.grid, item.corrected(identity.h))
             for item in self.levels
             if item.draws is not None
         }
@@ -331,22 +329,18 @@ class CalibrationCard(BaseModel):
             first = self.corrections[0].draws
             n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores)
             return Draws(ends, np.broadcast_to(ends.x, (n_draws, 2)))
-        of_level = self.level(name).draws if method == "level" and name is not None else None
-        if of_level is not None:
-            return _lines(of_level, ends)
+        if method == "level" and name is not None:
+            item = self.level(name)
+            return Draws(ends, item.corrected(ends.x, np.array(item.draws)[:, None]))
         stored = next(
             item.draws for item in self.corrections if (item.method, item.stratum) == (method, name)
         )
         if isinstance(stored, LineDraws):
-            return _lines(stored, ends)
+            intercept, slope = np.array(stored.intercept), np.array(stored.slope)
+            return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
         parts = Components(stored.scale, np.array(stored.scores), np.array(stored.curves), stored.max_error)
         table = self._tables[method, name]
         return Draws(table.grid, expand(parts, table.h))
-
-
-def _lines(stored: LineDraws, ends: Grid) -> Draws:
-    intercept, slope = np.array(stored.intercept), np.array(stored.slope)
-    return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
 
 
 def _listed(names: Iterable[str]) -> str:

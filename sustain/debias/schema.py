@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sustain.debias.draws import knots
+from sustain.debias.regression import critical_value
 from sustain.debias.table import SUPPORT_QUANTILES
 
 __all__ = [
+    "Centre",
     "ComponentDraws",
     "Correction",
     "GridCard",
@@ -141,24 +142,34 @@ class Stratum(_Part):
     support_range: Support
 
 
+class Centre(_Part):
+    """Means of the calibration sample, about which the lines of levels turn."""
+
+    y_pred: Finite
+    y_true: Finite
+
+
 class Level(_Part):
     """Slope of prediction on truth for one kind of variation: a level, or a named family of contrasts.
 
-    The line passes through the means of the calibration sample, so that a correction by it moves no mean there.
-    Without `draws` the slope may be zero, and nothing can be corrected with it.
+    The correction is ``centre.y_true + (x - centre.y_pred) / slope``: it divides contrasts by the slope and moves no
+    mean of the calibration sample. Without `draws` (of the slope) the slope may be zero and corrects nothing.
     """
 
     name: str = Field(min_length=1)
     n_units: int = Field(ge=1, description="Groups or contrasts that the slope rests on.")
-    prediction_on_truth: LineCard
-    draws: LineDraws | None = None
+    slope: Finite
+    std_error: Finite = Field(ge=0)
+    df: int = Field(ge=1)
+    residual_sd: Finite = Field(ge=0)
+    centre: Centre
+    draws: list[Finite] | None = Field(None, min_length=2)
 
-    @property
-    def slope(self) -> float:
-        """Slope of prediction on truth."""
-        return self.prediction_on_truth.slope
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the slope, by Student's t."""
+        margin = critical_value(level, self.df) * self.std_error
+        return self.slope - margin, self.slope + margin
 
-    @property
-    def std_error(self) -> float:
-        """Standard error of the slope."""
-        return math.sqrt(max(0.0, self.prediction_on_truth.cov[1][1]))
+    def corrected(self, y_pred: Any, slope: Any = None) -> Any:
+        """Correct by the slope of the level, or by another such as a draw."""
+        return self.centre.y_true + (y_pred - self.centre.y_pred) / (self.slope if slope is None else slope)

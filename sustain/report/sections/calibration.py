@@ -239,7 +239,7 @@ def _slopes(card: CalibrationCard) -> Table:
         for i, (name, n, down, up) in enumerate(lines)
     ]
     for level in card.levels:
-        bounds = interval(*slope_interval(level.prediction_on_truth))
+        bounds = interval(*level.interval())
         rows.append(
             Row(Cell(level.name.capitalize()), (number(level.slope), bounds, "–", count(level.n_units)))
         )

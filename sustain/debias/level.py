@@ -1,0 +1,328 @@
+"""Slopes of prediction on truth by level of variation: between surveys, between regions, within a region.
+
+The slope depends on what moves the truth. Predictions follow the difference between town and country nearly one to
+one and that between two villages by half, so a contrast needs the slope of the level at which its treatment varies.
+
+Means of a few labels are noisy, and noise in the truth flattens a slope. Products are therefore taken between
+*different* members of a group, whose errors are independent: one half of each group is the instrument for the other
+half, averaged over all ways of halving it (a split-sample instrument; Angrist & Krueger 1995,
+doi:10.1080/07350015.1995.10524597).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.apply import apply_elementwise
+from sustain.debias.components import Term, between, contrasts, inside, nested
+from sustain.debias.families import Design
+from sustain.debias.regression import critical_value, fit_line
+from sustain.debias.sample import CalibrationSample, as_sample, noise_variance
+from sustain.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from sustain.debias.card import CalibrationCard
+
+__all__ = ["LevelCalibration", "LevelSlope"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LevelSlope:
+    """Slope of prediction on truth for one kind of variation.
+
+    Attributes
+    ----------
+    name : str
+    slope, std_error : float
+        The error is clustered; see `LevelCalibration.fit`.
+    df : int
+        Degrees of freedom: clusters less one.
+    n_units : int
+        Groups or contrasts that the slope rests on.
+    """
+
+    name: str
+    slope: float
+    std_error: float
+    df: int
+    n_units: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the slope, by Student's t."""
+        margin = critical_value(level, self.df) * self.std_error
+        return self.slope - margin, self.slope + margin
+
+    @property
+    def usable(self) -> bool:
+        """Whether the slope is clearly above zero (95%), so that contrasts may be divided by it."""
+        return self.interval()[0] > 0
+
+
+class LevelCalibration:
+    """Linear corrections by level of variation, and for named families of contrasts.
+
+    At one level ``h(x) = m_y + (x - m_x) / b``: contrasts at the level are divided by its own slope b, and the mean
+    of the calibration sample is kept. Under measurement stability at that level (what moves the truth there reaches
+    the prediction as it does in the calibration sample) such contrasts are right; all others are not.
+
+    Attributes
+    ----------
+    levels_ : dict of str to LevelSlope
+        ``"between <level>"`` for each level within the one above it, ``"within <finest level>"``, ``"within
+        stratum"``, then one for each family. A level with fewer than five groups, or without true variation beyond
+        its noise, is left out.
+    pooled_ : LevelSlope
+        The slope over all rows.
+    centre_ : tuple of float
+        Means of predictions and labels, about which every line turns.
+    cov_ : ndarray, shape (k, k)
+        Covariance of the slopes in `levels_`, in their order, clustered by `groups`, without them by the coarsest
+        level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> region = np.repeat(np.arange(100), 8)
+    >>> between, within = rng.normal(size=100)[region], rng.normal(size=800)
+    >>> predicted = 0.9 * between + 0.5 * within + rng.normal(scale=0.2, size=800)
+    >>> found = LevelCalibration().fit(predicted, between + within, levels={"region": region})
+    >>> [round(item.slope, 1) for item in found.levels_.values()]
+    [0.9, 0.5]
+    """
+
+    _sample: CalibrationSample
+    _terms: dict[str, Term]
+    _top: NDArray[np.intp]
+    levels_: dict[str, LevelSlope]
+    pooled_: LevelSlope
+    centre_: tuple[float, float]
+    target_noise_var_: float
+
+    def fit(
+        self,
+        y_pred: Any,
+        y_true: Any,
+        levels: Mapping[str, Any] | None = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+        strata: Any = None,
+        target_noise_var: float = 0.0,
+        families: Iterable[Design] = (),
+    ) -> LevelCalibration:
+        """Estimate the slope at every level.
+
+        Parameters
+        ----------
+        y_pred, y_true : array_like, shape (n,)
+            Out-of-sample predictions and labels.
+        levels : mapping of str to array_like, shape (n,)
+            Group labels by level, coarse to fine, such as ``{"survey": ..., "region": ...}``. Each level is taken
+            within those above it.
+        sample_weight : array_like, shape (n,), optional
+            Weights of rows in the pooled slope and within groups; groups count alike.
+        groups : array_like, shape (n,), optional
+            Clusters for covariances. A level whose groups hold several clusters is clustered by its own groups, and so
+            are all levels when no clusters are given.
+        strata : array_like, shape (n,), optional
+            Strata such as urban and rural: adds ``"within stratum"``, within the coarsest level.
+        target_noise_var : float
+            Variance of the labels' own sampling error. Only slopes within groups need it.
+        families : iterable of ContrastFamily or DonorTrials
+            Families of contrasts that get a slope of their own; see `matched`.
+
+        Raises
+        ------
+        CalibrationError
+            On unusable rows, or when there is neither a level, nor a stratum, nor a family.
+        """
+        sample = as_sample(y_pred, y_true, sample_weight, groups)
+        noise, families = noise_variance(target_noise_var), tuple(families)
+        if not levels and strata is None and not families:
+            raise CalibrationError(
+                "levels: expected at least one, such as {'region': labels}, or strata, or families; got none."
+            )
+        self._sample, self.target_noise_var_ = sample, noise
+        self.centre_ = (
+            float(np.average(sample.y_pred, weights=sample.weight)),
+            float(np.average(sample.y_true, weights=sample.weight)),
+        )
+        self._terms, self.levels_ = {}, {}
+        line = fit_line(sample.y_true, sample.y_pred, sample.weight, sample.group, noise)
+        self.pooled_ = LevelSlope("pooled", line.slope, line.slope_se, line.df, sample.n)
+        top = parent = np.zeros(sample.n, dtype=np.intp)
+        name = ""
+        for k, (name, labels) in enumerate((levels or {}).items()):
+            group = nested(parent, name, labels)
+            self._keep(f"between {name}", between(sample, group, parent))
+            parent, top = group, group if k == 0 else top
+        self._top = top if levels else np.arange(sample.n)
+        if levels:
+            self._keep(f"within {name}", inside(sample, parent, noise))
+        if strata is not None:
+            self._keep("within stratum", inside(sample, nested(top, "strata", strata), noise))
+        for family in families:
+            self._keep(family.name, contrasts(sample, family))
+        return self
+
+    def matched(self, design: Design) -> LevelSlope:
+        """Slope for a family of contrasts, built from covariates or places.
+
+        Parameters
+        ----------
+        design : ContrastFamily or DonorTrials
+            For example ``ContrastFamily.treated("urban - rural", urban, within=survey)``.
+
+        Returns
+        -------
+        LevelSlope
+            Slope through the origin of the predicted contrasts on the true ones, the noise of both arms' means taken
+            off.
+
+        Raises
+        ------
+        CalibrationError
+            When fewer than five contrasts have two rows or more in either arm, or the true contrasts do not exceed
+            their noise.
+        """
+        self._require_fit()
+        term = contrasts(self._sample, design)
+        if term is None:
+            raise CalibrationError(
+                f"design: the family {design.name!r} has fewer than five contrasts with two rows or more in either "
+                "arm, or its true contrasts do not exceed their noise. Take wider groups, or a level."
+            )
+        return _slope(design.name, term, self._sample)[0]
+
+    def transform(self, y_pred: Any, level: str) -> Any:
+        """Correct predictions for contrasts at one level.
+
+        Parameters
+        ----------
+        y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
+            Predictions; NaN passes through, the same kind comes out.
+        level : str
+            A key of `levels_`.
+
+        Raises
+        ------
+        CalibrationError
+            When there is no such level, or its slope is not clearly above zero.
+        """
+        self._require_fit()
+        if level not in self.levels_:
+            raise CalibrationError(
+                f"level: {level!r} is unknown; there are {', '.join(self.levels_) or 'none'}."
+            )
+        found, (mean_x, mean_y) = self.levels_[level], self.centre_
+        if not found.usable:
+            low, high = found.interval()
+            raise CalibrationError(
+                f"level: the slope of {level!r} is {found.slope:.3g} with a 95% interval of [{low:.3g}, {high:.3g}], "
+                "which is not above zero: contrasts at this level cannot be corrected."
+            )
+        return apply_elementwise(lambda x: mean_y + (x - mean_x) / found.slope, y_pred)
+
+    def influence(self) -> Array:
+        """Influence of every calibration row on each slope of `levels_`, shape (n, k).
+
+        A unit's jackknife influence is shared out evenly among its rows, so that sums within clusters divided by n
+        are the clusters' influences.
+        """
+        self._require_fit()
+        columns = [_slope(name, term, self._sample)[1] for name, term in self._terms.items()]
+        return np.column_stack(columns) if columns else np.empty((self._sample.n, 0))
+
+    @property
+    def cov_(self) -> Array:
+        """Covariance of the slopes, shape (k, k)."""
+        group = self._top if self._sample.group is None else self._sample.group
+        influence = np.column_stack([np.bincount(group, weights=column) for column in self.influence().T])
+        few = influence.shape[0] / (influence.shape[0] - 1)
+        cov = influence.T @ influence / self._sample.n**2 * few
+        # Where the level's own groups are wider than the clusters, the errors are those of its groups.
+        own = np.array([item.std_error for item in self.levels_.values()])
+        scale = own / np.sqrt(np.maximum(np.diag(cov), 1e-300))
+        return np.asarray(cov * np.outer(scale, scale))
+
+    def to_dict(self) -> dict[str, dict[str, float]]:
+        """Give slope, standard error and number of units by level, the pooled one first."""
+        found = {"pooled": self.pooled_, **self.levels_}
+        return {
+            k: {"slope": v.slope, "std_error": v.std_error, "n_units": v.n_units} for k, v in found.items()
+        }
+
+    def to_card(
+        self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
+    ) -> CalibrationCard:
+        """Make a card with the linear correction and these levels; arguments as for `sustain.debias.build_card`."""
+        from sustain.debias.build import card_of
+        from sustain.debias.linear import LinearCalibration
+
+        self._require_fit()
+        s = self._sample
+        linear = LinearCalibration().fit(
+            s.y_pred, s.y_true, s.weight, s.group, target_noise_var=self.target_noise_var_
+        )
+        return card_of(
+            [linear], s, target=target, predictor=predictor, n_boot=n_boot, seed=seed, levels=self, **about
+        )
+
+    def slope_draws(self, level: str, n_draws: int, rng: np.random.Generator) -> Array | None:
+        """Bootstrap draws of a level's slope, to first order in resampled clusters; all above zero.
+
+        None when the slope is not clearly above zero, or fewer than half of the draws are.
+        """
+        self._require_fit()
+        if not self.levels_[level].usable:
+            return None
+        parts = _cluster_sums(self._terms[level], self._sample)
+        n = parts.size
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=2 * n_draws)
+        slopes = self.levels_[level].slope + (counts - 1.0) @ parts
+        kept = slopes[slopes > 0][:n_draws]
+        return kept if kept.size == n_draws else None
+
+    def _keep(self, name: str, term: Term | None) -> None:
+        if term is None:
+            return
+        if name in self._terms:
+            raise CalibrationError(
+                f"families: two levels or families are called {name!r}. Give each its own name."
+            )
+        self._terms[name] = term
+        self.levels_[name] = _slope(name, term, self._sample)[0]
+
+    def _require_fit(self) -> None:
+        if not hasattr(self, "levels_"):
+            raise CalibrationError(
+                "LevelCalibration is not fitted. Call fit(y_pred, y_true, levels=...) first."
+            )
+
+
+def _slope(name: str, term: Term, sample: CalibrationSample) -> tuple[LevelSlope, Array]:
+    """Give a term's slope with its clustered error, and the influence of every row on it."""
+    parts = _cluster_sums(term, sample)
+    error = float(np.sqrt((parts**2).sum() * parts.size / (parts.size - 1)))
+    size = np.bincount(term.unit[term.unit >= 0], minlength=term.influence.size)
+    shared = np.append(term.influence / np.maximum(size, 1), 0.0)
+    return LevelSlope(name, term.slope, error, parts.size - 1, term.n_units), sample.n * shared[term.unit]
+
+
+def _cluster_sums(term: Term, sample: CalibrationSample) -> Array:
+    """Influences on the slope, summed by cluster: the sample's, unless the term's own units are wider."""
+    if sample.group is None:
+        return term.influence
+    rows = np.flatnonzero(term.unit >= 0)
+    pairs = np.unique(np.column_stack([term.unit[rows], sample.group[rows]]), axis=0)
+    if len(pairs) > np.unique(pairs[:, 0]).size:  # some unit holds several clusters
+        return term.influence
+    sums = np.bincount(pairs[:, 1], weights=term.influence[pairs[:, 0]])[np.unique(pairs[:, 1])]
+    return np.asarray(sums) if sums.size > 1 else term.influence

@@ -1,0 +1,115 @@
+"""What was estimated, as parts of a card: rounded, and without what could name a label."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from sustain.debias.diagnostics import describe
+from sustain.debias.level import LevelCalibration
+from sustain.debias.regression import Line, Wald, fit_line
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample
+from sustain.debias.schema import Centre, Level, LineCard, Stratum, Support
+from sustain.debias.table import support_of
+
+__all__ = ["diagnostic_part", "level_parts", "line_part", "short", "strata_parts", "support_part"]
+
+
+def strata_parts(sample: CalibrationSample, noise: float) -> list[Stratum]:
+    """Lines within each stratum; one with too few pairs to say anything is left out."""
+    strata = []
+    for code, name in enumerate(sample.stratum_names):
+        rows = np.flatnonzero(sample.stratum == code)
+        if rows.size < MIN_PAIRS:
+            continue
+        part = sample.take(rows)
+        group = part.group if part.group is not None and part.group.max() > 0 else None
+        down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        up = fit_line(part.y_pred, part.y_true, part.weight, group)
+        strata.append(
+            Stratum(
+                name=name,
+                n=part.n,
+                support_range=support_part(support_of(part.y_pred, part.weight)),
+                prediction_on_truth=line_part(down),
+                truth_on_prediction=line_part(up),
+                r2=short(down.r2),
+            )
+        )
+    return strata
+
+
+def diagnostic_part(sample: CalibrationSample, noise: float) -> dict[str, Any]:
+    """Keep of a diagnosis what the card has not got elsewhere, and no means of few labels."""
+    found = describe(sample, noise, None, 0.95)
+    enough = all(item.n >= MIN_PAIRS for item in found.deciles)
+    return {
+        "verdicts": found.verdicts,
+        "berkson_p": _p_value(found.berkson),
+        "linearity_p": _p_value(found.linearity),
+        "residual_skewness": short(found.shape.skewness),
+        "residual_excess_kurtosis": short(found.shape.excess_kurtosis),
+        "slope_without_a_group": [short(v) for v in found.slope_without_a_group or ()],
+        "bias_by_tenth": [
+            {
+                "n": item.n,
+                **{name: short(getattr(item, name), 4) for name in ("mean_true", "bias", "std_error")},
+            }
+            for item in (found.deciles if enough else ())
+        ],
+    }
+
+
+def level_parts(levels: LevelCalibration, n_boot: int, rng: np.random.Generator) -> list[Level]:
+    """Slopes by level, with draws where the slope is clearly above zero."""
+    sample, parts = levels._sample, []
+    mean_x, mean_y = levels.centre_
+    for name, found in levels.levels_.items():
+        residual = sample.y_pred - mean_x - found.slope * (sample.y_true - mean_y)
+        noise = found.slope**2 * levels.target_noise_var_
+        variance = max(0.0, float(np.average(residual**2, weights=sample.weight)) - noise)
+        slopes = levels.slope_draws(name, n_boot, rng)
+        parts.append(
+            Level(
+                name=name,
+                n_units=found.n_units,
+                slope=short(found.slope, 12),
+                std_error=short(found.std_error),
+                df=found.df,
+                residual_sd=short(math.sqrt(variance)),
+                centre=Centre(y_pred=short(mean_x), y_true=short(mean_y)),
+                draws=None if slopes is None else [short(v, 6) for v in slopes],
+            )
+        )
+    return parts
+
+
+def _p_value(test: Wald) -> float | None:
+    return short(test.p_value) if math.isfinite(test.p_value) else None
+
+
+def support_part(edges: tuple[float, float]) -> Support:
+    """Round the range of the predictions."""
+    return Support(low=short(edges[0]), high=short(edges[1]))
+
+
+def line_part(line: Line) -> LineCard:
+    """Round a line and its covariance."""
+    return LineCard(
+        intercept=short(line.intercept, 12),
+        slope=short(line.slope, 12),
+        cov=[[short(v) for v in row] for row in line.cov],
+        vcov="HC1" if line.vcov == "HC1" else "CRV1",
+        df=line.df,
+        residual_sd=short(line.sigma),
+    )
+
+
+def short(value: float, digits: int = 7) -> float:
+    """`value` to `digits` significant digits."""
+    value = float(value)
+    if value == 0 or not math.isfinite(value):
+        return value
+    return round(value, digits - 1 - math.floor(math.log10(abs(value))))
