@@ -1,0 +1,60 @@
+"""``sustain map`` and ``sustain serve``: predict imagery wall to wall, look at a map in a browser."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def map_(
+    scene: Annotated[Path, typer.Argument(help="Imagery, a GeoTIFF or VRT with named bands.")],
+    out: Annotated[Path, typer.Argument(help="Raw map to write.")],
+    model: Annotated[Path, typer.Option(help="Folder of a trained model.")],
+    spacing_px: Annotated[int, typer.Option(help="Distance between cells, in pixels of the imagery.")] = 32,
+    block_cells: Annotated[int, typer.Option(help="Cells along one side of a work block.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Tiles on the device at once.")] = 256,
+    workers: Annotated[int, typer.Option(help="Processes of a local Dask cluster; 0: this process.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for finished blocks, which a killed run goes on from.")
+    ] = None,
+) -> None:
+    """Predict every cell of a scene; a killed run goes on where it stopped."""
+    from sustain.config import MapParams
+    from sustain.maps.predict import predict_map
+    from sustain.models.predictor import TilePredictor
+
+    params = MapParams(spacing_px=spacing_px, block_cells=block_cells, batch_size=batch_size)
+    with ExitStack() as stack:
+        client = _client(stack, workers, scheduler)
+        predict_map(scene, TilePredictor.load(model), out, params=params, work=work, client=client)
+    typer.echo(f"{out}: written")
+
+
+def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
+    """Connect to a running cluster, or start a local one; None for neither."""
+    from sustain.errors import ClusterError, ConfigError
+
+    if scheduler is not None and workers:
+        raise ConfigError("--scheduler and --workers: pass one of them.")
+    if scheduler is None and not workers:
+        return None
+    import distributed as dask_distributed
+
+    distributed: Any = dask_distributed  # its classes have no types
+    if scheduler is not None:
+        try:
+            return stack.enter_context(distributed.Client(scheduler, timeout="20s"))
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"--scheduler: no Dask scheduler answers at {scheduler} ({error}). Start one (dask scheduler) and "
+                "workers that see the same files."
+            ) from error
+    cluster = distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    )
+    stack.enter_context(cluster)
+    return stack.enter_context(distributed.Client(cluster))
