@@ -2,10 +2,11 @@
 
 from sustain.causal.cross_ppi import cross_ppi_effect, cross_predict
 from sustain.causal.effect import estimate_effect
+from sustain.causal.estimate import Estimate, Note
 from sustain.causal.planning import Power, effective_sample_size, minimum_detectable_effect, power
 from sustain.causal.ppi import PPIResult, ppi_effect, ppi_mean, ppi_ols
 from sustain.causal.predict_debias import DebiasedEstimates, least_squares, predict_then_debias
-from sustain.causal.result import EffectResult, Estimate, Note
+from sustain.causal.result import EffectResult
 from sustain.causal.sensitivity import Sensitivity
 from sustain.causal.stability import CombinedEffect, StabilityTest, combined_effect, stability_test
 

@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.estimate import Estimate
 from sustain.causal.estimators import LinearEstimator
-from sustain.causal.result import Estimate
+from sustain.causal.ratio import corrected_effect
 from sustain.causal.units import Units
-from sustain.causal.variance import corrected_effect
-from sustain.causal.vcov import Vcov
+from sustain.causal.vcov import TrialCovariance
+from sustain.errors import CardError, EffectError
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = ["combined_df", "correct", "support_share"]
+__all__ = [
+    "Slope",
+    "combined_df",
+    "correct",
+    "corrected_outcome",
+    "slope_of",
+    "support_share",
+    "widened",
+]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Slope of prediction on truth that a linear correction divides by.
+
+    Attributes
+    ----------
+    value, variance : float
+    df : float
+        Degrees of freedom of the variance.
+    """
+
+    value: float
+    variance: float
+    df: float
+
+
+def slope_of(card: CalibrationCard, method: str, card_level: str | None) -> Slope | None:
+    """Slope of the method ``"linear"`` or, at one level of variation, ``"level"``; None for other methods.
+
+    Raises
+    ------
+    EffectError
+        When ``"level"`` comes without the name of a level.
+    CardError
+        When the card has no such level, or its slope there is not above zero.
+    """
+    if method == "linear":
+        return Slope(card.slope, float(card.slope_cov[1, 1]), float(card.prediction_on_truth.df))
+    if method != "level":
+        return None
+    known = ", ".join(repr(item.name) for item in card.levels) or "none"
+    if card_level is None:
+        raise EffectError(
+            "method='level' needs card_level=, the level at which the treatment varies (between or within what are "
+            f"treated and controls compared?). The card has {known}."
+        )
+    for item in card.levels:
+        if item.name == card_level:
+            if not item.slope > 0:
+                raise CardError(
+                    f"card_level: the card's slope at {card_level!r} is {item.slope:.3g}, not above zero."
+                )
+            return Slope(item.slope, item.variance, float(max(item.n_units - 1, 1)))
+    raise CardError(f"card_level: the card has no level {card_level!r}; it has {known}.")
 
 
 def correct(
@@ -25,8 +84,9 @@ def correct(
     method: str,
     linear: LinearEstimator,
     units: Units,
-    vcov: Vcov,
     naive: Estimate,
+    slope: Slope | None,
+    trial: TrialCovariance,
     strata: str | None = None,
 ) -> Estimate:
     """Effect on the corrected outcome, with the trial's and the calibration's part of its variance.
@@ -34,50 +94,73 @@ def correct(
     A linear correction divides the effect by the slope, and its calibration part is the delta method's. For any
     other correction h the trial's part comes from the influence function on h(x), and the calibration's part from
     the spread of the effect over the card's bootstrap draws: under draw k the effect is
-    ``sum_i omega_i h_k(x_i)``, exactly, because the estimators are linear in the outcome. With `strata`, a column of
-    the units, each unit takes the function of its own stratum, and the second way serves the linear correction too.
+    ``sum_i omega_i h_k(x_i)``, because the estimators are linear in the outcome. With `strata`, a column of the units,
+    each unit takes the function of its own stratum, and the second way serves the linear correction too.
+
+    Parameters
+    ----------
+    naive : Estimate
+    slope : Slope or None
+        Of `slope_of`; None for a curve, and for strata.
+    trial : TrialCovariance
+        Of the raw outcome and, for a curve, the corrected one.
 
     Raises
     ------
     CardError
         When the card does not hold the method, or not for a stratum of the units.
     """
-    parts = list(_by_stratum(units, strata))
-    effects = np.sum(
-        [
-            card.draws(method, name).weighted_sum(units.outcome[rows], linear.weights[rows])
-            for name, rows in parts
-        ],
-        axis=0,
-    )
-    # A bootstrap of few groups understates the variance as a variance without degrees of freedom does.
-    groups = card.sample.n_groups or card.sample.n
-    spread = float(np.var(effects, ddof=1)) * groups / (groups - 1)
-    if method == "linear" and strata is None:
-        slope, slope_var = card.slope, float(card.slope_cov[1, 1])
-        effect = corrected_effect(naive.estimate, naive.variance_trial, slope, slope_var)
+    if slope is not None:
+        spread = _spread(card, "linear", linear, units, None) if method == "linear" else math.nan
+        effect = corrected_effect(naive.estimate, naive.variance_trial, slope.value, slope.variance)
         return Estimate(
             method,
             effect.estimate,
             effect.variance_trial,
             effect.variance_calibration,
-            df=combined_df(effect.variance_trial, naive.df, effect.variance_calibration, _card_df(card)),
+            df=combined_df(effect.variance_trial, naive.df, effect.variance_calibration, slope.df),
             variance_draws=spread,
-            slope=slope,
-            slope_var=slope_var,
+            slope=slope.value,
+            slope_var=slope.variance,
+            covariance_naive=naive.variance_trial / slope.value,
         )
-    outcome = np.empty(units.n)
-    for name, rows in parts:
-        outcome[rows] = card.transform(units.outcome[rows], method=method, check_support=False, stratum=name)
-    trial = vcov.variance(linear, outcome, units.extra)
+    spread = _spread(card, method, linear, units, strata)
+    variance = float(trial.covariance[1, 1])
     return Estimate(
         method,
-        linear.estimate(outcome),
-        trial.variance,
+        linear.estimate(corrected_outcome(card, method, units, strata)),
+        variance,
         spread,
-        df=combined_df(trial.variance, trial.df, spread, _card_df(card)),
+        df=combined_df(variance, trial.df, spread, float(card.prediction_on_truth.df)),
         variance_draws=spread,
+        covariance_naive=float(trial.covariance[0, 1]),
     )
+
+
+def corrected_outcome(card: CalibrationCard, method: str, units: Units, strata: str | None = None) -> Floats:
+    """Outcome under the card's correction, shape (n,); how much lies off the support is `support_share`'s to say."""
+    outcome = np.empty(units.n)
+    for name, rows in _by_stratum(units, strata):
+        outcome[rows] = card.transform(units.outcome[rows], method=method, check_support=False, stratum=name)
+    return outcome
+
+
+def widened(end: Estimate, sd: float, slope: float) -> Estimate:
+    """`end` with the spread of the slope between places beside the calibration's own uncertainty.
+
+    Parameters
+    ----------
+    end : Estimate
+    sd : float
+        Standard deviation of the slope between the places that a trial may be in.
+    slope : float
+        Slope that `sd` is to be compared with; a curve is taken to vary by the same ratio.
+    """
+    more = (end.estimate * sd / slope) ** 2
+    wider = replace(
+        end, variance_calibration=end.variance_calibration + more, variance_draws=end.variance_draws + more
+    )
+    return wider if math.isnan(end.slope) else replace(wider, slope_var=end.slope_var + sd**2)
 
 
 def combined_df(trial: float, trial_df: float, calibration: float, calibration_df: float) -> float:
@@ -113,5 +196,17 @@ def _by_stratum(units: Units, strata: str | None) -> Iterator[tuple[str | None, 
         yield str(name), np.flatnonzero(codes == code)
 
 
-def _card_df(card: CalibrationCard) -> float:
-    return float(card.prediction_on_truth.df)
+def _spread(
+    card: CalibrationCard, method: str, linear: LinearEstimator, units: Units, strata: str | None
+) -> float:
+    """Variance of the effect over the card's bootstrap draws."""
+    effects = np.sum(
+        [
+            card.draws(method, name).weighted_sum(units.outcome[rows], linear.weights[rows])
+            for name, rows in _by_stratum(units, strata)
+        ],
+        axis=0,
+    )
+    # A bootstrap of few groups understates the variance as a variance without degrees of freedom does.
+    groups = card.sample.n_groups or card.sample.n
+    return float(np.var(effects, ddof=1)) * groups / (groups - 1)

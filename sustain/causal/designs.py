@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, get_args
 
+import numpy as np
+
+from sustain.causal.absorb import Absorbed, codes_of
 from sustain.causal.estimators import LinearEstimator, difference_in_means, least_squares
 from sustain.causal.instrument import two_stage_least_squares
+from sustain.causal.learners import learned_doubly_robust
 from sustain.causal.panel import two_way_fixed_effects
 from sustain.causal.propensity import doubly_robust, inverse_propensity
+from sustain.causal.roles import EstimatorName
 from sustain.causal.units import Units
 from sustain.causal.vcov import Vcov
 from sustain.errors import EffectError
 
-__all__ = ["Design", "EstimatorName"]
-
-EstimatorName = Literal["difference", "ols", "ipw", "aipw", "did", "iv"]
+__all__ = ["Design"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,12 @@ class Design:
         One of `EstimatorName`.
     unit, time : str or None
         Columns of the panel, for ``"did"``.
-    instruments : tuple of str
-        Columns, for ``"iv"``.
+    instrumented : bool
+        Whether there are instruments, for ``"iv"``.
+    fixed_effects : tuple of str
+        Columns, or several joined by ``^``, for ``"ols"`` and ``"iv"``.
+    outcome_model, propensity_model : object or None
+        Learners, for ``"aipw"``.
     n_folds, seed : int
         For ``"aipw"``.
     """
@@ -38,68 +44,75 @@ class Design:
     estimator: EstimatorName
     unit: str | None = None
     time: str | None = None
-    instruments: tuple[str, ...] = ()
+    instrumented: bool = False
+    fixed_effects: tuple[str, ...] = ()
+    outcome_model: Any = None
+    propensity_model: Any = None
     n_folds: int = 5
     seed: int = 0
 
-    @classmethod
-    def parse(
-        cls,
-        estimator: EstimatorName,
-        covariates: Sequence[str],
-        unit: str | None,
-        time: str | None,
-        instrument: str | Sequence[str] | None,
-        n_folds: int,
-        seed: int,
-    ) -> Design:
+    def __post_init__(self) -> None:
         """Check that the design has what it needs and nothing that it would ignore."""
-        if estimator not in get_args(EstimatorName):
+        name = self.estimator
+        if name not in get_args(EstimatorName):
             known = ", ".join(map(repr, get_args(EstimatorName)))
-            raise EffectError(f"estimator: got {estimator!r}, expected {known}.")
-        if instrument is None:
-            instruments: tuple[str, ...] = ()
-        else:
-            instruments = (instrument,) if isinstance(instrument, str) else tuple(instrument)
-        if estimator == "difference" and covariates:
+            raise EffectError(f"estimator: got {name!r}, expected {known}.")
+        panel = self.unit is not None and self.time is not None
+        if (name == "did") != panel or (self.unit is None) != (self.time is None):
             raise EffectError(
-                f"covariates: {list(covariates)} given, but a difference in means adjusts for none. "
-                "Use estimator='ols'."
+                f"estimator={name!r} with unit={self.unit!r} and time={self.time!r}: estimator='did' needs both "
+                "columns (or two fixed effects in the formula), and no other estimator takes them."
             )
-        if (estimator == "did") != (unit is not None and time is not None) or (unit is None) != (
-            time is None
-        ):
+        if (name == "iv") != self.instrumented:
             raise EffectError(
-                f"estimator={estimator!r} with unit={unit!r} and time={time!r}: estimator='did' needs both "
-                "columns, and no other estimator takes them."
+                f"estimator={name!r} {'with an' if self.instrumented else 'without an'} instrument: "
+                "estimator='iv' needs an instrument, and no other estimator takes one."
             )
-        if (estimator == "iv") != bool(instruments):
+        if self.fixed_effects and name not in ("ols", "iv"):
             raise EffectError(
-                f"estimator={estimator!r} with instrument={instrument!r}: estimator='iv' needs an "
-                "instrument, and no other estimator takes one."
+                f"fixed_effects: {list(self.fixed_effects)} are absorbed by estimator='ols' and 'iv', not by {name!r}. "
+                "Name them among the covariates, as categories; estimator='did' takes unit= and time=."
             )
-        return cls(estimator, unit, time, instruments, n_folds, seed)
+        if (self.outcome_model is not None or self.propensity_model is not None) and name != "aipw":
+            raise EffectError(
+                f"outcome_model, propensity_model: learners are for estimator='aipw', not for {name!r}."
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Label columns of the data that the design needs beside outcome, treatment and covariates."""
-        return () if self.unit is None or self.time is None else (self.unit, self.time)
+        panel = () if self.unit is None or self.time is None else (self.unit, self.time)
+        return (*panel, *(part for effect in self.fixed_effects for part in effect.split("^")))
 
     def build(self, units: Units, vcov: Vcov) -> LinearEstimator:
         """Make the estimator for these units. `vcov` tells which of them must share a fold."""
         common = units.treated, units.covariates, units.names
+        absorbed = self._absorbed(units) if self.fixed_effects else None
         if self.estimator == "difference":
             return difference_in_means(units.treated, units.weights)
         if self.estimator == "ols":
-            return least_squares(*common, units.weights)
+            return least_squares(*common, units.weights, absorbed=absorbed)
         if self.estimator == "ipw":
             return inverse_propensity(*common, units.weights)
         if self.estimator == "aipw":
-            clusters = vcov.clusters(units.extra)
-            return doubly_robust(
-                *common, units.weights, n_folds=self.n_folds, seed=self.seed, clusters=clusters
-            )
+            folds: dict[str, Any] = {"n_folds": self.n_folds, "seed": self.seed}
+            folds["clusters"] = vcov.clusters(units.extra)
+            if self.outcome_model is None and self.propensity_model is None:
+                return doubly_robust(*common, units.weights, **folds)
+            models = {"outcome_model": self.outcome_model, "propensity_model": self.propensity_model}
+            return learned_doubly_robust(*common, units.weights, **models, **folds)
         if self.estimator == "iv":
-            return two_stage_least_squares(*common, units.instruments, units.instrument_names, units.weights)
+            instruments = units.instruments, units.instrument_names
+            return two_stage_least_squares(*common, *instruments, units.weights, absorbed)
         unit, time = (units.extra[name] for name in self.columns)
         return two_way_fixed_effects(*common, unit, time, units.weights)
+
+    def _absorbed(self, units: Units) -> Absorbed:
+        effects = []
+        for effect in self.fixed_effects:
+            codes = [codes_of(units.extra[part]) for part in effect.split("^")]
+            joint = codes[0]
+            for code in codes[1:]:
+                joint = np.unique(joint.astype(np.int64) * (code.max() + 1) + code, return_inverse=True)[1]
+            effects.append(joint)
+        return Absorbed(effects, units.weights)

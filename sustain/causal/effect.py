@@ -13,20 +13,26 @@ by itself. Which of the two holds is an assumption, not a matter of arithmetic:
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from sustain.causal.correction import correct, support_share
-from sustain.causal.designs import Design, EstimatorName
-from sustain.causal.result import EffectResult, Estimate, Note
+from sustain.causal.cards import Assumption, choose_method, load_card, require_same_product
+from sustain.causal.caveats import assumption_notes, dropped_notes, slope_notes, support_notes
+from sustain.causal.correction import correct, corrected_outcome, slope_of, support_share, widened
+from sustain.causal.designs import Design
+from sustain.causal.estimate import Estimate, Note
+from sustain.causal.estimators import LinearEstimator
+from sustain.causal.heterogeneity import Transport, transport_sd
+from sustain.causal.overlap import Overlap
+from sustain.causal.result import EffectResult
+from sustain.causal.roles import EstimatorName, Roles
 from sustain.causal.units import Units, read_units
-from sustain.causal.variance import critical_value
 from sustain.causal.vcov import Vcov
-from sustain.errors import CardError, EffectError, SupportWarning, WeakCalibrationWarning
+from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,29 +41,33 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate_effect"]
 
-Assumption = Literal["measurement", "outcome", "bracket"]
-
-# Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
-MATERIAL = 0.25
+Floats = NDArray[np.float64]
 
 
 def estimate_effect(
     data: pd.DataFrame,
+    formula: str | None = None,
     *,
-    outcome: str,
-    treatment: str,
-    covariates: Sequence[str] = (),
-    estimator: EstimatorName = "difference",
+    outcome: str | None = None,
+    treatment: str | None = None,
+    covariates: str | Sequence[str] = (),
+    fixed_effects: str | Sequence[str] = (),
+    estimator: EstimatorName | None = None,
     weights: str | ArrayLike | None = None,
     calibration: CalibrationCard | str | Path | None = None,
     method: str | None = None,
+    card_level: str | None = None,
     strata: str | None = None,
     assumption: Assumption | None = None,
+    transport: Transport | None = None,
+    overlap: Mapping[str, Any] | None = None,
     vcov: str | Mapping[str, Any] | None = None,
     level: float = 0.95,
     unit: str | None = None,
     time: str | None = None,
     instrument: str | Sequence[str] | None = None,
+    outcome_model: Any = None,
+    propensity_model: Any = None,
     n_folds: int = 5,
     seed: int = 0,
 ) -> EffectResult:
@@ -66,46 +76,71 @@ def estimate_effect(
     Parameters
     ----------
     data : DataFrame
-        One row a unit. ``data.attrs["unit"]`` and ``data.attrs["predictor"]``, where set, must agree with the
-        card.
+        One row a unit. ``data.attrs["unit"]``, ``["target"]``, ``["predictor"]`` and ``["predictor_sha256"]``, where
+        set, must agree with the card.
+    formula : str, optional
+        Instead of `outcome`, `treatment`, `covariates`, `fixed_effects` and `instrument`:
+        ``"wealth ~ treated + x | adm2 + year"``, where fixed effects follow the first bar, and
+        ``"wealth ~ x | adm2 | treated ~ offer"`` for instruments. The treatment is the first term on the right, unless
+        it is instrumented or named by `treatment`.
     outcome : str
         Column of **raw** predictions: the card corrects them.
     treatment : str
         Column of 0 and 1.
-    covariates : sequence of str
+    covariates : str or sequence of str
         Columns to adjust for; text and categories become dummies.
-    estimator : {"difference", "ols", "ipw", "aipw", "did", "iv"}
+    fixed_effects : str or sequence of str
+        Columns whose levels are absorbed, ``"a^b"`` for combinations; for ``"ols"`` and ``"iv"``.
+    estimator : {"difference", "ols", "ipw", "aipw", "did", "iv"}, optional
         Difference in means; least squares with covariates; inverse-propensity weighting (Hajek, logistic
         propensity); doubly robust with cross-fitting; difference-in-differences (two-way fixed effects);
-        two-stage least squares.
+        two-stage least squares. By default ``"difference"``, and with a formula ``"ols"`` or ``"iv"``.
     weights : str or array_like of shape (n,), optional
         Sampling weights.
     calibration : CalibrationCard or path, optional
         How the errors of these predictions behave.
     method : str, optional
-        Correction that the card holds, ``"linear"``, ``"tweedie"`` or ``"bridge"``, or ``"none"``. By default
-        ``"linear"`` with a card and ``"none"`` without.
+        Correction that the card holds, ``"linear"``, ``"tweedie"`` or ``"bridge"``; ``"level"``, the linear one with
+        the slope at `card_level`; or ``"none"``. By default ``"linear"`` with a card and ``"none"`` without.
+    card_level : str, optional
+        For ``"level"``: the card's level of variation (such as between regions, or within them) at which treated and
+        controls are compared.
     strata : str, optional
         Column of strata (urban, rural) for which the card holds corrections of their own: each unit gets its own
         stratum's. Effects within strata are more shrunken than the pooled slope says, because part of what
         the model predicts is the difference between strata.
     assumption : {"measurement", "outcome", "bracket"}, optional
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
-        both ends. None: the method decides, and the result says so where the two differ materially.
+        both ends and the path between them. None: the method decides, and the result says so where the two differ
+        materially.
+    transport : {"strata", "leave_one_out"} or float, optional
+        Spread of the slope between countries, to be carried in the interval of a trial elsewhere: between the card's
+        strata, beyond sampling error; the largest move when one calibration group is left out; or a standard
+        deviation. None: the calibration's own sampling error only.
+    overlap : mapping, optional
+        For trials with units of the calibration sample: ``{"id": column, "rows": calibration rows}``, the rows with
+        columns ``y_pred``, ``y_true`` (or as named by these keys), the id and, where `vcov` clusters, the cluster. The
+        covariance of both parts of the error is then taken into account, for linear corrections. Without it the
+        samples are taken as independent.
     vcov : str or mapping, optional
         ``"HC1"``; ``{"CRV1": column}`` (clusters, t with G - 1); ``{"CR2": column}`` (few clusters; for
-        ``"difference"`` and ``"ols"``); or ``{"conley": {"lat": column, "lon": column, "cutoff_km":
-        number}}`` (Bartlett kernel on great-circle distances). By default ``"HC1"``, and for ``"did"``
-        clusters of `unit`.
+        ``"difference"``, ``"ols"`` and ``"did"``); ``{"conley": {"lat": column, "lon": column, "cutoff_km":
+        number}}`` (Bartlett kernel on great-circle distances); or ``{"block": {"lat": column, "lon": column,
+        "block_km": number}}`` (spatial-block bootstrap, `n_boot` resamples, 399 by default). By default ``"HC1"``,
+        and for ``"did"`` clusters of `unit`.
     level : float
         Confidence level.
     unit, time : str, optional
         For ``"did"``: columns of the unit and the period of each row; `treatment` is then the status in the
-        period.
+        period. With a formula, its two fixed effects.
     instrument : str or sequence of str, optional
         For ``"iv"``: columns.
+    outcome_model, propensity_model : estimators of scikit-learn, optional
+        For ``"aipw"``: any regressor and any classifier with ``predict_proba``; cloned, cross-fitted and seeded. By
+        default least squares within each arm, and a logistic regression.
     n_folds, seed : int
-        For ``"aipw"``: number of folds, and the seed that draws them; clusters of `vcov` are kept whole.
+        For ``"aipw"``: number of folds, and the seed that draws them; clusters of `vcov` are kept whole. The seed is
+        also that of learners and of the block bootstrap.
 
     Returns
     -------
@@ -117,7 +152,7 @@ def estimate_effect(
         When a column is missing, treatment is not 0/1, an arm is empty, the design is singular, there is a
         single cluster, or arguments contradict each other.
     CardError
-        When the card does not hold the method, or is for another unit or predictor.
+        When the card does not hold the method, or is for another target, unit or predictor.
 
     Warns
     -----
@@ -130,50 +165,82 @@ def estimate_effect(
 
     Notes
     -----
-    Every estimator is linear in the outcome. A linear correction therefore divides the effect by the slope b,
-    with V(tau) = V_d / b^2 + tau^2 V_b / b^2; any other correction h is applied to the outcome, with the
-    trial's part of the variance from the influence function on h(x) and the calibration's part from the
-    effect under each of the card's bootstrap draws of h.
+    Every estimator is linear in the outcome (with `outcome_model`, nearly so). A linear correction therefore divides
+    the effect by the slope b, with V(tau) = V_d / b^2 + tau^2 V_b / b^2; any other correction h is applied to the
+    outcome, with the trial's part of the variance from the influence function on h(x) and the calibration's part
+    from the effect under each of the card's bootstrap draws of h.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sustain.debias import build_card
+    >>> rng = np.random.default_rng(0)
+    >>> predicted = rng.normal(size=500)
+    >>> about = {"target": {"name": "wealth", "unit": "index"}, "predictor": "model"}
+    >>> card = build_card(predicted, predicted + 0.7 * rng.normal(size=500), **about)
+    >>> trial = pd.DataFrame({"wealth": rng.normal(size=400), "treated": np.arange(400) % 2})
+    >>> effect = estimate_effect(trial, "wealth ~ treated", calibration=card, assumption="measurement")
+    >>> effect.std_error > effect.naive.std_error
+    True
     """
-    card = _load_card(calibration)
-    method = _choose_method(method, card, assumption)
-    design = Design.parse(estimator, covariates, unit, time, instrument, n_folds, seed)
-    spec = Vcov.parse(vcov if vcov is not None else "HC1" if unit is None else {"CRV1": unit})
     if not 0 < level < 1:
         raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
-    units = read_units(
-        data,
-        outcome,
-        treatment,
-        covariates,
-        weights,
-        design.instruments,
-        (*design.columns, *spec.columns, *(() if strata is None else (strata,))),
+    card = load_card(calibration)
+    method = choose_method(method, card, assumption, card_level)
+    roles = Roles.read(
+        formula, outcome, treatment, covariates, fixed_effects, instrument, estimator, unit, time
     )
-    linear = design.build(units, spec)
+    design = Design(
+        roles.estimator,
+        roles.unit,
+        roles.time,
+        bool(roles.instruments.columns),
+        roles.fixed_effects,
+        outcome_model,
+        propensity_model,
+        n_folds,
+        seed,
+    )
+    spec = Vcov.parse(vcov or ("HC1" if roles.unit is None else {"CRV1": roles.unit}), seed)
+    shared = None if overlap is None else Overlap.parse(overlap)
+    beside = [*design.columns, *spec.columns, *([strata] if strata else []), *([shared.id] if shared else [])]
+    units = read_units(data, roles, weights, beside)
     if card is not None:
-        _require_same_product(data.attrs, card)
+        require_same_product(data.attrs, card)
 
-    trial = spec.variance(linear, units.outcome, units.extra)
+    linear = design.build(units, spec)
+    corrects = card is not None and method != "none" and assumption != "outcome"
+    slope = slope_of(card, method, card_level) if card is not None and corrects and strata is None else None
+    outcomes = units.outcome[None]
+    if card is not None and corrects and slope is None:
+        outcomes = np.stack([units.outcome, corrected_outcome(card, method, units, strata)])
+    trial = spec.covariance(linear, outcomes, units.extra, _anew(design, spec, units, outcomes))
+    naive = Estimate("none", linear.estimate(units.outcome), float(trial.covariance[0, 0]), 0.0, trial.df)
     notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
-    notes += _dropped_notes(units)
-    naive = Estimate("none", linear.estimate(units.outcome), trial.variance, 0.0, trial.df)
+    notes += dropped_notes(units)
     corrected, outside = None, math.nan
-    if card is not None and method != "none" and assumption != "outcome":
-        corrected = correct(card, method, linear, units, spec, naive, strata)
+    if card is not None and corrects:
+        corrected = correct(card, method, linear, units, naive, slope, trial, strata)
+        if shared is not None:
+            corrected, note = shared.applied(card, linear.influence(units.outcome), units, spec, corrected)
+            notes.append(note)
+        if transport is not None:
+            sd, text = transport_sd(card, transport)
+            corrected = widened(corrected, sd, card.slope if slope is None else slope.value)
+            notes.append(Note("transport", text))
         outside = support_share(card, linear, units, strata)
-        notes += _support_notes(card, outside)
+        notes += support_notes(card, outside)
         if strata is not None:
             notes.append(Note("strata", f"each unit has the correction of its own stratum ({strata})."))
-        notes += _slope_notes(corrected, level)
-    notes += _assumption_notes(naive, corrected, method, assumption, card)
+        notes += slope_notes(corrected, level)
+    notes += assumption_notes(naive, corrected, method, assumption, card)
     return EffectResult(
-        term=treatment,
-        outcome=outcome,
+        term=roles.treatment,
+        outcome=roles.outcome,
         main=naive if corrected is None else corrected,
         naive=naive,
         corrected=corrected,
-        method=method,
+        method=method if card_level is None else f"{method}: {card_level}",
         assumption=assumption,
         estimator=linear.name,
         vcov=trial.label,
@@ -186,150 +253,27 @@ def estimate_effect(
         n_effective=math.nan if card is None else float(card.r2) * units.n,
         unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
         notes=tuple(notes),
+        rows=units.rows,
+        influence=_influence(linear, outcomes, corrected),
+        n_params=linear.n_params,
+        path_slope=math.nan if card is None else card.slope,
     )
 
 
-def _load_card(calibration: CalibrationCard | str | Path | None) -> CalibrationCard | None:
-    if calibration is None:
-        return None
-    from sustain.debias import CalibrationCard
+def _anew(
+    design: Design, spec: Vcov, units: Units, outcomes: Floats
+) -> Callable[[NDArray[np.int64]], Floats]:
+    """Estimates when each unit counts as often as a resample says, for the block bootstrap."""
 
-    if isinstance(calibration, str | Path):
-        return CalibrationCard.load(calibration)
-    if isinstance(calibration, CalibrationCard):
-        return calibration
-    raise EffectError(
-        f"calibration: got {type(calibration).__name__}, expected a CalibrationCard or the path of one. "
-        "A fitted calibration becomes a card with .to_card()."
-    )
+    def estimates(counts: NDArray[np.int64]) -> Floats:
+        again = units.repeated(counts)
+        linear = design.build(again, spec)
+        return np.array([linear.estimate(outcome[counts > 0]) for outcome in outcomes])
+
+    return estimates
 
 
-def _choose_method(method: str | None, card: CalibrationCard | None, assumption: str | None) -> str:
-    if assumption is not None and assumption not in get_args(Assumption):
-        raise EffectError(
-            f"assumption: got {assumption!r}, expected 'measurement' (correct), 'outcome' (do not), "
-            "'bracket' (both) or None."
-        )
-    if method is None:
-        method = "none" if card is None else "linear"
-    if method != "none" and card is None and assumption != "outcome":
-        raise EffectError(
-            f"method={method!r} needs calibration=: a CalibrationCard or the path of one, made from "
-            "labelled places."
-        )
-    if method == "none" and assumption in ("measurement", "bracket"):
-        raise EffectError(
-            f"assumption={assumption!r} asks for a correction, but "
-            + (
-                "no card was given. Pass calibration=."
-                if card is None
-                else "method is 'none'. Choose 'linear', 'tweedie' or 'bridge'."
-            )
-        )
-    return method
-
-
-def _require_same_product(attrs: Mapping[Any, Any], card: CalibrationCard) -> None:
-    for key, theirs in (("unit", card.target.unit), ("predictor", card.predictor.id)):
-        ours = attrs.get(key)
-        if ours is not None and theirs and str(ours) != str(theirs):
-            raise CardError(
-                f"calibration: the card is for {key} {str(theirs)!r}, but data.attrs[{key!r}] is "
-                f"{str(ours)!r}. Use the card that was published with this map."
-            )
-
-
-def _dropped_notes(units: Units) -> list[Note]:
-    notes = []
-    if units.n_dropped:
-        notes.append(Note("missing", f"{units.n_dropped} rows left out for missing values; {units.n} used."))
-    if units.n_unweighted:
-        notes.append(Note("weights", f"{units.n_unweighted} rows have a weight of zero and are left out."))
-    return notes
-
-
-def _support_notes(card: CalibrationCard, share: float) -> list[Note]:
-    from sustain.debias.estimator import EXPECTED_OUTSIDE
-
-    if share <= EXPECTED_OUTSIDE:
-        return []
-    low, high = card.support
-    text = (
-        f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
-        "the correction was learned; there it is an extrapolation."
-    )
-    warnings.warn(text, SupportWarning, stacklevel=3)
-    return [Note("support", text)]
-
-
-def _slope_notes(corrected: Estimate, level: float) -> list[Note]:
-    if math.isnan(corrected.slope):
-        return []
-    fieller = corrected.fieller(level)
-    if fieller.kind == "bounded":
-        return []
-    text = (
-        f"The slope of prediction on truth, {corrected.slope:.3g} (standard error "
-        f"{math.sqrt(corrected.slope_var):.2g}), does not differ from zero at this level. Fieller's set is "
-        f"{fieller}; the delta interval is not to be trusted."
-    )
-    warnings.warn(text, WeakCalibrationWarning, stacklevel=3)
-    return [Note("weak_slope", text)]
-
-
-def _assumption_notes(
-    naive: Estimate,
-    corrected: Estimate | None,
-    method: str,
-    assumption: str | None,
-    card: CalibrationCard | None,
-) -> list[Note]:
-    if assumption == "outcome":
-        text = (
-            "Outcome stability: what a prediction means for the truth is taken to be the same in both arms "
-            "and in the calibration sample, so the naive effect is the estimate."
-        )
-        if method != "none":
-            text += f" The correction {method!r} is not applied."
-        return [Note("assumption", text + _recalibration(card))]
-    if corrected is None:
-        return []
-    if assumption == "bracket":
-        return [
-            Note(
-                "assumption",
-                "Both ends are reported: the naive effect (outcome stability) and the corrected one "
-                "(measurement stability). A treatment that the image shows in part lies between; the "
-                "interval covers both ends.",
-            )
-        ]
-    gap = abs(corrected.estimate - naive.estimate)
-    if assumption is None and gap > MATERIAL * naive.std_error:
-        return [
-            Note(
-                "assumption",
-                f"No assumption is named, and it matters: naive {naive.estimate:.4g}, corrected "
-                f"{corrected.estimate:.4g}. If the treatment can change the image only through the outcome "
-                "(measurement stability), the corrected effect is right. If the image shows the treated "
-                "places anyway, by region, roads or towns (outcome stability), the naive one is. Labelled "
-                "places on both sides of the contrast decide: regress truth on prediction and treatment, "
-                "and prediction on truth and treatment; the treatment's coefficient is zero in the "
-                "regression whose assumption holds. Pass assumption='measurement', 'outcome' or 'bracket'.",
-            )
-        ]
-    return []
-
-
-def _recalibration(card: CalibrationCard | None) -> str:
-    """Say so when the card's slope of truth on prediction is not 1, which the naive scale supposes."""
-    if card is None:
-        return ""
-    line = card.truth_on_prediction
-    error = math.sqrt(line.cov[1][1])
-    if abs(line.slope - 1) <= critical_value(0.95, line.df) * error:
-        return ""
-    return (
-        f" But in the calibration sample the truth rises by {line.slope:.3g} (standard error {error:.2g}) "
-        "for one unit of prediction, not by 1: under this assumption the effect would be that many times "
-        "the naive one."
-    )
+def _influence(linear: LinearEstimator, outcomes: Floats, corrected: Estimate | None) -> Floats:
+    """Each unit's share in the error of the main estimate."""
+    psi = linear.influence(outcomes[-1])
+    return psi if corrected is None or math.isnan(corrected.slope) else psi / corrected.slope

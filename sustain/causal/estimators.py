@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.absorb import Absorbed
 from sustain.errors import EffectError
 
 __all__ = [
     "LeastSquares",
     "LinearEstimator",
     "difference_in_means",
+    "from_basis",
     "least_squares",
     "require_full_rank",
     "unit_columns",
@@ -43,6 +45,8 @@ class LinearEstimator:
         Number of estimated coefficients, for small-sample factors.
     notes : tuple of (kind, text)
         What a reader of the result should know.
+    effects : tuple of ndarray of int, shape (n,)
+        Level of each unit in the fixed effects that were absorbed; `n_params` counts their dummies.
     """
 
     name: str
@@ -50,6 +54,7 @@ class LinearEstimator:
     influence: Callable[[Floats], Floats] = field(repr=False)
     n_params: int
     notes: tuple[tuple[str, str], ...] = ()
+    effects: tuple[NDArray[np.intp], ...] = field(default=(), repr=False, kw_only=True)
 
     def estimate(self, outcome: Floats) -> float:
         """Effect on an outcome of shape (n,)."""
@@ -63,13 +68,17 @@ class LeastSquares(LinearEstimator):
     Attributes
     ----------
     basis : ndarray, shape (n, k)
-        Orthonormal basis of the regressors' columns, each row times the root of its weight.
+        Orthonormal basis of the regressors' columns, each row times the root of its weight; of what absorbed fixed
+        effects leave of them.
     root : ndarray, shape (n,)
         Square roots of the weights.
+    residual : callable
+        Takes an outcome of shape (n,) and returns its residuals.
     """
 
     basis: Floats = field(repr=False, kw_only=True)
     root: Floats = field(repr=False, kw_only=True)
+    residual: Callable[[Floats], Floats] = field(repr=False, kw_only=True)
 
 
 def difference_in_means(treated: Floats, weights: Floats) -> LeastSquares:
@@ -92,6 +101,7 @@ def least_squares(
     weights: Floats,
     *,
     name: str = "least squares",
+    absorbed: Absorbed | None = None,
 ) -> LeastSquares:
     """Coefficient of treatment in a weighted regression on treatment, covariates and a constant.
 
@@ -108,26 +118,69 @@ def least_squares(
         Positive weights.
     name : str
         Name of the estimator.
+    absorbed : Absorbed, optional
+        Fixed effects, which then stand in for the constant (Frisch, Waugh and Lovell).
 
     Raises
     ------
     EffectError
-        When the columns are linearly dependent.
+        When the columns are linearly dependent, also once the fixed effects are taken out.
     """
-    design = np.column_stack([np.ones(len(treated)), covariates, treated])
     root = np.sqrt(weights)
-    scaled = root[:, None] * unit_columns(design)
-    require_full_rank(scaled, ["the constant", *names, "the treatment"])
+    if absorbed is None:
+        design = unit_columns(np.column_stack([np.ones(len(treated)), covariates, treated]))
+        scaled = root[:, None] * design
+        require_full_rank(scaled, ["the constant", *names, "the treatment"])
+        n_params = design.shape[1]
+    else:
+        design = unit_columns(np.column_stack([covariates, treated]))
+        scaled = root[:, None] * absorbed.residual(design)
+        _require_within(scaled[:, -1], root * design[:, -1])
+        size = np.linalg.norm(root[:, None] * design, axis=0)
+        require_full_rank(scaled, [*names, "the treatment"], size)
+        n_params = design.shape[1] + absorbed.rank
+        name = f"{name}, {len(absorbed.effects)} fixed effects absorbed ({absorbed.rank} levels)"
     basis, _ = np.linalg.qr(scaled)
     # Frisch, Waugh and Lovell: the last column of the basis is the treatment without what the others explain.
     partial = basis[:, -1]
     omega = root * partial / float(partial @ (root * treated))
 
-    def influence(outcome: Floats) -> Floats:
-        residual = outcome - (basis @ (basis.T @ (root * outcome))) / root
-        return np.asarray(omega * residual)
+    within = None if absorbed is None else absorbed.residual
+    effects = () if absorbed is None else absorbed.effects
+    return from_basis(name, omega, basis, root, n_params, within=within, effects=effects)
 
-    return LeastSquares(name, omega, influence, design.shape[1], basis=basis, root=root)
+
+def from_basis(
+    name: str,
+    omega: Floats,
+    basis: Floats,
+    root: Floats,
+    n_params: int,
+    notes: tuple[tuple[str, str], ...] = (),
+    *,
+    within: Callable[[Floats], Floats] | None = None,
+    effects: tuple[NDArray[np.intp], ...] = (),
+) -> LeastSquares:
+    """Regression from its parts; `within` takes absorbed fixed effects out of the outcome."""
+
+    def residual(outcome: Floats) -> Floats:
+        left = outcome if within is None else within(outcome)
+        return np.asarray(left - (basis @ (basis.T @ (root * left))) / root)
+
+    def influence(outcome: Floats) -> Floats:
+        return np.asarray(omega * residual(outcome))
+
+    return LeastSquares(
+        name, omega, influence, n_params, notes, effects=effects, basis=basis, root=root, residual=residual
+    )
+
+
+def _require_within(left: Floats, whole: Floats) -> None:
+    if np.linalg.norm(left) <= 1e-10 * np.linalg.norm(whole):
+        raise EffectError(
+            "fixed_effects: the treatment does not vary within their levels, so nothing is left to estimate its "
+            "effect from. Drop the effect that decides the treatment."
+        )
 
 
 def require_full_rank(design: Floats, names: Sequence[str], size: Floats | None = None) -> None:

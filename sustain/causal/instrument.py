@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.absorb import Absorbed
 from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
 from sustain.causal.variance import robust_covariance
 from sustain.errors import EffectError
@@ -25,6 +26,7 @@ def two_stage_least_squares(
     instruments: Floats,
     instrument_names: Sequence[str],
     weights: Floats,
+    absorbed: Absorbed | None = None,
 ) -> LinearEstimator:
     """Coefficient of treatment in a regression where instruments stand for it; covariates stand for themselves.
 
@@ -37,6 +39,8 @@ def two_stage_least_squares(
         As in `least_squares`.
     instruments : ndarray, shape (n, m)
     instrument_names : sequence of str
+    absorbed : Absorbed, optional
+        Fixed effects, which are taken out of every column first.
 
     Raises
     ------
@@ -45,16 +49,23 @@ def two_stage_least_squares(
     """
     n = len(treated)
     root = np.sqrt(weights)
-    exogenous = root[:, None] * unit_columns(np.column_stack([np.ones(n), covariates]))
-    moving = root[:, None] * unit_columns(instruments)
-    require_full_rank(np.column_stack([exogenous, moving]), ["the constant", *names, *instrument_names])
+    labels = [*names, *instrument_names]
+    if absorbed is None:
+        exogenous, moving = np.column_stack([np.ones(n), covariates]), instruments
+        labels, size, within = ["the constant", *labels], None, _unchanged
+    else:
+        exogenous, moving, within = covariates, instruments, absorbed.residual
+        size = np.linalg.norm(root[:, None] * unit_columns(np.column_stack([exogenous, moving])), axis=0)
+    exogenous = root[:, None] * within(unit_columns(exogenous))
+    moving = root[:, None] * within(unit_columns(moving))
+    require_full_rank(np.column_stack([exogenous, moving]), labels, size)
     held, _ = np.linalg.qr(exogenous)
     both, _ = np.linalg.qr(np.column_stack([exogenous, moving]))
     # What the instruments add to the prediction of treatment once the covariates are held.
-    target = root * treated
+    target = root * within(treated)
     partial = both @ (both.T @ target) - held @ (held.T @ target)
     strength = float(partial @ target)
-    if strength <= 1e-20 * float(target @ target):
+    if strength <= 1e-20 * float(np.square(root * treated).sum()):
         raise EffectError(
             f"instrument: {', '.join(instrument_names)} does not move the treatment, given the covariates."
         )
@@ -62,7 +73,7 @@ def two_stage_least_squares(
     treatment_left = target - held @ (held.T @ target)
 
     def influence(outcome: Floats) -> Floats:
-        left = root * outcome
+        left = root * within(outcome)
         left = left - held @ (held.T @ left)
         return np.asarray(omega * (left - float(omega @ outcome) * treatment_left) / root)
 
@@ -75,7 +86,15 @@ def two_stage_least_squares(
         )
         notes = (("weak_instrument", text),)
     name = f"two-stage least squares (first-stage F {f:.4g})"
-    return LinearEstimator(name, omega, influence, exogenous.shape[1] + 1, notes)
+    if absorbed is None:
+        return LinearEstimator(name, omega, influence, exogenous.shape[1] + 1, notes)
+    name = f"{name}, {len(absorbed.effects)} fixed effects absorbed ({absorbed.rank} levels)"
+    n_params = exogenous.shape[1] + 1 + absorbed.rank
+    return LinearEstimator(name, omega, influence, n_params, notes, effects=absorbed.effects)
+
+
+def _unchanged(values: Floats) -> Floats:
+    return values
 
 
 def first_stage_f(target: Floats, held: Floats, moving: Floats) -> float:

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
+from sustain.causal.absorb import Absorbed
+from sustain.causal.estimators import LeastSquares, from_basis, require_full_rank, unit_columns
 from sustain.errors import EffectError
 
-__all__ = ["FixedEffects", "two_way_fixed_effects"]
+__all__ = ["two_way_fixed_effects"]
 
 Floats = NDArray[np.float64]
 
 MAX_PERIODS = 1000
-
-
-@dataclass(frozen=True)
-class FixedEffects(LinearEstimator):
-    """A coefficient of a regression with unit effects.
-
-    Attributes
-    ----------
-    unit : ndarray of int, shape (n,)
-        Unit of each row, 0 .. n_units - 1. Unit effects count in `n_params`.
-    n_units : int
-        Number of units.
-    """
-
-    unit: NDArray[np.intp] = field(repr=False, kw_only=True)
-    n_units: int = field(kw_only=True)
 
 
 def two_way_fixed_effects(
@@ -42,7 +26,7 @@ def two_way_fixed_effects(
     unit: NDArray[Any],
     time: NDArray[Any],
     weights: Floats,
-) -> FixedEffects:
+) -> LeastSquares:
     """Coefficient of treatment status with an effect for every unit and every period.
 
     With two periods and treatment in the second this is the difference-in-differences of means. Unit effects
@@ -66,16 +50,12 @@ def two_way_fixed_effects(
         When a unit occurs twice in a period, there is one period, or treatment never changes within a unit.
     """
     code, period, n_units, periods = _index(unit, time)
+    within = Absorbed((code,), weights).residual
     root = np.sqrt(weights)
     dummies = (period[:, None] == np.arange(1, len(periods))).astype(float)
     design = np.column_stack([dummies, covariates, treated])
-    mass = np.bincount(code, weights, minlength=n_units)
-
-    def within(column: Floats) -> Floats:
-        return np.asarray(column - (np.bincount(code, weights * column, minlength=n_units) / mass)[code])
-
     scale = unit_columns(design)
-    scaled = root[:, None] * np.apply_along_axis(within, 0, scale)
+    scaled = root[:, None] * within(scale)
     labels = [*(f"period {label}" for label in periods[1:]), *names, "the treatment"]
     size = np.linalg.norm(root[:, None] * scale, axis=0)
     if np.linalg.norm(scaled[:, -1]) <= 1e-10 * size[-1]:
@@ -88,18 +68,15 @@ def two_way_fixed_effects(
     partial = basis[:, -1]
     omega = root * partial / float(partial @ (root * treated))
 
-    def influence(outcome: Floats) -> Floats:
-        y = within(outcome)
-        return np.asarray(omega * (y - basis @ (basis.T @ (root * y)) / root))
-
-    return FixedEffects(
+    return from_basis(
         f"difference-in-differences ({len(periods)} periods, {n_units} units)",
         omega,
-        influence,
+        basis,
+        root,
         n_units + design.shape[1],
         _notes(omega, treated, code, n_units),
-        unit=code,
-        n_units=n_units,
+        within=within,
+        effects=(code,),
     )
 
 

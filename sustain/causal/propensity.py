@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,18 @@ from numpy.typing import NDArray
 from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
 from sustain.errors import EffectError
 
-__all__ = ["doubly_robust", "fit_propensity", "inverse_propensity", "make_folds"]
+__all__ = [
+    "CrossFitted",
+    "Fold",
+    "doubly_robust",
+    "fit_propensity",
+    "inverse_propensity",
+    "make_folds",
+    "require_overlap",
+]
 
 Floats = NDArray[np.float64]
+Classify = Callable[[NDArray[np.intp], NDArray[np.intp]], Floats]
 
 # A propensity this close to 0 or 1 is a fit that separates the arms, not an estimate.
 SEPARATION = 1e-6
@@ -66,13 +76,20 @@ def inverse_propensity(
 
 
 @dataclass(frozen=True)
-class _Fold:
-    """One fold of `doubly_robust`: its rows, its nuisances fitted elsewhere, its part of the score."""
+class Fold:
+    """One fold of `doubly_robust`: its rows, and its nuisances fitted elsewhere."""
 
     rows: NDArray[np.intp]
     train: tuple[NDArray[np.intp], NDArray[np.intp]]  # rows of treated and control training units
     bread: tuple[Floats, Floats]  # inverse of each arm's Z'WZ, shape (k, k)
     propensity: Floats
+
+
+@dataclass(frozen=True)
+class CrossFitted(LinearEstimator):
+    """A doubly robust estimate, with the folds and the propensities that it was made with."""
+
+    folds: tuple[Fold, ...] = field(repr=False, kw_only=True)
 
 
 def doubly_robust(
@@ -84,7 +101,8 @@ def doubly_robust(
     n_folds: int = 5,
     seed: int = 0,
     clusters: NDArray[Any] | None = None,
-) -> LinearEstimator:
+    classify: Classify | None = None,
+) -> CrossFitted:
     """Augmented inverse-propensity weighting with cross-fitting (Chernozhukov et al. 2018, doi:10.1111/ectj.12097).
 
     ``phi_i = m1(z_i) - m0(z_i) + T_i (y_i - m1(z_i)) / p(z_i) - (1 - T_i) (y_i - m0(z_i)) / (1 - p(z_i))``,
@@ -101,6 +119,9 @@ def doubly_robust(
         Of the folds.
     clusters : ndarray, shape (n,), optional
         Units of one cluster stay in one fold, so that a unit's nuisances know nothing of its neighbours.
+    classify : callable, optional
+        Takes the rows to train on and the rows to predict for, and returns the propensities of the latter; a logistic
+        regression on the covariates by default.
 
     Raises
     ------
@@ -112,8 +133,12 @@ def doubly_robust(
     # Nuisances use columns of one size, so that normal equations are as good as orthogonalisation.
     size = np.sqrt(share @ z**2)
     z = z / size
+    if classify is None:
+        classify = partial(_logit_propensity, treated, z, weights)
     folds = [
-        _fit_fold(rows, np.setdiff1d(np.arange(n), rows, assume_unique=True), treated, z, weights, names)
+        _fit_fold(
+            rows, np.setdiff1d(np.arange(n), rows, assume_unique=True), treated, z, weights, names, classify
+        )
         for rows in make_folds(treated, n_folds, seed, clusters)
     ]
     propensity = np.empty(n)
@@ -140,7 +165,9 @@ def doubly_robust(
 
     arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
     notes = _overlap_notes(tuple(arm / arm.sum() for arm in arms), propensity)
-    return LinearEstimator(f"doubly robust (AIPW, {n_folds} folds)", omega, influence, 1, notes)
+    return CrossFitted(
+        f"doubly robust (AIPW, {n_folds} folds)", omega, influence, 1, notes, folds=tuple(folds)
+    )
 
 
 def _fit_fold(
@@ -150,7 +177,8 @@ def _fit_fold(
     z: Floats,
     weights: Floats,
     names: Sequence[str],
-) -> _Fold:
+    classify: Classify,
+) -> Fold:
     train = rest[treated[rest] == 1], rest[treated[rest] == 0]
     breads = []
     for arm, part in zip(("treated", "control"), train, strict=True):
@@ -162,9 +190,15 @@ def _fit_fold(
                 f"covariates: {error} Fewer folds (n_folds=2) or estimator='ols' ask for less."
             ) from error
         breads.append(np.linalg.inv((weights[part][:, None] * z[part]).T @ z[part]))
-    propensity = _logistic(z[rows], fit_propensity(treated[rest], z[rest], weights[rest]))
-    _require_overlap(propensity)
-    return _Fold(rows, train, (breads[0], breads[1]), propensity)
+    propensity = classify(rest, rows)
+    require_overlap(propensity)
+    return Fold(rows, train, (breads[0], breads[1]), propensity)
+
+
+def _logit_propensity(
+    treated: Floats, z: Floats, weights: Floats, rest: NDArray[np.intp], rows: NDArray[np.intp]
+) -> Floats:
+    return _logistic(z[rows], fit_propensity(treated[rest], z[rest], weights[rest]))
 
 
 def make_folds(
@@ -221,14 +255,15 @@ def fit_propensity(treated: Floats, z: Floats, weights: Floats) -> Floats:
         model.fit(z / size, treated, sample_weight=weights / weights.mean())
     coefficients: Floats = np.asarray(model.coef_[0], dtype=float) / size
     propensity = _logistic(z, coefficients)
-    _require_overlap(propensity)
+    require_overlap(propensity)
     score = (weights * (treated - propensity)) @ (z / size) / weights.sum()
     if np.abs(score).max() > 1e-6:
         raise EffectError(_NO_OVERLAP)
     return coefficients
 
 
-def _require_overlap(propensity: Floats) -> None:
+def require_overlap(propensity: Floats) -> None:
+    """Raise `EffectError` when propensities come (almost) to 0 or 1: nothing is trimmed silently."""
     if not (propensity.min() >= SEPARATION and propensity.max() <= 1 - SEPARATION):
         raise EffectError(
             f"{_NO_OVERLAP} Fitted propensities run from {propensity.min():.2g} to {propensity.max():.6g}."

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
-from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from sustain.causal.variance import FiellerSet, critical_value, fieller_set, p_value
-from sustain.errors import EffectError
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.estimate import Estimate, Interval, IntervalMethod, Note
+from sustain.causal.ratio import FiellerSet
+from sustain.causal.text import html_text, plot_effects, summary_text
+from sustain.causal.variance import p_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,96 +23,6 @@ if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
 __all__ = ["EffectResult", "Estimate", "Note"]
-
-Interval = tuple[float, float]
-IntervalMethod = Literal["delta", "fieller", "bootstrap"]
-
-
-class Note(str):
-    """A sentence about a result, with its `kind`: assumption, support, missing, few_clusters, ..."""
-
-    kind: str
-
-    def __new__(cls, kind: str, text: str) -> Self:
-        """Make a note of one kind."""
-        note = super().__new__(cls, text)
-        note.kind = kind
-        return note
-
-    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        return self.kind, str(self)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One estimate of the effect, by one method.
-
-    Attributes
-    ----------
-    method : str
-        ``"none"`` (naive) or the correction.
-    estimate : float
-    variance_trial, variance_calibration : float
-        Parts of the variance that the trial's units and the calibration sample contribute.
-    df : float
-        Degrees of freedom of the interval; infinite for a normal one.
-    variance_draws : float
-        The calibration's part by bootstrap; NaN when the card holds no draws.
-    slope, slope_var : float
-        For a linear correction, what the naive effect is divided by and its variance; otherwise NaN.
-    """
-
-    method: str
-    estimate: float
-    variance_trial: float
-    variance_calibration: float
-    df: float
-    variance_draws: float = math.nan
-    slope: float = math.nan
-    slope_var: float = math.nan
-
-    @property
-    def std_error(self) -> float:
-        """Standard error with both parts."""
-        return math.sqrt(self.variance_trial + self.variance_calibration)
-
-    @property
-    def share_calibration(self) -> float:
-        """Share of the variance that the calibration sample contributes, 0..1."""
-        total = self.variance_trial + self.variance_calibration
-        return self.variance_calibration / total if total > 0 else 0.0
-
-    def fieller(self, level: float) -> FiellerSet:
-        """Fieller's set of a linear correction (of a naive estimate: its ordinary interval)."""
-        critical = critical_value(level, self.df)
-        if self.method == "none":
-            return fieller_set(self.estimate, self.variance_trial, 1.0, 0.0, critical)
-        if math.isnan(self.slope):
-            raise EffectError(
-                f"method='fieller' is an interval of a ratio, and {self.method!r} is not a division by a "
-                "slope. Use method='delta' or 'bootstrap'."
-            )
-        effect, effect_var = self.estimate * self.slope, self.variance_trial * self.slope**2
-        return fieller_set(effect, effect_var, self.slope, self.slope_var, critical)
-
-    def conf_int(self, level: float, method: IntervalMethod = "delta") -> Interval:
-        """Confidence interval; see `EffectResult.conf_int`."""
-        if method == "fieller":
-            return self.fieller(level).hull
-        if method == "delta":
-            error = self.std_error
-        elif method == "bootstrap":
-            calibration = 0.0 if self.method == "none" else self.variance_draws
-            if math.isnan(calibration):
-                raise EffectError(
-                    f"method='bootstrap' needs bootstrap draws of {self.method!r} in the card, and it holds "
-                    "none. Use method='delta', or build the card with n_boot."
-                )
-            error = math.sqrt(self.variance_trial + calibration)
-        else:
-            raise EffectError(f"method: got {method!r}, expected 'delta', 'fieller' or 'bootstrap'.")
-        half = critical_value(level, self.df) * error
-        return self.estimate - half, self.estimate + half
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,6 +53,14 @@ class EffectResult:
         Unit of the effect, where known.
     notes : tuple of Note
         What a reader must know; each is a string with a `kind`.
+    rows : ndarray of int, shape (n,)
+        Positions in the data of the units used.
+    influence : ndarray, shape (n,)
+        Each unit's share in the trial's error of `estimate`; sums of its products are the trial's variance.
+    n_params : int
+        Estimated coefficients, for small-sample factors of that variance.
+    path_slope : float
+        The card's slope of prediction on truth, which `path` goes along; NaN without a correction.
     """
 
     term: str
@@ -159,6 +81,10 @@ class EffectResult:
     n_effective: float = math.nan
     unit: str = ""
     notes: tuple[Note, ...] = field(default=())
+    rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp), compare=False)
+    influence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
+    n_params: int = 0
+    path_slope: float = math.nan
 
     @property
     def estimate(self) -> float:
@@ -178,12 +104,12 @@ class EffectResult:
     @property
     def statistic(self) -> float:
         """Estimate over standard error."""
-        return _ratio(self.estimate, self.std_error)
+        return self.main.statistic
 
     @property
     def pvalue(self) -> float:
         """Two-sided p-value of no effect. With ``assumption="bracket"`` the larger of both ends' p-values."""
-        return max(p_value(_ratio(end.estimate, end.std_error), end.df) for end in self._ends())
+        return max(p_value(end.statistic, end.df) for end in self.reported)
 
     @property
     def share_calibration(self) -> float:
@@ -194,6 +120,11 @@ class EffectResult:
     def share_trial(self) -> float:
         """Share of the variance that the trial's own units contribute, 0..1."""
         return 1.0 - self.share_calibration
+
+    @property
+    def reported(self) -> tuple[Estimate, ...]:
+        """The estimate that is meant; with ``assumption="bracket"`` both."""
+        return self.bracket or (self.main,)
 
     @property
     def bracket(self) -> tuple[Estimate, Estimate] | None:
@@ -219,7 +150,7 @@ class EffectResult:
         (low, high) : tuple of float
             With ``assumption="bracket"`` from the lowest to the highest limit of both ends.
         """
-        limits = [end.conf_int(self.level if level is None else level, method) for end in self._ends()]
+        limits = [end.conf_int(self.level if level is None else level, method) for end in self.reported]
         return min(low for low, _ in limits), max(high for _, high in limits)
 
     def fieller(self, level: float | None = None) -> FiellerSet:
@@ -238,17 +169,39 @@ class EffectResult:
 
         return sensitivity_of(self, card)
 
+    def path(self, shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> pd.DataFrame:
+        """Effects between both assumptions, by how much of the contrast the image shows only through the outcome.
+
+        See `sustain.causal.path.visible_share_path`.
+        """
+        from sustain.causal.path import visible_share_path
+
+        return visible_share_path(self, shares)
+
+    def conley_profile(
+        self,
+        data: pd.DataFrame,
+        lat: str,
+        lon: str,
+        cutoffs_km: Sequence[float] = (25, 50, 100, 200, 400),
+    ) -> pd.DataFrame:
+        """Give the standard error of the effect by Conley's cutoff.
+
+        See `sustain.causal.profile.conley_profile`.
+        """
+        from sustain.causal.profile import conley_profile
+
+        return conley_profile(self, data, lat, lon, cutoffs_km)
+
     def tidy(self) -> pd.DataFrame:
         """One row per reported estimate, with the columns that broom and pyfixest use."""
         import pandas as pd
 
         rows = []
-        for end, label in zip(self._ends(), self._labels(), strict=True):
+        for end, label in zip(self.reported, self._labels(), strict=True):
             low, high = end.conf_int(self.level)
-            statistic = _ratio(end.estimate, end.std_error)
-            rows.append(
-                (label, end.estimate, end.std_error, statistic, p_value(statistic, end.df), low, high)
-            )
+            p = p_value(end.statistic, end.df)
+            rows.append((label, end.estimate, end.std_error, end.statistic, p, low, high))
         columns = ["term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -272,6 +225,7 @@ class EffectResult:
             "estimator": self.estimator,
             "vcov": self.vcov,
             "share_calibration": self.share_calibration,
+            "share_trial": self.share_trial,
             "n": self.n,
             "n_treated": self.n_treated,
             "n_control": self.n_control,
@@ -285,33 +239,7 @@ class EffectResult:
 
     def summary(self) -> str:
         """Plain text for a reader: the estimates, which one is meant, and every caveat."""
-        unit = f" ({self.unit})" if self.unit else ""
-        lines = [
-            f"Effect of {self.term} on {self.outcome}{unit}",
-            f"{self.estimator}, {self.vcov}; n = {self.n} ({self.n_treated} treated, {self.n_control} "
-            "control)",
-            f"assumption: {self.assumption or 'none named'}",
-            "",
-            f"{'':26}{'estimate':>10}{'std.error':>11}{f'{100 * self.level:.4g}% interval':>24}{'calibration':>13}",
-        ]
-        reported = self._ends()
-        for end in (self.naive, self.corrected):
-            if end is not None:
-                low, high = end.conf_int(self.level)
-                name = "naive (no correction)" if end.method == "none" else f"corrected ({end.method})"
-                lines.append(
-                    f"{'>' if end in reported else ' '} {name:24}{end.estimate:>10.4g}{end.std_error:>11.4g}"
-                    f"{f'{low:.4g} to {high:.4g}':>24}{end.share_calibration:>13.0%}"
-                )
-        if self.bracket is not None:
-            low, high = self.conf_int()
-            lines.append(f"  {'both ends':24}{'':>21}{f'{low:.4g} to {high:.4g}':>24}")
-        lines.append(
-            "  (> what the method and the assumption lead to; calibration: its share of the variance)"
-        )
-        if self.notes:
-            lines += ["", *(fill(f"{note.kind}: {note}", 88, subsequent_indent="  ") for note in self.notes)]
-        return "\n".join(lines)
+        return summary_text(self)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the naive and the corrected estimate with their intervals.
@@ -321,23 +249,7 @@ class EffectResult:
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
         """
-        import matplotlib.pyplot as plt
-
-        axes = plt.subplots(figsize=(6, 1.8), layout="constrained")[1] if ax is None else ax
-        ends = [end for end in (self.corrected, self.naive) if end is not None]
-        for height, end in enumerate(ends):
-            low, high = end.conf_int(self.level)
-            colour = "C0" if end in self._ends() else "0.6"
-            axes.plot([low, high], [height, height], color=colour, solid_capstyle="butt")
-            axes.plot(end.estimate, height, "o", color=colour)
-        axes.axvline(0, color="0.5", linewidth=0.8, linestyle=":")
-        axes.set_yticks(range(len(ends)), ["naive" if end.method == "none" else end.method for end in ends])
-        axes.set_ylim(-0.6, len(ends) - 0.4)
-        axes.set_xlabel(f"effect of {self.term} on {self.outcome}" + (f" ({self.unit})" if self.unit else ""))
-        return axes
-
-    def _ends(self) -> tuple[Estimate, ...]:
-        return self.bracket or (self.main,)
+        return plot_effects(self, ax)
 
     def _labels(self) -> tuple[str, ...]:
         if self.bracket is None:
@@ -346,8 +258,10 @@ class EffectResult:
 
     def __repr__(self) -> str:
         low, high = self.conf_int()
+        # A correction that nobody asked for by naming its assumption does not stand alone.
+        beside = f"naive {self.naive.estimate:.4g}, " if self.corrected and self.assumption is None else ""
         return (
-            f"EffectResult({self.term} on {self.outcome}: {self.estimate:.4g} [{low:.4g}, {high:.4g}], "
+            f"EffectResult({self.term} on {self.outcome}: {self.estimate:.4g} [{low:.4g}, {high:.4g}], {beside}"
             f"method={self.method!r}, assumption={self.assumption!r}, {self.vcov}, n={self.n})"
         )
 
@@ -355,18 +269,7 @@ class EffectResult:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        table = self.tidy().to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
-        head = (
-            f"{self.estimator}, {self.vcov}; n = {self.n}; method {self.method}; assumption {self.assumption}"
-        )
-        notes = "".join(f"<li><b>{escape(note.kind)}</b>: {escape(note)}</li>" for note in self.notes)
-        return f"<p>{escape(head)}</p>{table}<ul>{notes}</ul>"
-
-
-def _ratio(estimate: float, error: float) -> float:
-    if error > 0:
-        return estimate / error
-    return math.nan if estimate == 0 else math.copysign(math.inf, estimate)
+        return html_text(self)
 
 
 def _plain(end: Estimate, level: float) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sustain.causal.ratio import CorrectedEffect, corrected_effect, corrected_mean
 from sustain.causal.result import EffectResult
-from sustain.causal.variance import CorrectedEffect, corrected_effect, corrected_mean, critical_value
+from sustain.causal.variance import critical_value
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:

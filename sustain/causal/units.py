@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.causal.roles import Roles
 from sustain.errors import EffectError, MissingDataWarning
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Units:
         Further columns that were asked for, such as clusters, lat and lon.
     n_dropped, n_unweighted : int
         Rows left out for a missing value, and for a weight of zero.
+    rows : ndarray of int, shape (n,)
+        Positions of the units in the data.
     """
 
     outcome: Floats
@@ -52,20 +55,32 @@ class Units:
     extra: dict[str, NDArray[Any]]
     n_dropped: int
     n_unweighted: int
+    rows: NDArray[np.intp]
 
     @property
     def n(self) -> int:
         """Number of units used."""
         return len(self.outcome)
 
+    def repeated(self, counts: NDArray[Any]) -> Units:
+        """Units as often as `counts` says, shape (n,): by their weight, which is what an estimator sees of it."""
+        rows = np.flatnonzero(counts)
+        return replace(
+            self,
+            outcome=self.outcome[rows],
+            treated=self.treated[rows],
+            weights=self.weights[rows] * counts[rows],
+            covariates=self.covariates[rows],
+            instruments=self.instruments[rows],
+            extra={name: values[rows] for name, values in self.extra.items()},
+            rows=self.rows[rows],
+        )
+
 
 def read_units(
     data: pd.DataFrame,
-    outcome: str,
-    treatment: str,
-    covariates: Sequence[str],
+    roles: Roles,
     weights: str | ArrayLike | None,
-    instruments: Sequence[str] = (),
     extra: Iterable[str] = (),
 ) -> Units:
     """Take the columns of a trial out of `data` and check them.
@@ -74,14 +89,10 @@ def read_units(
     ----------
     data : DataFrame
         One row a unit. The index is not used and may repeat.
-    outcome, treatment : str
-        Columns.
-    covariates : sequence of str
-        Columns.
+    roles : Roles
+        Columns by their role.
     weights : str or array_like of shape (n,), optional
         Column or values; all 1 by default.
-    instruments : sequence of str
-        Columns.
     extra : iterable of str
         Further columns to keep beside the others.
 
@@ -96,19 +107,20 @@ def read_units(
     MissingDataWarning
         When rows are left out because a value is missing.
     """
-    if isinstance(covariates, str):
-        covariates = (covariates,)
+    outcome, treatment = roles.outcome, roles.treatment
+    covariates, instruments = roles.covariates, roles.instruments
     extra = tuple(extra)
-    for name in (outcome, treatment, *covariates, *instruments, *extra):
+    for name in (outcome, treatment, *covariates.columns, *instruments.columns, *extra):
         _require_column(data, name)
-    for role, columns in (("covariates", covariates), ("instrument", instruments)):
+    for role, columns in (("covariates", covariates.columns), ("instrument", instruments.columns)):
         if treatment in columns or outcome in columns:
             raise EffectError(f"{role}: {list(columns)} holds the treatment or the outcome. Take it out.")
     weight = _weights(data, weights)
     y, t = _numbers(data, outcome, "outcome"), _numbers(data, treatment, "treatment")
     kept = {name: data[name] for name in extra}
     missing = {outcome: np.isnan(y), treatment: np.isnan(t), "weights": np.isnan(weight)}
-    missing |= {name: data[name].isna().to_numpy() for name in (*covariates, *instruments, *extra)}
+    beside = (*covariates.columns, *instruments.columns, *extra)
+    missing |= {name: data[name].isna().to_numpy() for name in beside}
     incomplete = np.logical_or.reduce(list(missing.values()))
     unweighted = ~incomplete & (weight == 0)
     use = ~incomplete & ~unweighted
@@ -126,8 +138,8 @@ def read_units(
         raise EffectError(
             f"outcome: column {outcome!r} holds infinite values. Mark missing predictions as NaN."
         )
-    values, names = _numeric(data.loc[use], covariates, "covariates")
-    moving, moving_names = _numeric(data.loc[use], instruments, "instrument")
+    values, names = covariates.matrix(data.loc[use])
+    moving, moving_names = instruments.matrix(data.loc[use])
     return Units(
         outcome=y[use],
         treated=t[use],
@@ -139,6 +151,7 @@ def read_units(
         extra={name: values.to_numpy()[use] for name, values in kept.items()},
         n_dropped=int(incomplete.sum()),
         n_unweighted=int(unweighted.sum()),
+        rows=np.flatnonzero(use),
     )
 
 
@@ -188,24 +201,3 @@ def _require_arms(treated: Floats, name: str) -> None:
             "each arm needs at least 2. Check for missing predictions, zero weights, and whether the arms "
             "are coded as 0 and 1."
         )
-
-
-def _numeric(data: pd.DataFrame, columns: Sequence[str], role: str) -> tuple[Floats, tuple[str, ...]]:
-    import pandas as pd
-
-    if not columns:
-        return np.empty((len(data), 0)), ()
-    table = data[list(columns)].reset_index(drop=True)
-    text = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
-    wrong = [name for name in text if pd.api.types.is_datetime64_any_dtype(table[name])]
-    if wrong:
-        raise EffectError(
-            f"{role}: {wrong[0]!r} is a date. Turn it into numbers (years) or categories first."
-        )
-    # As objects, so that a category which no used row has makes no column of zeros.
-    table = table.astype(dict.fromkeys(text, object))
-    table = pd.get_dummies(table, columns=text, drop_first=True, dtype=float)
-    values = table.to_numpy(dtype=float)
-    if not np.all(np.isfinite(values)):
-        raise EffectError(f"{role}: {list(columns)} hold infinite values.")
-    return values, tuple(map(str, table.columns))

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.absorb import is_nested, rank_of
+from sustain.causal.blocks import block_bootstrap, spatial_blocks
+from sustain.causal.conley import conley_covariance
 from sustain.causal.estimators import LeastSquares, LinearEstimator
-from sustain.causal.leverage import bias_reduced_variance
-from sustain.causal.panel import FixedEffects
-from sustain.causal.variance import cluster_covariance, conley_covariance, robust_covariance
+from sustain.causal.leverage import bias_reduced_covariance
+from sustain.causal.variance import cluster_covariance, robust_covariance
 from sustain.errors import EffectError
 
-__all__ = ["TrialVariance", "Vcov"]
+__all__ = ["TrialCovariance", "Vcov"]
 
 FEW_CLUSTERS = 10
 FEW_DF = 4.0  # under which Imbens and Kolesar's t is no longer near its nominal size
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
+Estimates = Callable[[NDArray[np.int64]], Floats]
+
+_EXPECTED = (
+    "expected 'HC1', {'CRV1': column}, {'CR2': column}, {'conley': {'lat': column, 'lon': column, 'cutoff_km': "
+    "number}} or {'block': {'lat': column, 'lon': column, 'block_km': number}}."
+)
 
 
-class TrialVariance(NamedTuple):
-    """Variance of an estimate, degrees of freedom of its interval, label, and notes (kind, text)."""
+class TrialCovariance(NamedTuple):
+    """Covariance of estimates on several outcomes, shape (m, m), with what an interval needs beside it.
 
-    variance: float
+    Degrees of freedom, label, and notes (kind, text).
+    """
+
+    covariance: Floats
     df: float
     label: str
     notes: tuple[tuple[str, str], ...] = ()
@@ -40,22 +51,26 @@ class Vcov:
 
     Attributes
     ----------
-    kind : {"HC1", "CRV1", "CR2", "conley"}
+    kind : {"HC1", "CRV1", "CR2", "conley", "block"}
     columns : tuple of str
         Columns of the data that it needs: the clusters; or lat and lon.
-    cutoff_km : float
-        For ``conley``.
+    distance_km : float
+        Cutoff of ``conley``, side of a ``block``.
     kernel : {"bartlett", "uniform"}
         For ``conley``.
+    n_boot, seed : int
+        For ``block``.
     """
 
-    kind: Literal["HC1", "CRV1", "CR2", "conley"]
+    kind: Literal["HC1", "CRV1", "CR2", "conley", "block"]
     columns: tuple[str, ...] = ()
-    cutoff_km: float = math.nan
+    distance_km: float = math.nan
     kernel: Literal["bartlett", "uniform"] = "bartlett"
+    n_boot: int = 399
+    seed: int = 0
 
     @classmethod
-    def parse(cls, vcov: str | Mapping[str, Any]) -> Vcov:
+    def parse(cls, vcov: str | Mapping[str, Any], seed: int = 0) -> Vcov:
         """Read the argument as `estimate_effect` documents it."""
         if vcov == "HC1":
             return cls("HC1")
@@ -66,27 +81,20 @@ class Vcov:
             if kind == "CR2" and isinstance(value, str):
                 return cls("CR2", (value,))
             if kind == "conley" and isinstance(value, Mapping):
-                return cls._parse_conley(value)
-        raise EffectError(
-            f"vcov: got {vcov!r}, expected 'HC1', {{'CRV1': column}}, {{'CR2': column}} or "
-            "{'conley': {'lat': column, 'lon': column, 'cutoff_km': number}}."
-        )
-
-    @classmethod
-    def _parse_conley(cls, value: Mapping[str, Any]) -> Vcov:
-        required, known = {"lat", "lon", "cutoff_km"}, {"lat", "lon", "cutoff_km", "kernel"}
-        if not required <= set(value) <= known:
-            raise EffectError(
-                f"vcov: conley got {sorted(map(str, value))}, expected lat, lon and cutoff_km (and kernel, "
-                "if not bartlett)."
-            )
-        cutoff = value["cutoff_km"]
-        if isinstance(cutoff, bool) or not isinstance(cutoff, int | float) or not 0 < cutoff < math.inf:
-            raise EffectError(f"vcov: conley's cutoff_km is {cutoff!r}, expected kilometres above 0.")
-        kernel = value.get("kernel", "bartlett")
-        if kernel not in ("bartlett", "uniform"):
-            raise EffectError(f"vcov: conley's kernel is {kernel!r}, expected 'bartlett' or 'uniform'.")
-        return cls("conley", (str(value["lat"]), str(value["lon"])), float(cutoff), kernel)
+                options = _options(value, kind, "cutoff_km", "kernel")
+                kernel = options.get("kernel", "bartlett")
+                if kernel not in ("bartlett", "uniform"):
+                    raise EffectError(
+                        f"vcov: conley's kernel is {kernel!r}, expected 'bartlett' or 'uniform'."
+                    )
+                return cls("conley", *_place(options, kind, "cutoff_km"), kernel)
+            if kind == "block" and isinstance(value, Mapping):
+                options = _options(value, kind, "block_km", "n_boot")
+                n_boot = options.get("n_boot", 399)
+                if isinstance(n_boot, bool) or not isinstance(n_boot, int) or n_boot < 50:
+                    raise EffectError(f"vcov: block's n_boot is {n_boot!r}, expected 50 resamples or more.")
+                return cls("block", *_place(options, kind, "block_km"), n_boot=n_boot, seed=seed)
+        raise EffectError(f"vcov: got {vcov!r}, {_EXPECTED}")
 
     def clusters(self, columns: Columns) -> NDArray[np.intp] | None:
         """Cluster codes of the units, or None where units are not clustered.
@@ -96,8 +104,17 @@ class Vcov:
         EffectError
             With a single cluster.
         """
-        if self.kind not in ("CRV1", "CR2"):
+        if self.kind in ("HC1", "conley"):
             return None
+        if self.kind == "block":
+            lat, lon = self._coordinates(columns)
+            code = spatial_blocks(lat, lon, self.distance_km, self.seed)
+            if code.max() == 0:
+                raise EffectError(
+                    f"vcov: all units lie in one block of {self.distance_km:g} km, so nothing can be drawn "
+                    "again. Use smaller blocks, or another vcov."
+                )
+            return code
         names, code = np.unique(columns[self.columns[0]].astype(str), return_inverse=True)
         if len(names) < 2:
             raise EffectError(
@@ -107,15 +124,23 @@ class Vcov:
             )
         return code
 
-    def variance(self, estimator: LinearEstimator, outcome: Floats, columns: Columns) -> TrialVariance:
-        """Variance of one estimate.
+    def covariance(
+        self,
+        estimator: LinearEstimator,
+        outcomes: Floats,
+        columns: Columns,
+        estimates: Estimates | None = None,
+    ) -> TrialCovariance:
+        """Covariance of the estimates on several outcomes of the same units.
 
         Parameters
         ----------
         estimator : LinearEstimator
-        outcome : ndarray, shape (n,)
+        outcomes : ndarray, shape (m, n)
         columns : mapping of str to ndarray of shape (n,)
             Holds at least `self.columns`.
+        estimates : callable, optional
+            For ``block``: the m estimates anew, given how often each unit counts.
 
         Raises
         ------
@@ -123,36 +148,49 @@ class Vcov:
             With a single cluster, too few units, or a spatial variance that is not positive.
         """
         clusters = self.clusters(columns)
-        if clusters is None:
-            psi = estimator.influence(outcome)
-            return (
-                self._robust(psi, estimator) if self.kind == "HC1" else self._conley(psi, estimator, columns)
-            )
-        n_clusters = int(clusters.max()) + 1
-        label = f"{self.kind} by {self.columns[0]} ({n_clusters} clusters)"
-        if self.kind == "CR2":
-            return self._bias_reduced(estimator, outcome, clusters, label)
-        n_params = estimator.n_params
-        if isinstance(estimator, FixedEffects) and _nested(estimator.unit, clusters):
-            # Effects of units within clusters use up nothing between clusters: not counted, as in fixest and Stata.
-            n_params -= estimator.n_units - 1
-        variance = _scalar(cluster_covariance(estimator.influence(outcome), clusters, n_params))
-        notes = [_few_clusters(n_clusters, self.columns[0])] if n_clusters < FEW_CLUSTERS else []
-        return TrialVariance(variance, float(n_clusters - 1), label, tuple(notes))
+        if self.kind == "CR2" and clusters is not None:
+            return self._bias_reduced(estimator, outcomes, clusters)
+        if self.kind == "block" and clusters is not None:
+            return self._resampled(clusters, estimates)
+        psi = np.stack([estimator.influence(outcome) for outcome in outcomes], axis=1)
+        if clusters is not None:
+            return self._clustered(psi, estimator, clusters)
+        if self.kind == "conley":
+            return self._conley(psi, estimator, columns)
+        df = float(len(psi) - estimator.n_params)
+        return TrialCovariance(robust_covariance(psi, estimator.n_params), df, "HC1")
 
-    def _robust(self, psi: Floats, estimator: LinearEstimator) -> TrialVariance:
-        variance = _scalar(robust_covariance(psi, estimator.n_params))
-        return TrialVariance(variance, float(len(psi) - estimator.n_params), "HC1")
+    def _clustered(
+        self, psi: Floats, estimator: LinearEstimator, clusters: NDArray[np.intp]
+    ) -> TrialCovariance:
+        n_clusters = int(clusters.max()) + 1
+        n_params = estimator.n_params
+        if estimator.effects:
+            # Effects within clusters use up nothing between clusters: not counted, as in fixest and Stata.
+            across = [code for code in estimator.effects if not is_nested(code, clusters)]
+            n_params -= rank_of(estimator.effects) - rank_of(across)
+        notes = [_few_clusters(n_clusters, self.columns[0])] if n_clusters < FEW_CLUSTERS else []
+        return TrialCovariance(
+            cluster_covariance(psi, clusters, n_params),
+            float(n_clusters - 1),
+            self._label(n_clusters),
+            tuple(notes),
+        )
 
     def _bias_reduced(
-        self, estimator: LinearEstimator, outcome: Floats, clusters: NDArray[np.intp], label: str
-    ) -> TrialVariance:
+        self, estimator: LinearEstimator, outcomes: Floats, clusters: NDArray[np.intp]
+    ) -> TrialCovariance:
         if not isinstance(estimator, LeastSquares):
             raise EffectError(
-                f"vcov: CR2 is for the estimators 'difference' and 'ols', not for {estimator.name}. Use "
-                "'CRV1'."
+                "vcov: CR2 is for the estimators 'difference', 'ols' and 'did', not for "
+                f"{estimator.name}. Use 'CRV1'."
             )
-        variance, df = bias_reduced_variance(estimator, outcome, clusters)
+        if not all(is_nested(code, clusters) for code in estimator.effects):
+            raise EffectError(
+                f"vcov: CR2 by {self.columns[0]!r} with fixed effects that cut across these clusters. Name that "
+                "effect among the covariates, as categories, or use 'CRV1'."
+            )
+        covariance, df = bias_reduced_covariance(estimator, outcomes, clusters)
         notes: tuple[tuple[str, str], ...] = ()
         if df < FEW_DF:
             text = (
@@ -160,21 +198,71 @@ class Vcov:
                 "or few that the treatment divides. The interval is a rough one."
             )
             notes = (("few_clusters", text),)
-        return TrialVariance(variance, df, label, notes)
+        return TrialCovariance(covariance, df, self._label(int(clusters.max()) + 1), notes)
 
-    def _conley(self, psi: Floats, estimator: LinearEstimator, columns: Columns) -> TrialVariance:
-        lat, lon = (columns[name].astype(float) for name in self.columns)
+    def _conley(self, psi: Floats, estimator: LinearEstimator, columns: Columns) -> TrialCovariance:
+        lat, lon = self._coordinates(columns)
         covariance = conley_covariance(
-            psi, lat, lon, self.cutoff_km, kernel=self.kernel, n_params=estimator.n_params
+            psi, lat, lon, self.distance_km, kernel=self.kernel, n_params=estimator.n_params
         )
-        variance = _scalar(covariance)
-        if variance <= 0:
+        if np.diag(covariance).min() <= 0:
             raise EffectError(
-                f"vcov: the Conley variance with a {self.kernel} kernel and cutoff_km={self.cutoff_km:g} is "
-                f"not positive ({variance:.3g}). That can happen when the cutoff spans much of the region; "
-                f"use a smaller one{', or the bartlett kernel' if self.kernel == 'uniform' else ''}."
+                f"vcov: the Conley variance with a {self.kernel} kernel and cutoff_km={self.distance_km:g} is "
+                f"not positive ({np.diag(covariance).min():.3g}). That can happen when the cutoff spans much of the "
+                f"region; use a smaller one{', or the bartlett kernel' if self.kernel == 'uniform' else ''}."
             )
-        return TrialVariance(variance, math.inf, f"Conley ({self.kernel}, {self.cutoff_km:g} km)")
+        notes: tuple[tuple[str, str], ...] = ()
+        places = len(np.unique(np.column_stack([lat, lon]), axis=0))
+        if places < len(psi):
+            text = (
+                f"{len(psi)} units stand at {places} places: those of one place count as fully dependent. Are "
+                "coordinates displaced, rounded or given by district?"
+            )
+            notes = (("duplicate_places", text),)
+        return TrialCovariance(
+            covariance, math.inf, f"Conley ({self.kernel}, {self.distance_km:g} km)", notes
+        )
+
+    def _resampled(self, blocks: NDArray[np.intp], estimates: Estimates | None) -> TrialCovariance:
+        if estimates is None:
+            raise EffectError("vcov: a block bootstrap needs a way to estimate anew; use 'CRV1' or 'conley'.")
+        covariance, failed = block_bootstrap(blocks, estimates, self.n_boot, self.seed)
+        n_blocks = int(blocks.max()) + 1
+        notes = []
+        if n_blocks < FEW_CLUSTERS:
+            text = (
+                f"Only {n_blocks} blocks of {self.distance_km:g} km: the bootstrap's standard error is too small "
+                f"with so few, and the interval, by t with {n_blocks - 1} degrees of freedom, is still optimistic."
+            )
+            notes.append(("few_clusters", text))
+        if failed:
+            text = f"{failed} resamples of blocks had no estimate and were drawn again."
+            notes.append(("block_bootstrap", text))
+        label = f"block bootstrap ({n_blocks} blocks of {self.distance_km:g} km, {self.n_boot} resamples)"
+        return TrialCovariance(covariance, float(n_blocks - 1), label, tuple(notes))
+
+    def _coordinates(self, columns: Columns) -> tuple[Floats, Floats]:
+        lat, lon = (columns[name].astype(float) for name in self.columns)
+        return lat, lon
+
+    def _label(self, n_clusters: int) -> str:
+        return f"{self.kind} by {self.columns[0]} ({n_clusters} clusters)"
+
+
+def _options(value: Mapping[str, Any], kind: str, distance: str, optional: str) -> Mapping[str, Any]:
+    required = {"lat", "lon", distance}
+    if not required <= set(value) <= required | {optional}:
+        raise EffectError(
+            f"vcov: {kind} got {sorted(map(str, value))}, expected lat, lon and {distance} (and perhaps {optional})."
+        )
+    return value
+
+
+def _place(options: Mapping[str, Any], kind: str, key: str) -> tuple[tuple[str, str], float]:
+    distance = options[key]
+    if isinstance(distance, bool) or not isinstance(distance, int | float) or not 0 < distance < math.inf:
+        raise EffectError(f"vcov: {kind}'s {key} is {distance!r}, expected kilometres above 0.")
+    return (str(options["lat"]), str(options["lon"])), float(distance)
 
 
 def _few_clusters(n_clusters: int, column: str) -> tuple[str, str]:
@@ -184,12 +272,3 @@ def _few_clusters(n_clusters: int, column: str) -> tuple[str, str]:
         f"vcov={{'CR2': {column!r}}} is made for this."
     )
     return "few_clusters", text
-
-
-def _nested(unit: NDArray[np.intp], clusters: NDArray[np.intp]) -> bool:
-    pairs = unit.astype(np.int64) * (int(clusters.max()) + 1) + clusters
-    return len(np.unique(pairs)) == len(np.unique(unit))
-
-
-def _scalar(covariance: Floats) -> float:
-    return float(covariance[0, 0])

@@ -191,8 +191,8 @@ class TestCoverage:
 
 
 def _linear(naive: EffectResult, slope: float, slope_var: float):
-    from sustain.causal.result import Estimate
-    from sustain.causal.variance import corrected_effect
+    from sustain.causal.estimate import Estimate
+    from sustain.causal.ratio import corrected_effect
 
     effect = corrected_effect(naive.estimate, naive.std_error**2, slope, slope_var)
     return Estimate(

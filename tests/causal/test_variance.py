@@ -10,18 +10,9 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.causal.variance import (
-    EARTH_RADIUS_KM,
-    cluster_covariance,
-    conley_covariance,
-    corrected_effect,
-    corrected_mean,
-    critical_value,
-    fieller_set,
-    kernel_covariance,
-    p_value,
-    robust_covariance,
-)
+from sustain.causal.conley import EARTH_RADIUS_KM, conley_covariance, kernel_covariance
+from sustain.causal.ratio import corrected_effect, corrected_mean, fieller_set
+from sustain.causal.variance import cluster_covariance, critical_value, p_value, robust_covariance
 from sustain.errors import EffectError
 
 Z = critical_value(0.95, math.inf)
@@ -97,11 +88,11 @@ class TestConley:
         assert east[0, 0] > 2
 
     def test_blocks_of_pairs_do_not_matter(self, plane, monkeypatch):
-        from sustain.causal import variance
+        from sustain.causal import conley
 
         _, psi, points, _, _ = plane
-        whole, pairs = kernel_covariance(psi, points, 3.0), variance._pairs
-        monkeypatch.setattr(variance, "_pairs", lambda places, reach: pairs(places, reach, room=7))
+        whole, pairs = kernel_covariance(psi, points, 3.0), conley._pairs
+        monkeypatch.setattr(conley, "_pairs", lambda places, reach: pairs(places, reach, room=7))
         np.testing.assert_allclose(kernel_covariance(psi, points, 3.0), whole, rtol=1e-12)
 
     @pytest.mark.parametrize(

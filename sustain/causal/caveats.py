@@ -1,0 +1,154 @@
+"""What a reader of an effect must know: each caveat in a sentence, and as a warning where it is grave."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sustain.causal.estimate import Estimate, Note
+from sustain.causal.units import Units
+from sustain.causal.variance import critical_value
+from sustain.errors import SupportWarning, WeakCalibrationWarning
+
+if TYPE_CHECKING:
+    from sustain.debias import CalibrationCard
+
+__all__ = ["assumption_notes", "dropped_notes", "slope_notes", "support_notes"]
+
+# Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
+MATERIAL = 0.25
+# A unit with more than this share of its arm's weight is said.
+HEAVY = 0.1
+
+
+def dropped_notes(units: Units) -> list[Note]:
+    """Rows that were left out."""
+    notes = []
+    if units.n_dropped:
+        notes.append(Note("missing", f"{units.n_dropped} rows left out for missing values; {units.n} used."))
+    if units.n_unweighted:
+        notes.append(Note("weights", f"{units.n_unweighted} rows have a weight of zero and are left out."))
+    notes += _heavy_units(units)
+    return notes
+
+
+def _heavy_units(units: Units) -> list[Note]:
+    for name, arm in (("treated", units.treated == 1), ("control", units.treated == 0)):
+        weight = units.weights[arm]
+        heaviest = float(weight.max() / weight.sum())
+        if heaviest > HEAVY and heaviest > 2 / len(weight):
+            kish = float(weight.sum() ** 2 / np.square(weight).sum())
+            text = (
+                f"One unit has {heaviest:.0%} of the weight of the {name} units, which are worth {kish:.1f} equally "
+                "weighted ones: the interval, which leans on many units, is not to be trusted."
+            )
+            return [Note("weights", text)]
+    return []
+
+
+def support_notes(card: CalibrationCard, share: float) -> list[Note]:
+    """Weight on predictions outside the range in which the correction was learned; warns of it too."""
+    from sustain.debias.estimator import EXPECTED_OUTSIDE
+
+    if share <= EXPECTED_OUTSIDE:
+        return []
+    low, high = card.support
+    text = (
+        f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
+        "the correction was learned; there it is an extrapolation."
+    )
+    warnings.warn(text, SupportWarning, stacklevel=4)
+    return [Note("support", text)]
+
+
+def slope_notes(corrected: Estimate, level: float) -> list[Note]:
+    """Slope that may be zero; warns of it too."""
+    if math.isnan(corrected.slope):
+        return []
+    fieller = corrected.fieller(level)
+    if fieller.kind == "bounded":
+        return []
+    text = (
+        f"The slope of prediction on truth, {corrected.slope:.3g} (standard error "
+        f"{math.sqrt(corrected.slope_var):.2g}), does not differ from zero at this level. Fieller's set is "
+        f"{fieller}; the delta interval is not to be trusted."
+    )
+    warnings.warn(text, WeakCalibrationWarning, stacklevel=4)
+    return [Note("weak_slope", text)]
+
+
+def assumption_notes(
+    naive: Estimate,
+    corrected: Estimate | None,
+    method: str,
+    assumption: str | None,
+    card: CalibrationCard | None,
+) -> list[Note]:
+    """Say what the assumption means, or what would decide between two that differ."""
+    if assumption == "outcome":
+        text = (
+            "Outcome stability: what a prediction means for the truth is taken to be the same in both arms "
+            "and in the calibration sample, so the naive effect is the estimate."
+        )
+        if method != "none":
+            text += f" The correction {method!r} is not applied."
+        return [Note("assumption", text + _recalibration(card))]
+    if card is None:
+        text = (
+            "The outcome is taken as it is. Where it was read off a map, an effect that reaches the image only through "
+            "the outcome comes out too small; calibration= takes the map's card."
+        )
+        return [Note("uncorrected", text)]
+    if corrected is None:
+        return _uncorrected(naive, card) if assumption is None else []
+    if assumption == "bracket":
+        return [
+            Note(
+                "assumption",
+                "Both ends are reported: the naive effect (outcome stability) and the corrected one "
+                "(measurement stability). A treatment that the image shows in part lies between; the "
+                "interval covers both ends.",
+            )
+        ]
+    gap = abs(corrected.estimate - naive.estimate)
+    if assumption is None and gap > MATERIAL * naive.std_error:
+        return [
+            Note(
+                "assumption",
+                f"No assumption is named, and it matters: naive {naive.estimate:.4g}, corrected "
+                f"{corrected.estimate:.4g}. If the treatment can change the image only through the outcome "
+                "(measurement stability), the corrected effect is right. If the image shows the treated "
+                "places anyway, by region, roads or towns (outcome stability), the naive one is. Labelled "
+                "places on both sides of the contrast decide: regress truth on prediction and treatment, "
+                "and prediction on truth and treatment; the treatment's coefficient is zero in the "
+                "regression whose assumption holds. Pass assumption='measurement', 'outcome' or 'bracket'.",
+            )
+        ]
+    return []
+
+
+def _uncorrected(naive: Estimate, card: CalibrationCard) -> list[Note]:
+    text = (
+        "No correction is applied, which supposes outcome stability. If the treatment can change the image only "
+        f"through the outcome (measurement stability), the effect is nearer {naive.estimate / card.slope:.4g}, by the "
+        f"card's slope of {card.slope:.3g}. Pass assumption='measurement', 'outcome' or 'bracket'."
+    )
+    return [Note("assumption", text)]
+
+
+def _recalibration(card: CalibrationCard | None) -> str:
+    """Say so when the card's slope of truth on prediction is not 1, which the naive scale supposes."""
+    if card is None:
+        return ""
+    line = card.truth_on_prediction
+    error = math.sqrt(line.cov[1][1])
+    if abs(line.slope - 1) <= critical_value(0.95, line.df) * error:
+        return ""
+    return (
+        f" But in the calibration sample the truth rises by {line.slope:.3g} (standard error {error:.2g}) "
+        "for one unit of prediction, not by 1: under this assumption the effect would be that many times "
+        "the naive one."
+    )

@@ -1,0 +1,103 @@
+"""How much the slope of prediction on truth differs between countries, for trials in a country of their own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from sustain.errors import CardError, EffectError
+
+if TYPE_CHECKING:
+    from sustain.debias import CalibrationCard
+
+__all__ = ["Heterogeneity", "Transport", "slope_heterogeneity", "transport_sd"]
+
+Transport = Literal["strata", "leave_one_out"] | float
+
+
+class Heterogeneity(NamedTuple):
+    """Spread of slopes between strata.
+
+    Attributes
+    ----------
+    sd : float
+        Standard deviation of the slope between strata, beyond sampling error.
+    q : float
+        Cochran's Q of equal slopes; chi-squared with ``n - 1`` degrees of freedom if they are.
+    i2 : float
+        Share of the spread that is not sampling error, 0..1.
+    n : int
+        Number of strata.
+    """
+
+    sd: float
+    q: float
+    i2: float
+    n: int
+
+
+def slope_heterogeneity(card: CalibrationCard) -> Heterogeneity:
+    """Random-effects spread of the slopes of a card's strata (DerSimonian and Laird 1986).
+
+    Raises
+    ------
+    CardError
+        When the card has fewer than three strata.
+    """
+    lines = [item.prediction_on_truth for item in card.strata]
+    if len(lines) < 3:
+        raise CardError(
+            f"transport='strata' needs slopes of three or more strata (countries), and the card has {len(lines)}. "
+            "Build the card with strata=, or give the standard deviation of the slope as a number."
+        )
+    slopes = np.array([line.slope for line in lines])
+    weights = 1 / np.array([line.cov[1][1] for line in lines])
+    mean = float(weights @ slopes / weights.sum())
+    q = float(weights @ (slopes - mean) ** 2)
+    df = len(slopes) - 1
+    variance = (q - df) / float(weights.sum() - (weights**2).sum() / weights.sum())
+    return Heterogeneity(
+        math.sqrt(max(0.0, variance)), q, max(0.0, 1 - df / q) if q > 0 else 0.0, len(slopes)
+    )
+
+
+def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, str]:
+    """Find the standard deviation of the slope to fold into an interval, and the sentence that says so.
+
+    Parameters
+    ----------
+    card : CalibrationCard
+    transport : {"strata", "leave_one_out"} or float
+        See `sustain.causal.estimate_effect`.
+    """
+    if transport == "strata":
+        found = slope_heterogeneity(card)
+        text = (
+            f"The slope differs between the card's {found.n} strata by a standard deviation of {found.sd:.3g} beyond "
+            f"sampling error (Q {found.q:.1f}, I2 {found.i2:.0%}); the interval carries it, as for a trial in a place "
+            "that is none of them."
+        )
+        return found.sd, text
+    if transport == "leave_one_out":
+        ends = card.diagnostics.get("slope_without_a_group") or ()
+        if len(ends) != 2:
+            raise CardError(
+                "transport='leave_one_out' needs a card built with groups=, which holds how far leaving one of them "
+                "out moves the slope. Pass the standard deviation of the slope as a number instead."
+            )
+        sd = max(abs(float(end) - card.slope) for end in ends)
+        text = (
+            f"Leaving one group of the calibration sample out moves the slope to between {ends[0]:.3g} and "
+            f"{ends[1]:.3g}; the larger move is carried in the interval as one more standard error."
+        )
+        return sd, text
+    if isinstance(transport, bool) or not isinstance(transport, int | float) or not 0 <= transport < math.inf:
+        raise EffectError(
+            f"transport: got {transport!r}, expected 'strata', 'leave_one_out' or the standard deviation of the slope "
+            "between places."
+        )
+    return float(transport), (
+        f"A standard deviation of {transport:.3g} of the slope between places, as given, is carried in the interval."
+    )

@@ -1,0 +1,69 @@
+"""Conley's standard error by cutoff: how much rests on how far neighbours are taken to matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sustain.causal.conley import conley_covariance
+from sustain.causal.variance import critical_value
+from sustain.errors import EffectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sustain.causal.result import EffectResult
+
+__all__ = ["conley_profile"]
+
+
+def conley_profile(
+    result: EffectResult, data: pd.DataFrame, lat: str, lon: str, cutoffs_km: Sequence[float]
+) -> pd.DataFrame:
+    """Compute standard errors and intervals of an effect under several cutoffs, the calibration's part included.
+
+    A standard error that still grows at the largest cutoff says that units depend on each other over longer
+    distances: cluster by region, or go on. One that falls at large cutoffs is an artefact of averaging over much of
+    the sample, and no evidence that dependence ends.
+
+    Parameters
+    ----------
+    result : EffectResult
+    data : DataFrame
+        The data that the result was estimated from.
+    lat, lon : str
+        Columns, in degrees.
+    cutoffs_km : sequence of float
+
+    Returns
+    -------
+    DataFrame
+        ``cutoff_km``, ``std_error``, ``conf_low``, ``conf_high``; NaN where a variance is not positive.
+
+    Raises
+    ------
+    EffectError
+        When `data` is not the data of the result, or coordinates are missing.
+    """
+    import pandas as pd
+
+    if not len(result.rows) or result.rows.max() >= len(data):
+        raise EffectError("data: not the rows that this result was estimated from. Pass the same table.")
+    for name in (lat, lon):
+        if name not in data.columns:
+            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
+    places = data[[lat, lon]].to_numpy(dtype=float)[result.rows]
+    if np.isnan(places).any():
+        raise EffectError(f"lat, lon: {int(np.isnan(places).any(axis=1).sum())} of the units have no place.")
+    main = result.main
+    beside = main.variance - main.variance_trial
+    rows = []
+    for cutoff in cutoffs_km:
+        trial = conley_covariance(result.influence, *places.T, cutoff, n_params=result.n_params)[0, 0]
+        error = math.sqrt(trial + beside) if trial > 0 else math.nan
+        half = critical_value(result.level, math.inf) * error
+        rows.append((float(cutoff), error, main.estimate - half, main.estimate + half))
+    return pd.DataFrame(rows, columns=["cutoff_km", "std_error", "conf_low", "conf_high"])
