@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate
 from sustain.causal.estimators import LinearEstimator
+from sustain.causal.learners import LearnedEstimator
 from sustain.causal.ratio import corrected_effect
 from sustain.causal.units import Units
 from sustain.causal.vcov import TrialCovariance
+from sustain.debias.draws import Draws
 from sustain.errors import CardError, EffectError
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+_SEEN = 500  # predictions at which draws are compared
+_KEPT = 0.999  # share of their variance that the curves hold
 
 
 @dataclass(frozen=True)
@@ -200,13 +205,36 @@ def _spread(
     card: CalibrationCard, method: str, linear: LinearEstimator, units: Units, strata: str | None
 ) -> float:
     """Variance of the effect over the card's bootstrap draws."""
-    effects = np.sum(
-        [
-            card.draws(method, name).weighted_sum(units.outcome[rows], linear.weights[rows])
-            for name, rows in _by_stratum(units, strata)
-        ],
-        axis=0,
-    )
+    parts = [(card.draws(method, name), rows) for name, rows in _by_stratum(units, strata)]
+    if isinstance(linear, LearnedEstimator):
+        effects = _learned_effects(parts, linear, units)
+    else:
+        effects = np.sum(
+            [draws.weighted_sum(units.outcome[rows], linear.weights[rows]) for draws, rows in parts], axis=0
+        )
     # A bootstrap of few groups understates the variance as a variance without degrees of freedom does.
     groups = card.sample.n_groups or card.sample.n
     return float(np.var(effects, ddof=1)) * groups / (groups - 1)
+
+
+def _learned_effects(
+    parts: Sequence[tuple[Draws, NDArray[np.intp]]], linear: LearnedEstimator, units: Units
+) -> Floats:
+    """Effects under the draws, but for a constant, by learners that are too slow to be fitted once a draw.
+
+    The deviations of the draws are combinations of a few curves: the learners are fitted to those. Taking a learner as
+    linear in these small deviations is what the bootstrap of a smooth estimate supposes anyway.
+    """
+    order = np.argsort(units.outcome, kind="stable")
+    sampled = np.zeros(units.n, dtype=bool)
+    sampled[order[np.linspace(0, units.n - 1, min(units.n, _SEEN)).astype(np.intp)]] = True
+    seen = np.hstack([draws(units.outcome[rows[sampled[rows]]]) for draws, rows in parts])
+    left, size, _ = np.linalg.svd(seen - seen.mean(axis=0), full_matrices=False)
+    n_curves = int(np.searchsorted(np.cumsum(size**2), _KEPT * np.sum(size**2)) + 1)
+    outcomes = np.empty((n_curves, units.n))
+    for draws, rows in parts:
+        centred = draws.h - draws.h.mean(axis=0)
+        curves = Draws(draws.grid, (left[:, :n_curves] / size[:n_curves]).T @ centred)
+        outcomes[:, rows] = curves(units.outcome[rows])
+    effects = np.array([linear.estimate(outcome) for outcome in outcomes])
+    return np.asarray((left[:, :n_curves] * size[:n_curves]) @ effects)

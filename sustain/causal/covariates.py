@@ -92,7 +92,7 @@ class Terms:
 
     def matrix(self, data: pd.DataFrame) -> Matrix:
         """Values and names; raises `EffectError` where a term cannot be computed."""
-        from formulaic.errors import FormulaicError
+        from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
 
         table = data[list(self.columns)].reset_index(drop=True)
         # As objects, so that a category which no used row has makes no column of zeros.

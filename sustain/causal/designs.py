@@ -95,12 +95,20 @@ class Design:
         if self.estimator == "ipw":
             return inverse_propensity(*common, units.weights)
         if self.estimator == "aipw":
-            folds: dict[str, Any] = {"n_folds": self.n_folds, "seed": self.seed}
-            folds["clusters"] = vcov.clusters(units.extra)
+            clusters = vcov.clusters(units.extra)
             if self.outcome_model is None and self.propensity_model is None:
-                return doubly_robust(*common, units.weights, **folds)
-            models = {"outcome_model": self.outcome_model, "propensity_model": self.propensity_model}
-            return learned_doubly_robust(*common, units.weights, **models, **folds)
+                return doubly_robust(
+                    *common, units.weights, n_folds=self.n_folds, seed=self.seed, clusters=clusters
+                )
+            return learned_doubly_robust(
+                *common,
+                units.weights,
+                outcome_model=self.outcome_model,
+                propensity_model=self.propensity_model,
+                n_folds=self.n_folds,
+                seed=self.seed,
+                clusters=clusters,
+            )
         if self.estimator == "iv":
             instruments = units.instruments, units.instrument_names
             return two_stage_least_squares(*common, *instruments, units.weights, absorbed)

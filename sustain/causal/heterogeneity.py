@@ -81,7 +81,7 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, st
         )
         return found.sd, text
     if transport == "leave_one_out":
-        ends = card.diagnostics.get("slope_without_a_group") or ()
+        ends: list[float] = card.diagnostics.get("slope_without_a_group") or []
         if len(ends) != 2:
             raise CardError(
                 "transport='leave_one_out' needs a card built with groups=, which holds how far leaving one of them "

@@ -23,9 +23,8 @@ Rows = NDArray[np.intp]
 class LearnedEstimator(LinearEstimator):
     """A doubly robust estimate whose outcome regressions are learned, and so not linear in the outcome.
 
-    ``weights`` are those of the same estimate with least squares as outcome regressions and the same propensities. They
-    carry what is small: the draws of a correction about the correction itself. Both estimates are right for those
-    deviations, because the score is orthogonal to the outcome regression.
+    ``weights`` are those of the same estimate with least squares as outcome regressions and the same propensities; they
+    say how much of the estimate rests on which predictions, and are not what the estimate is made with.
     """
 
     score: Any = field(repr=False, kw_only=True)
@@ -134,8 +133,8 @@ def _check(role: str, model: Any, kind: str, method: str) -> None:
         return
     from sklearn.base import is_classifier, is_regressor
 
-    right = is_regressor(model) if kind == "regressor" else is_classifier(model)
-    if isinstance(model, type) or not right or not hasattr(model, method):
+    kinds = {"regressor": is_regressor, "classifier": is_classifier}
+    if isinstance(model, type) or not kinds[kind](model) or not hasattr(model, method):
         raise EffectError(
             f"{role}: got {model!r}, expected a scikit-learn {kind} with {method}(), such as "
             f"{'RandomForestRegressor(min_samples_leaf=5)' if kind == 'regressor' else 'LogisticRegressionCV()'}."

@@ -62,7 +62,11 @@ def conley_profile(
     beside = main.variance - main.variance_trial
     rows = []
     for cutoff in cutoffs_km:
-        trial = conley_covariance(result.influence, *places.T, cutoff, n_params=result.n_params)[0, 0]
+        trial = float(
+            conley_covariance(result.influence, places[:, 0], places[:, 1], cutoff, n_params=result.n_params)[
+                0, 0
+            ]
+        )
         error = math.sqrt(trial + beside) if trial > 0 else math.nan
         half = critical_value(result.level, math.inf) * error
         rows.append((float(cutoff), error, main.estimate - half, main.estimate + half))

@@ -63,8 +63,15 @@ class Units:
         return len(self.outcome)
 
     def repeated(self, counts: NDArray[Any]) -> Units:
-        """Units as often as `counts` says, shape (n,): by their weight, which is what an estimator sees of it."""
+        """Units as often as `counts` says, shape (n,): by their weight, which is what an estimator sees of it.
+
+        Raises
+        ------
+        EffectError
+            When an arm is left without two units.
+        """
         rows = np.flatnonzero(counts)
+        _require_arms(self.treated[rows], "treated")
         return replace(
             self,
             outcome=self.outcome[rows],

@@ -357,3 +357,28 @@ class TestFewClusters:
     def test_not_for_other_estimators(self):
         with pytest.raises(EffectError, match="Use 'CRV1'"):
             effect_of(make_trial(0, 100), estimator="ipw", covariates=["x"], vcov={"CR2": "group"})
+
+
+class TestFewClustersInPanels:
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_equals_dense_matrices_with_every_dummy(self, weighted):
+        data = make_panel(3, units=18, periods=4, staggered=True)
+        w = data["w"].to_numpy() if weighted else np.ones(len(data))
+        dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
+        design = sm.add_constant(dummies.assign(x=data["x"], treated=data["treated"])).to_numpy(dtype=float)
+        variance, df = _dense_cr2(design, w, data["wealth"].to_numpy(), data["region"].to_numpy())
+        arguments = {"covariates": ["x"], "weights": "w" if weighted else None, "vcov": {"CR2": "region"}}
+        ours = effect_of(data, **PANEL, **arguments)
+        assert ours.std_error == pytest.approx(np.sqrt(variance), rel=1e-7)
+        assert ours.df == pytest.approx(df, rel=1e-5)
+        assert ours.vcov == "CR2 by region (9 clusters)"
+
+    def test_clusters_must_hold_whole_units(self):
+        data = make_panel(3).assign(region=lambda frame: np.arange(len(frame)) % 7)
+        with pytest.raises(EffectError, match="cut across these clusters"):
+            effect_of(data, vcov={"CR2": "region"}, **PANEL)
+
+    def test_other_designs(self):
+        data = make_trial(0, 300)
+        with pytest.raises(EffectError, match="CR2 is for the estimators"):
+            effect_of(data, estimator="ipw", covariates=["x"], vcov={"CR2": "group"})

@@ -1,0 +1,233 @@
+"""The formula interface and absorbed fixed effects: equal to regressions on dummies, whoever makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from linearmodels.iv import IV2SLS, AbsorbingLS
+
+from sustain.causal import estimate_effect
+from sustain.causal.absorb import Absorbed, rank_of
+from sustain.causal.formula import parse_formula
+from sustain.errors import EffectError, MissingDataWarning
+
+
+def make_trial(seed: int = 0, n: int = 400) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    adm2, year = rng.integers(0, 12, n), rng.integers(2000, 2005, n)
+    x, z, offer = rng.normal(size=n), rng.uniform(0.5, 3, n), rng.normal(size=n)
+    hidden = rng.normal(size=n)
+    treated = (0.8 * x + offer + hidden + 0.1 * adm2 + rng.normal(size=n) > 0.5).astype(int)
+    wealth = (
+        0.4 * treated
+        + 0.7 * x
+        - 0.3 * z
+        + 0.2 * adm2
+        + 0.1 * (year - 2000)
+        + 0.5 * hidden
+        + rng.normal(size=n)
+    )
+    return pd.DataFrame(
+        {"wealth": wealth, "treated": treated, "x": x, "z": z, "offer": offer, "year": year}
+        | {
+            "adm2": np.char.add("d", adm2.astype(str)),
+            "w": rng.uniform(0.5, 2, n),
+            "block": rng.integers(0, 25, n),
+        }
+        | {"kind": rng.choice(["hill", "plain", "coast"], n)}
+    )
+
+
+class TestFormula:
+    def test_says_what_the_arguments_say(self):
+        data = make_trial()
+        by_name = estimate_effect(
+            data, outcome="wealth", treatment="treated", covariates=["x", "kind"], estimator="ols"
+        )
+        by_formula = estimate_effect(data, "wealth ~ treated + x + kind")
+        assert by_formula.estimate == pytest.approx(by_name.estimate, rel=1e-12)
+        assert by_formula.std_error == pytest.approx(by_name.std_error, rel=1e-12)
+        assert (by_formula.term, by_formula.outcome) == ("treated", "wealth")
+
+    def test_without_covariates_is_the_difference(self):
+        data = make_trial()
+        assert estimate_effect(data, "wealth ~ treated").estimate == pytest.approx(
+            estimate_effect(data, outcome="wealth", treatment="treated").estimate, rel=1e-12
+        )
+
+    def test_transforms_interactions_and_categories_equal_statsmodels(self):
+        data = make_trial()
+        formula = "wealth ~ treated + np.log(z) + x:z + C(year) + x**2"
+        theirs = smf.ols("wealth ~ treated + np.log(z) + x:z + C(year) + x", data).fit(cov_type="HC1")
+        ours = estimate_effect(data, formula)
+        assert ours.estimate == pytest.approx(theirs.params["treated"], rel=1e-9)
+        assert ours.std_error == pytest.approx(theirs.bse["treated"], rel=1e-9)
+
+    @pytest.mark.parametrize("estimator", ["ipw", "aipw"])
+    def test_serves_every_design(self, estimator):
+        data = make_trial()
+        ours = estimate_effect(data, "wealth ~ treated + x + z", estimator=estimator)
+        named = {"outcome": "wealth", "treatment": "treated", "covariates": ["x", "z"]}
+        assert ours.estimate == pytest.approx(
+            estimate_effect(data, estimator=estimator, **named).estimate, rel=1e-10
+        )
+
+    def test_panel(self):
+        rng = np.random.default_rng(0)
+        village, year = np.repeat(np.arange(30), 4), np.tile(np.arange(4), 30)
+        treated = ((village % 2 == 1) & (year >= 2)).astype(int)
+        data = pd.DataFrame(
+            {"wealth": rng.normal(size=120), "treated": treated, "village": village, "year": year}
+        )
+        did = estimate_effect(data, "wealth ~ treated | village + year", estimator="did")
+        absorbed = estimate_effect(data, "wealth ~ treated | village + year", vcov={"CRV1": "village"})
+        assert did.estimate == pytest.approx(absorbed.estimate, rel=1e-9)
+        assert did.std_error == pytest.approx(absorbed.std_error, rel=1e-9)
+
+    def test_treatment_is_the_first_term_or_the_named_one(self):
+        assert parse_formula("y ~ d + x").treatment == "d"
+        assert parse_formula("y ~ x + d", "d").treatment == "d"
+        assert parse_formula("y ~ x | d ~ z").treatment == "d"
+        parsed = parse_formula("y ~ d + log(x) + C(k, Treatment('a|b')) | a^b + c")
+        assert parsed.fixed_effects == ("a^b", "c")
+        assert parsed.covariates.columns == ("k", "x")
+
+    def test_missing_values_count_by_column(self):
+        data = make_trial()
+        data.loc[:4, "wealth"] = np.nan
+        data.loc[3:9, "z"] = np.nan
+        data.loc[12, "kind"] = None
+        with pytest.warns(MissingDataWarning, match=r"11 of 400 rows .*wealth 5, kind 1, z 7"):
+            result = estimate_effect(data, "wealth ~ treated + np.log(z) + kind")
+        assert result.estimate == pytest.approx(
+            estimate_effect(data.drop(index=[*range(10), 12]), "wealth ~ treated + np.log(z) + kind").estimate
+        )
+
+    @pytest.mark.parametrize(
+        ("formula", "match"),
+        [
+            ("wealth", "not outcome ~ terms"),
+            ("~ treated", "not outcome ~ terms"),
+            ("wealth ~ 1", "names no treatment"),
+            ("log(wealth) ~ treated", "expected one column of raw predictions"),
+            ("wealth ~ treated - 1", "leaves out the constant"),
+            ("wealth ~ C(treated) + x", "expected a column of 0 and 1"),
+            ("wealth ~ treated + treated:x", "uses the treatment"),
+            ("wealth ~ treated + (x", "does not parse"),
+            ("wealth ~ treated | adm2 | year", "too many parts"),
+            ("wealth ~ x | treated ~ offer | adm2", "after the instruments"),
+            ("wealth ~ treated + nowhere", "no column 'nowhere'"),
+            ("wealth ~ treated | nowhere", "no column 'nowhere'"),
+            ("wealth ~ treated + np.log(x)", "infinite|log"),
+            ("wealth ~ treated + unknown(x)", "no column 'unknown'"),
+            ("wealth ~ treated + log(kind)", "cannot be computed"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+    def test_bad_formulas(self, formula, match):
+        with pytest.raises(EffectError, match=match):
+            estimate_effect(make_trial(), formula)
+
+    def test_not_both(self):
+        with pytest.raises(EffectError, match="pass none of them beside it"):
+            estimate_effect(make_trial(), "wealth ~ treated", covariates=["x"])
+        with pytest.raises(EffectError, match="is no term"):
+            estimate_effect(make_trial(), "wealth ~ treated", treatment="x")
+        with pytest.raises(EffectError, match="name both columns"):
+            estimate_effect(make_trial(), outcome="wealth")
+
+
+class TestAbsorbed:
+    @settings(max_examples=15, deadline=None)
+    @given(seed=st.integers(0, 2**32 - 1), weighted=st.booleans(), both=st.booleans())
+    def test_equals_dummies(self, seed, weighted, both):
+        data = make_trial(seed)
+        weights = "w" if weighted else None
+        effects, dummies = (" | adm2 + year", " + C(adm2) + C(year)") if both else (" | adm2", " + C(adm2)")
+        for vcov in ("HC1", {"CRV1": "block"}):
+            ours = estimate_effect(data, "wealth ~ treated + x" + effects, weights=weights, vcov=vcov)
+            theirs = estimate_effect(data, "wealth ~ treated + x" + dummies, weights=weights, vcov=vcov)
+            assert ours.estimate == pytest.approx(theirs.estimate, rel=1e-8)
+            assert ours.std_error == pytest.approx(theirs.std_error, rel=1e-8)
+            assert ours.df == theirs.df
+
+    def test_equals_linearmodels(self):
+        data = make_trial()
+        absorb = data[["adm2", "year"]].astype("category")
+        exog = data[["treated", "x"]].assign(const=1.0)
+        theirs = AbsorbingLS(data["wealth"], exog, absorb=absorb).fit(cov_type="robust", debiased=True)
+        ours = estimate_effect(data, "wealth ~ treated + x | adm2 + year")
+        assert ours.estimate == pytest.approx(theirs.params["treated"], rel=1e-8)
+        assert ours.std_error == pytest.approx(theirs.std_errors["treated"], rel=1e-6)
+
+    def test_combinations_of_effects(self):
+        data = make_trial()
+        joint = data.assign(cell=data["adm2"] + data["year"].astype(str))
+        ours = estimate_effect(data, "wealth ~ treated + x | adm2^year")
+        theirs = estimate_effect(joint, "wealth ~ treated + x | cell")
+        assert ours.estimate == pytest.approx(theirs.estimate, rel=1e-10)
+
+    def test_effects_within_clusters_are_not_counted(self):
+        data = make_trial().assign(region=lambda frame: frame["adm2"].str[1:].astype(int) % 6)
+        ours = estimate_effect(data, "wealth ~ treated + x | adm2", vcov={"CRV1": "region"})
+        theirs = estimate_effect(data, "wealth ~ treated + x + C(adm2)", vcov={"CRV1": "region"})
+        n, k, levels = 400, 2 + 12, 12
+        factor = np.sqrt((n - k) / (n - (k - levels + 1)))
+        assert ours.std_error == pytest.approx(theirs.std_error * factor, rel=1e-8)
+
+    @settings(max_examples=25, deadline=None)
+    @given(seed=st.integers(0, 2**32 - 1), levels=st.integers(2, 9), n=st.integers(10, 60))
+    def test_rank_and_projection(self, seed, levels, n):
+        rng = np.random.default_rng(seed)
+        codes = [np.unique(rng.integers(0, levels, n), return_inverse=True)[1] for _ in range(2)]
+        dummies = np.hstack([np.eye(code.max() + 1)[code] for code in codes])
+        assert rank_of(codes) == np.linalg.matrix_rank(dummies)
+        weights, y = rng.uniform(0.2, 3, n), rng.normal(size=n)
+        root = np.sqrt(weights)[:, None]
+        fitted = dummies @ np.linalg.lstsq(root * dummies, root[:, 0] * y, rcond=None)[0]
+        np.testing.assert_allclose(Absorbed(codes, weights).residual(y), y - fitted, atol=1e-8)
+
+    def test_treatment_that_an_effect_decides(self):
+        data = make_trial().assign(treated=lambda frame: (frame["adm2"] > "d5").astype(int))
+        with pytest.raises(EffectError, match="does not vary within their levels"):
+            estimate_effect(data, "wealth ~ treated | adm2")
+        with pytest.raises(EffectError, match="does not vary within their levels"):
+            estimate_effect(data, "wealth ~ treated | adm2 + year")
+
+    def test_designs_that_absorb_nothing(self):
+        with pytest.raises(EffectError, match="absorbed by estimator='ols' and 'iv', not by 'aipw'"):
+            estimate_effect(make_trial(), "wealth ~ treated + x | adm2", estimator="aipw")
+
+
+class TestInstruments:
+    @pytest.mark.parametrize("instruments", ["offer", "offer + z"])
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_equals_linearmodels(self, instruments, weighted):
+        data = make_trial()
+        weights = data["w"] if weighted else None
+        model = IV2SLS.from_formula(f"wealth ~ 1 + x + [treated ~ {instruments}]", data, weights=weights)
+        ours = {
+            kind: estimate_effect(
+                data, f"wealth ~ x | treated ~ {instruments}", vcov=vcov, weights="w" if weighted else None
+            )
+            for kind, vcov in (("robust", "HC1"), ("clustered", {"CRV1": "block"}))
+        }
+        theirs = model.fit(cov_type="robust", debiased=True)
+        assert ours["robust"].estimate == pytest.approx(theirs.params["treated"], rel=1e-9)
+        assert ours["robust"].std_error == pytest.approx(theirs.std_errors["treated"], rel=1e-9)
+        theirs = model.fit(cov_type="clustered", clusters=data["block"], debiased=True)
+        assert ours["clustered"].std_error == pytest.approx(theirs.std_errors["treated"], rel=1e-9)
+
+    @pytest.mark.parametrize("effects", ["adm2", "adm2 + year"])
+    def test_fixed_effects_equal_linearmodels_on_dummies(self, effects):
+        data = make_trial()
+        dummies = effects.replace("adm2", "C(adm2)").replace("year", "C(year)")
+        model = IV2SLS.from_formula(f"wealth ~ 1 + x + {dummies} + [treated ~ offer]", data)
+        theirs = model.fit(cov_type="robust", debiased=True)
+        ours = estimate_effect(data, f"wealth ~ x | {effects} | treated ~ offer")
+        assert ours.estimate == pytest.approx(theirs.params["treated"], rel=1e-8)
+        assert ours.std_error == pytest.approx(theirs.std_errors["treated"], rel=1e-7)
