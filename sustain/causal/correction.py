@@ -17,7 +17,7 @@ from sustain.causal.ratio import corrected_effect
 from sustain.causal.units import Units
 from sustain.causal.vcov import TrialCovariance
 from sustain.debias.draws import Draws
-from sustain.errors import CardError, EffectError
+from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
@@ -62,26 +62,21 @@ def slope_of(card: CalibrationCard, method: str, card_level: str | None) -> Slop
     EffectError
         When ``"level"`` comes without the name of a level.
     CardError
-        When the card has no such level, or its slope there is not above zero.
+        When the card has no such level, or its slope there may be zero.
     """
     if method == "linear":
         return Slope(card.slope, float(card.slope_cov[1, 1]), float(card.prediction_on_truth.df))
     if method != "level":
         return None
-    known = ", ".join(repr(item.name) for item in card.levels) or "none"
     if card_level is None:
+        known = ", ".join(map(repr, card.level_names)) or "none"
         raise EffectError(
             "method='level' needs card_level=, the level at which the treatment varies (between or within what are "
             f"treated and controls compared?). The card has {known}."
         )
-    for item in card.levels:
-        if item.name == card_level:
-            if not item.slope > 0:
-                raise CardError(
-                    f"card_level: the card's slope at {card_level!r} is {item.slope:.3g}, not above zero."
-                )
-            return Slope(item.slope, item.variance, float(max(item.n_units - 1, 1)))
-    raise CardError(f"card_level: the card has no level {card_level!r}; it has {known}.")
+    card.draws("level", level=card_level)  # raises where the slope may be zero
+    line = card.level(card_level).prediction_on_truth
+    return Slope(line.slope, float(line.cov[1][1]), float(line.df))
 
 
 def correct(
@@ -93,6 +88,7 @@ def correct(
     slope: Slope | None,
     trial: TrialCovariance,
     strata: str | None = None,
+    card_level: str | None = None,
 ) -> Estimate:
     """Effect on the corrected outcome, with the trial's and the calibration's part of its variance.
 
@@ -116,7 +112,9 @@ def correct(
         When the card does not hold the method, or not for a stratum of the units.
     """
     if slope is not None:
-        spread = _spread(card, "linear", linear, units, None) if method == "linear" else math.nan
+        name = card_level if method == "level" else None
+        ends = card.draws(method, level=name)(np.array([0.0, 1.0]))
+        spread = _variance(naive.estimate * (ends[:, 1] - ends[:, 0]), card)
         effect = corrected_effect(naive.estimate, naive.variance_trial, slope.value, slope.variance)
         return Estimate(
             method,
@@ -212,6 +210,10 @@ def _spread(
         effects = np.sum(
             [draws.weighted_sum(units.outcome[rows], linear.weights[rows]) for draws, rows in parts], axis=0
         )
+    return _variance(effects, card)
+
+
+def _variance(effects: Floats, card: CalibrationCard) -> float:
     # A bootstrap of few groups understates the variance as a variance without degrees of freedom does.
     groups = card.sample.n_groups or card.sample.n
     return float(np.var(effects, ddof=1)) * groups / (groups - 1)

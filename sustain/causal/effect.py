@@ -220,7 +220,7 @@ def estimate_effect(
     notes += dropped_notes(units)
     corrected, outside = None, math.nan
     if card is not None and corrects:
-        corrected = correct(card, method, linear, units, naive, slope, trial, strata)
+        corrected = correct(card, method, linear, units, naive, slope, trial, strata, card_level)
         if shared is not None:
             corrected, note = shared.applied(card, linear.influence(units.outcome), units, spec, corrected)
             notes.append(note)
