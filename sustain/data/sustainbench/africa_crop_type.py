@@ -24,7 +24,7 @@ from tqdm import tqdm
 from sustain.data.archive import iter_members
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
-from sustain.data.sustainbench.csvtable import numbers, read_csv, refuse_duplicates
+from sustain.data.sustainbench.csvtable import read_csv, refuse_duplicates, whole_numbers
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, Source, StackSpec, StoreWriter, write_source
 from sustain.errors import DataError, FileFormatError
@@ -127,10 +127,10 @@ def _bounded(file: BinaryIO, most: int, where: str) -> bytes:
 def _read_parts(file: BinaryIO, country: str, where: str) -> dict[str, str]:
     table = read_csv(io.BytesIO(_bounded(file, _MAX_TEXT, where)), {"id", "partition"}, where)
     refuse_duplicates(table["id"], where, "id")
-    number, part = (numbers(table, column, where, whole=True) for column in ("id", "partition"))
+    number, part = (whole_numbers(table, column, where) for column in ("id", "partition"))
     if (wrong := ~part.isin(_PARTS)).any():
         raise DataError(f"{where}: partition is {part[wrong].iloc[0]}; expected 0, 1 or 2.")
-    return {_tile_id(country, str(n)): _PARTS[p] for n, p in zip(number, part, strict=True)}
+    return {_tile_id(country, str(n)): _PARTS[p] for n, p in zip(number.tolist(), part.tolist(), strict=True)}
 
 
 def _read_dates(file: BinaryIO, where: str) -> list[str]:
@@ -180,11 +180,12 @@ def _add_series(store: StoreWriter, tile: str, country: str, content: bytes, whe
         store.append(name, values, tile, physical=_observed(values))
 
 
-def _observed(frames: NDArray) -> NDArray[np.float32]:
+def _observed(frames: NDArray[Any]) -> NDArray[np.float32]:
     """Frames as float32, NaN where every band is 0."""
     values = frames.astype(np.float32)
     empty = (frames == 0).all(axis=1, keepdims=True)
-    return np.where(empty, np.float32(np.nan), values)
+    values[np.broadcast_to(empty, values.shape)] = np.nan
+    return values
 
 
 def _complete(
@@ -260,7 +261,8 @@ class AfricaCropType(TaskDataset):
 
     def _rows(self, split: str) -> NDArray[np.int64]:
         rows = super()._rows(split)
-        rows = rows[self.source.samples["country"].to_numpy()[rows] == self.country]
+        here = (self.source.samples["country"] == self.country).to_numpy(dtype=bool)
+        rows = rows[here[rows]]
         if not rows.size:
             raise DataError(f"no tile of {self.country} in part {split!r}.")
         return rows
@@ -273,7 +275,10 @@ class AfricaCropType(TaskDataset):
         if self.length is None:
             return frames
         if len(frames) >= self.length:
-            return frames[np.linspace(0, len(frames) - 1, self.length).round().astype(int)]
+            chosen: NDArray[np.float32] = frames[
+                np.linspace(0, len(frames) - 1, self.length).round().astype(int)
+            ]
+            return chosen
         padded = np.full((self.length, *frames.shape[1:]), np.nan, dtype=np.float32)
         padded[: len(frames)] = frames
         return padded

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class ArraySpec(NamedTuple):
         return f"{' or '.join(names[kind] for kind in self.kinds)} ({axes})"
 
 
-def read_npy(stream: IO[bytes], spec: ArraySpec, where: str) -> NDArray:
+def read_npy(stream: IO[bytes], spec: ArraySpec, where: str) -> NDArray[Any]:
     """Read one ``.npy`` array.
 
     Parameters
@@ -102,7 +102,9 @@ def read_npy(stream: IO[bytes], spec: ArraySpec, where: str) -> NDArray:
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
-def read_npz(content: bytes | Path, specs: Mapping[str, ArraySpec], where: str = "") -> dict[str, NDArray]:
+def read_npz(
+    content: bytes | Path, specs: Mapping[str, ArraySpec], where: str = ""
+) -> dict[str, NDArray[Any]]:
     """Read named arrays of an ``.npz``.
 
     Parameters

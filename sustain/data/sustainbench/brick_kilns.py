@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.csvtable import numbers, read_csv, some_of
+from sustain.data.sustainbench.csvtable import numbers, read_csv, records, some_of, whole_numbers
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError
@@ -80,7 +80,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     names = {"y": "label", "partition": "part", "hdf5_file": "file", "hdf5_idx": "place"} | TRUE_NAMES
     table = read_csv(path, names)[list(names)]
     for column in names:
-        table[column] = numbers(table, column, where, whole=not column.startswith(("lon", "lat")))
+        read = numbers if column.startswith(("lon", "lat")) else whole_numbers
+        table[column] = read(table, column, where)
     table = table.rename(columns=names)
     for column, allowed in (("label", (0, 1)), ("part", tuple(_PARTS))):
         if (wrong := ~table[column].isin(allowed)).any():
@@ -141,7 +142,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
             if not path.is_file():
                 missing += rows["id"].tolist()
                 continue
-            for row, image in zip(rows.to_dict("records"), _pictures(path, rows), strict=True):
+            for row, image in zip(records(rows), _pictures(path, rows), strict=True):
                 store.add(row, image=image)
                 bar.update()
         counts = {"labels_without_file": missing}

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from sustain.data.splits import assign_splits
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import DAMAGE, ArraySpec, read_npz
+from sustain.data.sustainbench.csvtable import records
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, Source, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError
@@ -90,7 +91,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
                     for hist in hists[table["label"].notna().to_numpy()]:
                         store.append("image", np.moveaxis(hist, -1, 0), country)
                         bar.update()
-            store.rows += _more_splits(pd.concat(tables, ignore_index=True)).to_dict("records")
+            store.rows += records(_more_splits(pd.concat(tables, ignore_index=True)))
             store.finish(
                 {"bands": {"image": BANDS}, "counts": {"histograms_without_yield": without_yield}}, SCHEMES
             )
@@ -102,7 +103,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
 
 def _read_part(
     files: zipfile.ZipFile, members: dict[str, str], country: str, part: str, where: str
-) -> tuple[pd.DataFrame, NDArray]:
+) -> tuple[pd.DataFrame, NDArray[Any]]:
     specs = {
         "hists": ArraySpec("f", (None, _N_BINS, _N_DATES, len(BANDS)), _MAX_MEMBER),
         "yields": ArraySpec("f", (None,)),
@@ -181,7 +182,8 @@ class CropYield(TaskDataset):
         rows = super()._rows(split)
         if self.country is None:
             return rows
-        return rows[self.source.samples["country"].to_numpy()[rows] == self.country]
+        here = (self.source.samples["country"] == self.country).to_numpy(dtype=bool)
+        return rows[here[rows]]
 
     def _target(self, row: int) -> Sample:
         return {"label": np.asarray(self.source.samples["label"].iloc[row], dtype=np.float32)}

@@ -40,7 +40,7 @@ PROPOSED = Scheme(
 )
 
 
-def is_crop(code: NDArray) -> NDArray[np.bool_]:
+def is_crop(code: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether codes of the Cropland Data Layer are crops, by the rule of the authors' code."""
     return (code <= 60) | (code >= 196) | ((code >= 66) & (code <= 77))
 
@@ -109,12 +109,12 @@ def ingest(raw: str | Path, out: str | Path) -> None:
         store.finish({"bands": {"image": BANDS}, "counts": counts}, schemes)
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> NDArray:
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     with path.open("rb") as stream:
         return read_npy(stream, ArraySpec("f", shape, 1 << 20), str(path))
 
 
-def _labelled_pixel(mask: NDArray, path: Path) -> tuple[int, int]:
+def _labelled_pixel(mask: NDArray[Any], path: Path) -> tuple[int, int]:
     places = np.argwhere(mask == 1)
     if len(places) != 1 or np.count_nonzero(mask) != 1:
         raise FileFormatError(

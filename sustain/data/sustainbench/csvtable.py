@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 
 from sustain.errors import DataError, FileFormatError
 
-__all__ = ["numbers", "read_csv", "refuse_duplicates", "some_of"]
+__all__ = ["numbers", "read_csv", "records", "refuse_duplicates", "some_of", "whole_numbers"]
 
 
 def read_csv(source: str | Path | IO[bytes], needed: Collection[str], where: str = "") -> pd.DataFrame:
@@ -51,7 +51,7 @@ def numbers(table: pd.DataFrame, column: str, where: str, *, whole: bool = False
     Parameters
     ----------
     whole : bool
-        Whether each value must be present and a whole number; the column then comes as int64.
+        Whether each value must be present and a whole number.
 
     Raises
     ------
@@ -69,7 +69,17 @@ def numbers(table: pd.DataFrame, column: str, where: str, *, whole: bool = False
             f"{where}: column {column} holds {table[column].iloc[row]!r} in data row {row + 1}; "
             f"expected {'a whole number' if whole else 'a number or nothing'}."
         )
-    return values.astype("int64") if whole else values
+    return values
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dicts by column."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def whole_numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series[int]:
+    """Return a column of whole numbers, all of them present, as int64; errors as `numbers`."""
+    return numbers(table, column, where, whole=True).astype("int64")
 
 
 def some_of(names: Collection[object], most: int = 3) -> str:

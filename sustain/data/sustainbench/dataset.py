@@ -51,7 +51,7 @@ class TaskDataset:
     """
 
     kind: ClassVar[str] = "regression"
-    stack: ClassVar[str] = "image"
+    stack: str = "image"
     """Stack that ``image`` is read from."""
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their numbers; empty for regression."""
@@ -141,7 +141,7 @@ class TaskDataset:
         return self.samples["group"].to_numpy(dtype=np.str_)
 
     @property
-    def labels(self) -> NDArray:
+    def labels(self) -> NDArray[Any]:
         """Label of each sample, without reading an image.
 
         Raises

@@ -192,7 +192,7 @@ def _check(path: Path, table: pd.DataFrame, values: list[str]) -> None:
         raise DataError(
             f"{path}: year must be a whole number, but is {table.loc[bad, 'year'].iloc[0]} in {some(bad)}."
         )
-    if (bad := np.isinf(table[values]).any(axis=1)).any():
+    if (bad := table[values].abs().eq(np.inf).any(axis=1)).any():
         raise DataError(f"{path}: infinite label or number of observations in {some(bad)}.")
 
 

@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.csvtable import numbers, read_csv, refuse_duplicates, some_of
+from sustain.data.sustainbench.csvtable import (
+    numbers,
+    read_csv,
+    records,
+    refuse_duplicates,
+    some_of,
+    whole_numbers,
+)
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
@@ -73,7 +80,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     }
     missing = []
     with write_source(out, stacks) as store:
-        for row in tqdm(table.to_dict("records"), desc="ingest fields", unit="picture", disable=None):
+        for row in tqdm(records(table), desc="ingest fields", unit="picture", disable=None):
             name = row["id"]
             paths = {"image": folder / "imgs" / f"{name}.jpeg"} | {
                 kind: folder / place / f"{name}.png" for kind, place in _MASKS.items()
@@ -92,7 +99,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     corners = ("max_lat", "max_lon", "min_lat", "min_lon")
     table = read_csv(path, {"indices", "split", *corners})
     refuse_duplicates(table["indices"], where, "indices")
-    table["id"] = numbers(table, "indices", where, whole=True).astype(str)
+    table["id"] = whole_numbers(table, "indices", where).astype(str)
     if (wrong := ~table["split"].isin(PARTS)).any():
         raise DataError(
             f"{where}: split is {some_of(sorted(table['split'][wrong].astype(str).unique()))}; "
@@ -112,7 +119,8 @@ def _mask(path: Path) -> NDArray[np.uint8]:
     picture = read_picture(path.read_bytes(), "PNG", (_SIDE, _SIDE), str(path))
     if not np.isin(picture, (0, 255)).all():
         raise FileFormatError(f"{path}: a mask must be 0 and 255, but holds {np.unique(picture)[:5]}.")
-    return (picture[..., 0] == 255).astype(np.uint8)
+    filled: NDArray[np.uint8] = (picture[..., 0] == 255).astype(np.uint8)
+    return filled
 
 
 class FieldDelineation(TaskDataset):

@@ -26,7 +26,13 @@ from tqdm import tqdm
 
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import DAMAGE
-from sustain.data.sustainbench.csvtable import numbers, read_csv, refuse_duplicates, some_of
+from sustain.data.sustainbench.csvtable import (
+    read_csv,
+    records,
+    refuse_duplicates,
+    some_of,
+    whole_numbers,
+)
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError
@@ -206,14 +212,15 @@ def ingest(raw: str | Path, out: str | Path) -> None:
             missing = sorted(set(table["fileName"]) - set(members))
             n_empty = 0
             for field in tqdm(
-                table[table["fileName"].isin(members)].itertuples(),
+                records(table[table["fileName"].isin(members)]),
                 desc="ingest kenya",
                 total=len(table) - len(missing),
                 unit="field",
                 disable=None,
             ):
-                where = f"{archive}: member {members[field.fileName]}"
-                info = files.getinfo(members[field.fileName])
+                member = members[field["fileName"]]
+                where = f"{archive}: member {member}"
+                info = files.getinfo(member)
                 if info.file_size > _MAX_PICKLE:
                     raise FileFormatError(
                         f"{where}: {info.file_size} bytes; at most {_MAX_PICKLE} are expected."
@@ -242,7 +249,7 @@ def _read_metadata(files: zipfile.ZipFile, members: dict[str, str], where: str) 
         table = read_csv(stream, {*_COLUMNS, *folds}, where)
     refuse_duplicates(table["fileName"], where, "fileName")
     refuse_duplicates(table["fieldID"], where, "fieldID")
-    table["fieldID"] = numbers(table, "fieldID", where, whole=True)
+    table["fieldID"] = whole_numbers(table, "fieldID", where)
     for column, allowed in (
         ("cropType", CLASSES),
         ("region", (*REGIONS, "pilot")),
@@ -257,16 +264,14 @@ def _read_metadata(files: zipfile.ZipFile, members: dict[str, str], where: str) 
     return table
 
 
-def _row(field: Any) -> dict[str, Any]:
+def _row(field: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": str(field.fieldID),
-        "group": field.region,
-        "label": CLASSES.index(field.cropType) if isinstance(field.cropType, str) else -1,
-        "region": field.region,
-        "split:official": field.fold_random,
-    } | {
-        f"split:region_{region.lower()}": getattr(field, f"fold_{region.lower()}_test") for region in REGIONS
-    }
+        "id": str(field["fieldID"]),
+        "group": field["region"],
+        "label": CLASSES.index(field["cropType"]) if isinstance(field["cropType"], str) else -1,
+        "region": field["region"],
+        "split:official": field["fold_random"],
+    } | {f"split:region_{region.lower()}": field[f"fold_{region.lower()}_test"] for region in REGIONS}
 
 
 class KenyaCropType(TaskDataset):

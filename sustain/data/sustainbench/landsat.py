@@ -109,7 +109,7 @@ def pack_archives(
 
 
 def _finished(work: Path) -> list[dict[str, Any]]:
-    records = []
+    records: list[dict[str, Any]] = []
     while (path := work / _RECORD.format(len(records))).is_file():
         records.append(read_json(path))
     return records

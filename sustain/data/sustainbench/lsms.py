@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 
 from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.csvtable import numbers, read_csv, refuse_duplicates, some_of
+from sustain.data.sustainbench.csvtable import (
+    numbers,
+    read_csv,
+    refuse_duplicates,
+    some_of,
+    whole_numbers,
+)
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.landsat import centre_crop, pack_archives
 from sustain.data.sustainbench.store import Scheme, Source
@@ -89,7 +95,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
             f"{where}: lsms_id is not COUNTRY_CLUSTER_YEAR in {some_of(table['id'][odd].tolist())}. Was cluster_id "
             "read as a number, so that it lost its leading zeros?"
         )
-    table["year"] = numbers(table, "year", where, whole=True)
+    table["year"] = whole_numbers(table, "year", where)
     for column in ("lat", "lon", "asset_index", "n"):
         table[column] = numbers(table, column, where)
     if (off := ~(table["lat"].abs() <= 90) | ~(table["lon"].abs() <= 180)).any():

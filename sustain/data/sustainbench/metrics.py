@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,17 +19,17 @@ from sustain.errors import DataError
 
 __all__ = ["METRICS", "Metric", "MetricResult", "Outcome", "evaluate", "outcome_of", "outcome_of_masks"]
 
-Weighted = Callable[[NDArray, NDArray, NDArray[np.float64]], float]
+Weighted = Callable[[NDArray[Any], NDArray[Any], NDArray[np.float64]], float]
 _FEW_GROUPS = 10
 
 
-def _pearson_r2(truth: NDArray, prediction: NDArray, weight: NDArray[np.float64]) -> float:
+def _pearson_r2(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[np.float64]) -> float:
     x, y = (v - np.average(v, weights=weight) for v in (truth.astype(float), prediction.astype(float)))
     spread = np.average(x**2, weights=weight) * np.average(y**2, weights=weight)
     return float(np.average(x * y, weights=weight) ** 2 / spread) if spread > 0 else math.nan
 
 
-def _r2(truth: NDArray, prediction: NDArray, weight: NDArray[np.float64]) -> float:
+def _r2(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[np.float64]) -> float:
     return (
         float(sk.r2_score(truth, prediction, sample_weight=weight))
         if np.ptp(truth[weight > 0]) > 0
@@ -37,7 +37,7 @@ def _r2(truth: NDArray, prediction: NDArray, weight: NDArray[np.float64]) -> flo
     )
 
 
-def _auc(truth: NDArray, score: NDArray, weight: NDArray[np.float64]) -> float:
+def _auc(truth: NDArray[Any], score: NDArray[Any], weight: NDArray[np.float64]) -> float:
     drawn = weight > 0
     if len(np.unique(truth[drawn])) < 2:
         return math.nan
@@ -47,7 +47,7 @@ def _auc(truth: NDArray, score: NDArray, weight: NDArray[np.float64]) -> float:
 def _present(metric: Weighted) -> Weighted:
     """Leave out rows that were not drawn, so that a class without rows does not count as one with score 0."""
 
-    def drawn_only(truth: NDArray, prediction: NDArray, weight: NDArray[np.float64]) -> float:
+    def drawn_only(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[np.float64]) -> float:
         drawn = weight > 0
         return metric(truth[drawn], prediction[drawn], weight[drawn])
 
@@ -129,15 +129,15 @@ class Outcome(NamedTuple):
         Score of class 1, which the AUC needs.
     group : ndarray of str, shape (n,)
         Cluster that a bootstrap resamples whole.
-    count : ndarray of float, shape (n,)
+    weight : ndarray of float, shape (n,)
         How many samples or pixels a row stands for.
     """
 
-    truth: NDArray
-    prediction: NDArray
+    truth: NDArray[Any]
+    prediction: NDArray[Any]
     score: NDArray[np.float64] | None
-    group: NDArray
-    count: NDArray[np.float64]
+    group: NDArray[Any]
+    weight: NDArray[np.float64]
 
 
 class MetricResult(NamedTuple):
@@ -283,7 +283,7 @@ def evaluate(
         raise DataError(f"level must be between 0 and 1 and n_draws positive; got {level} and {n_draws}.")
     codes, labels = pd.factorize(outcome.group)
     n_groups, note = len(labels), ""
-    if n_groups == 1 and len(outcome.truth) > 1 and (outcome.count == 1).all():
+    if n_groups == 1 and len(outcome.truth) > 1 and (outcome.weight == 1).all():
         codes = np.arange(len(outcome.truth))
         note = "one group only: samples were resampled, so dependence between them is not in the interval"
     elif n_groups == 1:
@@ -304,23 +304,23 @@ def evaluate(
         )
 
         def value(
-            weight: NDArray[np.float64], metric: Metric = metric, predicted: NDArray = predicted
+            weight: NDArray[np.float64], metric: Metric = metric, predicted: NDArray[Any] = predicted
         ) -> float:
             return metric.function(outcome.truth, predicted, weight)
 
         if by_group:
-            each = np.array([value(outcome.count * (outcome.group == label)) for label in labels])
+            each = np.array([value(outcome.weight * (outcome.group == label)) for label in labels])
             defined = np.isfinite(each)
             estimate = float(each[defined].mean()) if defined.any() else math.nan
             weights = draws[:, defined] if n_groups > 1 else np.empty((0, int(defined.sum())))
             weights = weights[weights.sum(axis=1) > 0]
             drawn = weights @ each[defined] / weights.sum(axis=1)
         else:
-            estimate = value(outcome.count)
-            drawn = np.array([value(outcome.count * draw[codes]) for draw in draws])
+            estimate = value(outcome.weight)
+            drawn = np.array([value(outcome.weight * draw[codes]) for draw in draws])
         drawn = drawn[np.isfinite(drawn)]
         tails = [(1 - level) / 2, (1 + level) / 2]
         low, high = np.quantile(drawn, tails) if len(drawn) else (math.nan, math.nan)
-        n = int(outcome.count.sum())
+        n = int(outcome.weight.sum())
         results.append(MetricResult(name, estimate, float(low), float(high), level, n, n_groups, note))
     return results

@@ -6,7 +6,7 @@ scheme, another fold) are then a merge of rows, exact, without reading an image 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class ChannelStatistics(NamedTuple):
     std: NDArray[np.float64]
 
 
-def sample_moments(values: NDArray, channel_axis: int = 0) -> NDArray[np.float64]:
+def sample_moments(values: NDArray[Any], channel_axis: int = 0) -> NDArray[np.float64]:
     """Return count, mean and sum of squared deviations of each channel; NaN values count as missing.
 
     Parameters

@@ -16,7 +16,13 @@ from tqdm import tqdm
 
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npy, read_npz
-from sustain.data.sustainbench.csvtable import numbers, read_csv, refuse_duplicates, some_of
+from sustain.data.sustainbench.csvtable import (
+    read_csv,
+    records,
+    refuse_duplicates,
+    some_of,
+    whole_numbers,
+)
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError
@@ -61,7 +67,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     where = str(raw / TABLE)
     table = read_csv(raw / TABLE, {"fileName", "landCover", "split"})
     refuse_duplicates(table["fileName"], where, "fileName")
-    table["landCover"] = numbers(table, "landCover", where, whole=True)
+    table["landCover"] = whole_numbers(table, "landCover", where)
     if (wrong := ~table["split"].isin(PARTS)).any():
         found = some_of(sorted(table["split"][wrong].astype(str).unique()))
         raise DataError(f"{where}: split is {found}; expected one of {', '.join(PARTS)}.")
@@ -72,7 +78,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     codes = sorted(table["landCover"].unique().tolist())
     missing = []
     with write_source(out, {"image": StackSpec("u1", (len(BANDS), _SIDE, _SIDE))}) as store:
-        for row in tqdm(table.to_dict("records"), desc="ingest naip", unit="tile", disable=None):
+        for row in tqdm(records(table), desc="ingest naip", unit="tile", disable=None):
             path = raw / row["fileName"]
             if not path.is_file():
                 missing.append(row["fileName"])

@@ -34,7 +34,7 @@ def picture(image: ArrayLike, channels: Sequence[int]) -> NDArray[np.float64]:
     return np.where(np.isfinite(stretched), stretched, 1)
 
 
-def pictures(panels: Sequence[tuple[str, NDArray]], title: str) -> Figure:
+def pictures(panels: Sequence[tuple[str, NDArray[Any]]], title: str) -> Figure:
     """Draw named panels side by side: ``(H, W, 3)`` in colour, ``(H, W)`` as numbers with a colour bar."""
     from matplotlib.figure import Figure
 

@@ -85,7 +85,7 @@ class StoreWriter:
         }
         np.lib.format.write_array_header_1_0(self._files[name], header)
 
-    def add(self, row: Mapping[str, Any], **arrays: NDArray) -> None:
+    def add(self, row: Mapping[str, Any], **arrays: NDArray[Any]) -> None:
         """Append one sample.
 
         Parameters
@@ -109,7 +109,7 @@ class StoreWriter:
         places = {f"{name}_start": self._frames[name] for name in lengths}
         self.rows.append({**row, **places, **{f"{name}_length": n for name, n in lengths.items()}})
 
-    def append(self, name: str, stored: NDArray, of: str, physical: NDArray | None = None) -> None:
+    def append(self, name: str, stored: NDArray[Any], of: str, physical: NDArray[Any] | None = None) -> None:
         """Append one array of the sample called `of`, for stacks that are filled apart from their sample's row.
 
         Parameters
@@ -215,7 +215,7 @@ class Source:
             name: StackSpec(**spec | {"shape": tuple(spec["shape"])})
             for name, spec in description["stacks"].items()
         }
-        self._open: dict[str, NDArray] = {}
+        self._open: dict[str, NDArray[Any]] = {}
 
     @classmethod
     def open(cls, folder: str | Path) -> Source:
@@ -254,7 +254,7 @@ class Source:
         # Pickling a mapped array would copy it whole to a worker process; the worker maps the file itself.
         return self.__dict__ | {"_open": {}}
 
-    def array(self, name: str) -> NDArray:
+    def array(self, name: str) -> NDArray[Any]:
         """Return a stack, mapped into memory, read-only.
 
         Raises
@@ -280,7 +280,7 @@ class Source:
         spec = self.stacks.get(name)
         return int(self.samples[f"{name}_length"].sum()) if spec and spec.ragged else len(self)
 
-    def item(self, name: str, row: int) -> NDArray:
+    def item(self, name: str, row: int) -> NDArray[Any]:
         """Return one sample's array, as a copy."""
         if not self.stacks[name].ragged:
             return np.array(self.array(name)[row])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sustain.data.sustainbench import (
     africa_crop_type,
@@ -183,7 +183,7 @@ def schemes_of(name: str, root: str | Path) -> dict[str, Scheme]:
 def score(
     name: str,
     dataset: TaskDataset,
-    predictions: ArrayLike | Iterable[ArrayLike],
+    predictions: Sequence[Any] | NDArray[Any] | Iterable[ArrayLike],
     *,
     scores: ArrayLike | None = None,
     metrics: Sequence[str] | None = None,
