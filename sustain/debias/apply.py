@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
 
-__all__ = ["apply_by_label", "apply_elementwise", "is_lazy"]
+__all__ = ["apply_by_label", "apply_elementwise", "is_lazy", "named"]
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -89,7 +89,7 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
         When a label has no function, shapes differ, or labels are given one by one to a lazy array.
     """
     if np.ndim(labels) == 0:
-        return apply_elementwise(_named(functions, str(labels)), values)
+        return apply_elementwise(named(functions, str(labels)), values)
     if is_lazy(values) or is_lazy(labels):
         raise CalibrationError(
             "strata: a lazy array takes one stratum for all its values. Correct each stratum by itself and combine "
@@ -100,7 +100,7 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
         raise CalibrationError(
             f"strata: has shape {names.shape}, but y_pred has {np.shape(values)}. Pass one name, or one for each."
         )
-    by_name = {name: _named(functions, str(name)) for name in np.unique(names)}
+    by_name = {name: named(functions, str(name)) for name in np.unique(names)}
     flat = names.reshape(-1)
 
     def function(x: Array) -> Array:
@@ -113,7 +113,8 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
     return apply_elementwise(function, values, whole=True)
 
 
-def _named(functions: Mapping[str, Function], name: str) -> Function:
+def named(functions: Mapping[str, Any], name: str) -> Any:
+    """Get what belongs to a stratum; raises `CalibrationError` when there is no such stratum."""
     if name not in functions:
         known = ", ".join(functions) or "none: fit with strata=..."
         raise CalibrationError(f"strata: {name!r} was not there at the fit; known strata: {known}.")

@@ -142,6 +142,11 @@ class BridgeCalibration(Calibration):
         values = self._problem.solve(self._problem.sums(counts), self.penalty_)
         return self._ordered(self._problem.evaluate(grid.x, values), grid)
 
+    def _influence_of(self, nodes: Array) -> Array:
+        from sustain.debias.influence import bridge_influence
+
+        return bridge_influence(self, nodes)
+
     def _notes(self) -> dict[str, float]:
         notes = {"penalty": self.penalty_, "share_changed": self.share_changed_}
         if self.j_test_ is not None and np.isfinite(self.j_test_.p_value):
@@ -231,16 +236,29 @@ class Moments:
         total = np.zeros((len(counts), m * width))
         for begin in range(0, rows.n, _ROWS):
             part = slice(begin, begin + _ROWS)
-            basis, tail = self._basis(rows.y_pred[part])
-            other = np.column_stack([basis, rows.y_true[part] - tail, q[part]])
-            products = np.empty((len(other), m, width))
-            np.multiply(q[part][:, :, None], other[:, None, :], out=products[:, :, : k + 1 + m])
-            products[:, :, k] -= self.noise * self.slopes[part]
-            products[:, :, k + 1 + m :] = self.shifted[part]
-            products *= rows.weight[part][:, None, None]
+            products = self._products(part)
             number = np.arange(rows.n)[part] if rows.group is None else rows.group[part]
             total += counts[:, number] @ products.reshape(len(products), -1)
         return total.reshape(len(counts), m, width)
+
+    def _products(self, part: slice) -> Array:
+        """Terms of `sums`, one a row."""
+        rows, q = self.rows, self.instruments
+        m, k = q.shape[1], self.spline.knots.size
+        basis, tail = self._basis(rows.y_pred[part])
+        other = np.column_stack([basis, rows.y_true[part] - tail, q[part]])
+        products = np.empty((len(other), m, k + 1 + m + len(SHIFTS)))
+        np.multiply(q[part][:, :, None], other[:, None, :], out=products[:, :, : k + 1 + m])
+        products[:, :, k] -= self.noise * self.slopes[part]
+        products[:, :, k + 1 + m :] = self.shifted[part]
+        products *= rows.weight[part][:, None, None]
+        return products
+
+    def along(self, direction: Array) -> Array:
+        """Sum of every row's own terms of `sums` times `direction` (shape (m, width)), shape (n,)."""
+        starts = range(0, self.rows.n, _ROWS)
+        parts = [np.einsum("nij,ij->n", self._products(slice(i, i + _ROWS)), direction) for i in starts]
+        return np.concatenate(parts)
 
     def _split(self, sums: Array) -> tuple[Array, Array, Array]:
         """Moments of B, of the truth and of the shifts by instruments made orthonormal in each resample."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sustain.debias.apply import apply_by_label, apply_elementwise, is_lazy
 from sustain.debias.regression import Line
-from sustain.debias.sample import CalibrationSample, as_sample, noise_variance
+from sustain.debias.sample import CalibrationSample, as_sample, as_vector, noise_variance
 from sustain.debias.table import Grid, Table
 from sustain.errors import CalibrationError, SupportWarning, WeakCalibrationWarning
 
@@ -174,6 +174,42 @@ class Calibration:
         slopes = {name: fit.table.derivative for name, fit in self.strata_.items()}
         return apply_by_label(slopes, y_pred, strata)
 
+    def influence(self, y_pred: Any, weight: Any = None, strata: Any = None) -> Array:
+        """Influence of every calibration row on ``sum_j weight_j h(y_pred_j)``.
+
+        It is all that a downstream variance needs of the calibration: with psi this influence, the calibration's
+        part of the variance of the sum is ``sum(psi^2) / n^2``; for clustered rows sum psi within clusters first.
+        Where trial and calibration share places, add psi / n to the trial's own influences before squaring.
+
+        Parameters
+        ----------
+        y_pred : array_like, shape (n_trial,)
+            Predictions to be corrected, such as a trial's.
+        weight : array_like, shape (n_trial,), optional
+            Their weights in the estimate, of any sign: ``treated / n_treated - control / n_control`` for a difference
+            of means. Without them the estimate is the mean.
+        strata : str or array_like of shape (n_trial,), optional
+            As for `transform`.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            One value a calibration row, in the order of `fit`. What is held fixed: `sustain.debias.influence`.
+
+        Raises
+        ------
+        CalibrationError
+            On missing or infinite values, or a stratum that was not there at the fit.
+        """
+        from sustain.debias.influence import sum_influence
+
+        self._require_fit()
+        x = as_vector("y_pred", y_pred)
+        shares = (
+            np.full(x.size, 1 / max(1, x.size)) if weight is None else as_vector("weight", weight, x.size)
+        )
+        return sum_influence(self, x, shares, strata)
+
     def to_card(
         self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
     ) -> CalibrationCard:
@@ -200,6 +236,10 @@ class Calibration:
 
         Gives curves, shape (n_draws, grid.n), or (intercepts, slopes) of prediction on truth.
         """
+        raise NotImplementedError
+
+    def _influence_of(self, nodes: Array) -> Array:
+        """Influence of every row on ``nodes @ table_.h``, shape (n,)."""
         raise NotImplementedError
 
     def _notes(self) -> dict[str, float]:

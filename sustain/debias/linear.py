@@ -100,14 +100,10 @@ class LinearCalibration(Calibration):
             return fieller_ratio(1.0, 0.0, self.slope_, error, critical)
         raise CalibrationError(f"method: {method!r} is unknown. Pass 'delta' or 'fieller'.")
 
-    def influence(self) -> Array:
-        """Influence of every calibration row on (intercept, slope), shape (n, 2), in the order of `fit`.
-
-        Sum it within clusters, or weigh it by distance, for any robust covariance; the influence on a mean of
-        corrected values with mean ``m`` is ``-(influence @ (1, m)) / slope_``.
-        """
-        self._require_fit()
-        return self.prediction_on_truth_.influence
+    def _influence_of(self, nodes: Array) -> Array:
+        estimate = nodes @ self.table_.h
+        on_line = self.prediction_on_truth_.influence
+        return np.asarray(-(on_line[:, 0] * nodes.sum() + on_line[:, 1] * estimate) / self.slope_)
 
     def _tabulate(self, grid: Grid) -> tuple[Table, float]:
         return Table(grid, (grid.x - self.intercept_) / self.slope_), 0.0

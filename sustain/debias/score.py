@@ -53,7 +53,7 @@ class MixtureScore:
         z = (x[:, None] - self.means) ** 2 / self.variances
         return np.asarray(np.log(self.weights) - (z + np.log(self.variances) + _LOG_2PI) / 2)
 
-    def _shares(self, x: Array) -> tuple[Array, Array]:
+    def shares(self, x: Array) -> tuple[Array, Array]:
         """Responsibilities ``r_k(x)`` and pulls ``(mean_k - x) / var_k``, shape (n, k) each."""
         parts = self._log_parts(x)
         parts = np.exp(parts - parts.max(axis=1, keepdims=True))
@@ -61,12 +61,12 @@ class MixtureScore:
 
     def score(self, x: Array) -> Array:
         """``sum_k r_k(x) (mean_k - x) / var_k``, with the responsibilities ``r_k``."""
-        shares, pull = self._shares(x)
+        shares, pull = self.shares(x)
         return np.asarray((shares * pull).sum(axis=1))
 
     def slope(self, x: Array) -> Array:
         """``sum_k r_k (pull_k^2 - 1 / var_k) - s^2``."""
-        shares, pull = self._shares(x)
+        shares, pull = self.shares(x)
         return np.asarray((shares * (pull**2 - 1 / self.variances)).sum(axis=1) - self.score(x) ** 2)
 
     def smoothed(self, variance: float) -> MixtureScore:
@@ -133,6 +133,17 @@ class KernelScore:
         reach = math.sqrt(float(nearest.max()) ** 2 + 2 * self.bandwidth**2 * (46.0 + least))
         first, last = np.searchsorted(points, [block[0] - reach, block[-1] + reach])
         return slice(int(first), int(last))
+
+    def shares_over(self, x: Array) -> tuple[Array, Array]:
+        """``K(x - x_j) / p(x)`` of every kernel, shape (n, m), and ``p(x)``.
+
+        The first is what a little more weight on a kernel adds to ``log p``.
+        """
+        log_kernel = -(np.subtract.outer(x, self.points) ** 2) / (2 * self.bandwidth**2)
+        top = log_kernel.max(axis=1, keepdims=True)
+        kernel = np.exp(log_kernel - top)
+        total = kernel @ self.weights
+        return kernel / total[:, None], total * np.exp(top[:, 0] - _LOG_2PI / 2) / self.bandwidth
 
     def score(self, x: Array) -> Array:
         """``(sum_j W_j(x) x_j - x) / bandwidth^2``, with the kernel shares ``W_j``."""

@@ -72,6 +72,17 @@ class TweedieFormula:
         tail = self.slope + self.noise.level / (self.slope * self.variance)
         return np.asarray(h + tail * (x - inside))
 
+    def sensitivity(self, x: Array) -> tuple[Array, Array]:
+        """Differentiate the correction at `x` with respect to the score and to the score's slope there."""
+        inside = np.clip(x, self.low, self.high)
+        v = self.noise(inside)
+        if not self.second_order:
+            return -v / self.slope, np.zeros_like(v)
+        first, second = self.noise.log_derivatives(inside)
+        half = v**2 / (2 * self.slope**3)
+        on_score = 2 * self.score.score(inside) * first + 2 * (2 * first**2 + second)
+        return -v / self.slope - half * on_score, -half * first
+
 
 class TweedieCalibration(Calibration):
     """``h(x) = m(x) - v(x) s(m) - v'``: recalibrated prediction less noise variance times its score.
@@ -215,6 +226,7 @@ class TweedieCalibration(Calibration):
         mass, squares = (self._bins.mass(weight * scale * column) for column in (np.ones_like(x), error**2))
         self.noise_ = self._choose_noise(mass, squares, variance - noise, error)
         self.score_ = self._fit_score(mass)
+        self._formula = self._formula_of(*self.recalibration_, self.noise_, self.score_, self._variance_x)
         self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
         raw = self.exact(self.table_.grid.x) if self.monotone else self.table_.h
         self.share_changed_ = share_changed(self.table_, raw, x, weight)
@@ -247,13 +259,31 @@ class TweedieCalibration(Calibration):
 
     def _fit_score(self, mass: Array) -> Score:
         x, weight = self._sample.y_pred, self._sample.weight
+        self._mixture: MixtureScore | None = None
+        if self.score == "mixture":
+            self._mixtures = fit_mixtures(self._bins, mass, self.variance_floor)
+            self._mixture = choose_mixture(self._mixtures, self._sample.n_effective)
+            return self._mixture.smoothed(self._smoothing(self.noise_.level, self.recalibration_[1]))
         if self.score == "scott":
-            return scott_score(x, weight)
-        if self.score == "kde":
-            return kernel_score(self._bins.centre, mass, self.bandwidth or kernel_bandwidth(x, weight))
-        self._mixtures = fit_mixtures(self._bins, mass, self.variance_floor)
-        chosen = choose_mixture(self._mixtures, self._sample.n_effective)
-        return chosen.smoothed(self._smoothing(self.noise_.level, self.recalibration_[1]))
+            self._kernel = scott_score(x, weight)
+        else:
+            self._kernel_bandwidth = self.bandwidth or kernel_bandwidth(x, weight)
+            self._kernel = kernel_score(self._bins.centre, mass, self._kernel_bandwidth)
+        return self._kernel
+
+    def _drawn_kernel(self, mean: float, variance: float) -> KernelScore:
+        """Kernel density of the same rows, had their mean and variance been these; see `kernel_score`."""
+        kernel = self._kernel
+        if self.score == "scott":
+            return replace(kernel, bandwidth=kernel.bandwidth * math.sqrt(variance / self._variance_x))
+        inflation = math.sqrt(1 + self._kernel_bandwidth**2 / variance)
+        points = mean + (self._bins.centre - mean) / inflation
+        return KernelScore(points, kernel.weights, self._kernel_bandwidth / inflation)
+
+    def _influence_of(self, nodes: Array) -> Array:
+        from sustain.debias.influence import tweedie_influence
+
+        return tweedie_influence(self, nodes)
 
     def _smoothing(self, level: float, slope: float) -> float:
         """Variance by which a mixture is smoothed: that of the errors, in the unit of x, times a constant."""
@@ -262,7 +292,7 @@ class TweedieCalibration(Calibration):
     def _limits(self) -> tuple[float, float]:
         return (-math.inf, math.inf) if self.score == "scott" else self.support_
 
-    def _formula(
+    def _formula_of(
         self, intercept: float, slope: float, noise: NoiseVariance, score: Score, variance: float
     ) -> TweedieFormula:
         return TweedieFormula(
@@ -274,8 +304,7 @@ class TweedieCalibration(Calibration):
 
         Its cost grows with the calibration sample when the score is a kernel density.
         """
-        formula = self._formula(*self.recalibration_, self.noise_, self.score_, self._variance_x)
-        return formula(np.asarray(y_pred, dtype=np.float64))
+        return self._formula(np.asarray(y_pred, dtype=np.float64))
 
     def _notes(self) -> dict[str, float]:
         return {"sigma": self.sigma_, "share_changed": self.share_changed_}
@@ -315,7 +344,7 @@ class TweedieCalibration(Calibration):
         for i, (noise, score) in enumerate(zip(noises, scores, strict=True)):
             if isinstance(score, MixtureScore):
                 score = score.smoothed(self._smoothing(noise.level, slope[i]))
-            raw = self._formula(intercept[i], slope[i], noise, score, m.var_x[i])(grid.x)
+            raw = self._formula_of(intercept[i], slope[i], noise, score, m.var_x[i])(grid.x)
             curves[i] = self._ordered(raw, score, grid)
         return curves
 
