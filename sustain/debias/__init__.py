@@ -8,6 +8,7 @@ relate to the truth in the trial as they do in the calibration sample ("measurem
 from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.build import build_card
 from sustain.debias.card import CalibrationCard
+from sustain.debias.comparison import Comparison, compare
 from sustain.debias.diagnostics import Diagnosis, diagnose
 from sustain.debias.families import ContrastFamily, DonorTrials
 from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
@@ -18,6 +19,7 @@ from sustain.debias.tweedie import TweedieCalibration
 __all__ = [
     "BridgeCalibration",
     "CalibrationCard",
+    "Comparison",
     "ContrastFamily",
     "Diagnosis",
     "DonorTrials",
@@ -27,6 +29,7 @@ __all__ = [
     "TweedieCalibration",
     "bridge_correct",
     "build_card",
+    "compare",
     "diagnose",
     "linear_correct",
     "tweedie_correct",

@@ -82,9 +82,9 @@ class CalibrationCard(BaseModel):
         names = [item.name for item in self.levels]
         if len(set(names)) < len(names):
             raise ValueError(f"a level is there twice: {', '.join(names)}")
-        for item in self.levels:
-            if item.draws is not None and not min(item.slope, *item.draws) > 0:
-                raise ValueError(f"the draws of level {item.name!r} are not all above zero")
+        for level in self.levels:
+            if level.draws is not None and not min(level.slope, *level.draws) > 0:
+                raise ValueError(f"the draws of level {level.name!r} are not all above zero")
         if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
             raise ValueError("the grid or the support is empty")
         return self

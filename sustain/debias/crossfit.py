@@ -22,7 +22,16 @@ __all__ = ["cross_fit", "cross_fit_models", "model_table"]
 Array = NDArray[np.float64]
 
 
-def cross_fit(calibration: Calibration, y_pred: Any, y_true: Any, folds: Any) -> Array:
+def cross_fit(
+    calibration: Calibration,
+    y_pred: Any,
+    y_true: Any,
+    folds: Any,
+    *,
+    sample_weight: Any = None,
+    strata: Any = None,
+    target_noise_var: float = 0.0,
+) -> Array:
     """Correct every fold by a calibration fitted on all others.
 
     Parameters
@@ -33,6 +42,10 @@ def cross_fit(calibration: Calibration, y_pred: Any, y_true: Any, folds: Any) ->
         Out-of-sample predictions and labels.
     folds : array_like, shape (n,)
         Fold of each row: spatial blocks, or countries. Random folds leak between neighbours.
+    sample_weight, strata : array_like, shape (n,), optional
+        As for ``fit``; with strata every row is corrected by its own stratum's correction.
+    target_noise_var : float
+        Variance of the labels' sampling error.
 
     Returns
     -------
@@ -55,9 +68,18 @@ def cross_fit(calibration: Calibration, y_pred: Any, y_true: Any, folds: Any) ->
     corrected = np.empty(x.size)
     for number in range(len(names)):
         inside = fold == number
-        fitted = type(calibration)(**calibration.get_params()).fit(x[~inside], y[~inside])
+        rest = ~inside
+        fitted = type(calibration)(**calibration.get_params()).fit(
+            x[rest],
+            y[rest],
+            sample_weight=None if sample_weight is None else np.asarray(sample_weight)[rest],
+            strata=None if strata is None else np.asarray(strata)[rest],
+            target_noise_var=target_noise_var,
+        )
         # A fold that holds the extremes lies outside the others' support by construction.
-        corrected[inside] = fitted.transform(x[inside], check_support=False)
+        corrected[inside] = fitted.transform(
+            x[inside], None if strata is None else np.asarray(strata)[inside], check_support=False
+        )
     return corrected
 
 

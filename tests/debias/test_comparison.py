@@ -1,0 +1,195 @@
+"""Comparing corrections: the right one is named in each world, nothing leaks, and doing nothing can win."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pytest
+
+from sustain.debias import (
+    ContrastFamily,
+    DonorTrials,
+    LinearCalibration,
+    TweedieCalibration,
+    compare,
+)
+from sustain.debias.comparison import cross_fit_level
+from sustain.errors import CalibrationError
+from tests.debias.samples import real
+
+matplotlib.use("agg")
+
+LINEAR = {"linear": LinearCalibration()}
+
+
+def world(seed=0, surveys=40, places=50, shown=1.0):
+    """Town against country reaches the prediction by `shown`, all else by half."""
+    rng = np.random.default_rng(seed)
+    survey = np.repeat(np.arange(surveys), places)
+    town = rng.random(survey.size) < 0.4
+    gap = (1 + 0.5 * rng.normal(size=surveys))[survey] * town
+    rest = rng.normal(size=survey.size)
+    x = shown * gap + 0.5 * rest + rng.normal(scale=0.2, size=survey.size)
+    return x, gap + rest, ContrastFamily.treated("town - country", town, survey), survey % 5
+
+
+def test_nothing_wins_where_the_image_shows_the_contrast():
+    x, y, family, folds = world(shown=1.0)
+    found = compare(x, y, design=family, folds=folds)
+    assert found.recommended in ("none", "level")
+    assert "none" in (found.recommended, *found.equals)
+    assert found.score("none").share == pytest.approx(1, abs=0.06)
+    assert found.score("linear").share > 1.2
+    assert found.level_slope == pytest.approx(1, abs=0.06)
+    assert (found.n_contrasts, found.n_folds, found.family) == (40, 5, "town - country")
+
+
+def test_the_matched_slope_wins_between_none_and_all():
+    x, y, family, folds = world(shown=0.75)
+    # A pooled slope far below that of the contrast, and far from none.
+    found = compare(x, y, design=family, folds=folds, methods=LINEAR)
+    assert found.recommended == "level"
+    assert found.score("level").share == pytest.approx(1, abs=0.06)
+    assert abs(found.score("level").bias) < min(-found.score("none").bias, found.score("linear").bias) / 2
+
+
+def test_a_correction_wins_for_effects_through_the_truth():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=4000)
+    x = 0.5 * y + rng.normal(scale=0.2, size=y.size)
+    design = DonorTrials(y, 1.0, n_units=1000, n_trials=10)
+    found = compare(x, y, design=design, folds=np.arange(y.size) % 5)
+    assert found.recommended != "none"
+    assert found.score("none").share == pytest.approx(0.5, abs=0.03)
+    for method in ("linear", "tweedie", "bridge", "level"):
+        assert found.score(method).share == pytest.approx(1, abs=0.06)
+    assert "a correction is due" in found.explain() or found.recommended == "level"
+
+
+def test_scores_are_what_they_say():
+    x, y, family, folds = world()
+    found = compare(x, y, design=family, folds=folds, methods=LINEAR)
+    errors = family.differences(x) - family.differences(y)  # a survey lies inside one fold
+    none = found.score("none")
+    assert none.mae == pytest.approx(np.abs(errors).mean())
+    assert none.rmse == pytest.approx(np.sqrt((errors**2).mean()))
+    assert [item.mae for item in found.scores] == sorted(item.mae for item in found.scores)
+    assert found.scores[0].method == found.recommended
+    assert found.scores[0].behind == 0
+    linear = np.empty_like(x)
+    for fold in range(5):
+        rest = folds != fold
+        line = np.polyfit(y[rest], x[rest], 1)
+        linear[~rest] = (x[~rest] - line[1]) / line[0]
+    expected = np.abs(family.differences(linear) - family.differences(y)).mean()
+    assert found.score("linear").mae == pytest.approx(expected)
+
+
+def test_a_fold_does_not_see_its_own_labels():
+    x, y, family, folds = world()
+    before, _ = cross_fit_level(x, y, family, folds)
+    changed = np.where(folds == 0, 5 * y + 1, y)
+    after, _ = cross_fit_level(x, changed, family, folds)
+    np.testing.assert_allclose(after[folds == 0], before[folds == 0], rtol=1e-12)
+    assert not np.allclose(after[folds == 1], before[folds == 1])
+
+
+def test_strata_are_used():
+    rng = np.random.default_rng(0)
+    stratum = np.arange(4000) % 2
+    y = rng.normal(size=4000)
+    x = np.where(stratum == 1, 0.8, 0.3) * y + rng.normal(scale=0.1, size=4000)
+    design = DonorTrials(y, 1.0, population=stratum, n_units=1000, n_trials=10)
+    folds = rng.integers(5, size=4000)
+    pooled = compare(x, y, design=design, folds=folds, methods=LINEAR)
+    own = compare(x, y, design=design, folds=folds, methods=LINEAR, strata=stratum)
+    assert own.score("linear").rmse < pooled.score("linear").rmse / 3
+
+
+def test_printed_drawn_and_stored():
+    x, y, family, folds = world()
+    found = compare(x, y, design=family, folds=folds, methods=LINEAR)
+    content = json.loads(json.dumps(found.to_dict()))
+    assert content["recommended"] == found.recommended
+    assert {item["method"] for item in content["scores"]} == {"none", "linear", "level"}
+    assert "nothing is switched" in str(found)
+    assert f"<b>{found.recommended}</b>" in found._repr_html_()
+    axes = found.plot()
+    assert [label.get_text() for label in axes.get_yticklabels()] == [s.method for s in found.scores][::-1]
+    with pytest.raises(CalibrationError, match="'x' was not compared"):
+        found.score("x")
+
+
+def test_what_cannot_be_compared_is_refused_or_noted():
+    x, y, family, folds = world()
+    with pytest.raises(CalibrationError, match="'none' and 'level' are always compared"):
+        compare(x, y, design=family, folds=folds, methods={"none": LinearCalibration()})
+    with pytest.raises(CalibrationError, match=r"40 contrasts|0 contrasts"):
+        compare(x, y, design=family, folds=folds, methods=LINEAR, min_arm=100)
+    with pytest.raises(CalibrationError, match="at least two folds"):
+        compare(x, y, design=family, folds=np.zeros(y.size), methods=LINEAR)
+    few = ContrastFamily("few", family.arms[:6])
+    found = compare(x, y, design=few, folds=np.where(np.arange(y.size) < 300, 0, 1), methods=LINEAR)
+    assert "level" not in {item.method for item in found.scores}
+    assert found.level_slope is None
+    assert "matched slope is left out" in found.notes[0]
+
+
+def test_donor_trials_are_what_they_promise():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=3000)
+    population = np.arange(3000) % 3
+    rows = population != 2
+    design = DonorTrials(y, 0.5, population=population, n_units=400, n_trials=4, seed=3)
+    family = design.on(rows, 10)
+    assert len(family) == 8
+    for on, off in family.arms:
+        assert rows[np.concatenate([on, off])].all()
+        assert np.unique(population[np.concatenate([on, off])]).size == 1
+        assert on.size == off.size == 200
+    assert family.differences(y).mean() == pytest.approx(0.5, abs=0.1)
+    again = design.on(rows, 10)
+    np.testing.assert_array_equal(again.arms[3][0], family.arms[3][0])
+
+
+def test_contrasts_between_places():
+    label = np.array(["a", "a", "b", "b", "c", "d"])
+    group = np.array([0, 0, 0, 0, 1, 1])
+    family = ContrastFamily.one_against_rest("place", label, group)
+    values = np.array([1.0, 1, 3, 5, 0, 7])
+    np.testing.assert_allclose(family.differences(values), [-3, 3, -7, 7])
+    assert len(family.on(np.ones(6, dtype=bool), 2)) == 2
+    assert len(family.on(group == 1, 1)) == 2
+
+
+@pytest.mark.parametrize(("model", "best"), [("resnet_18_ms", "none"), ("ridge_ms_hist", "level")])
+def test_towns_on_real_predictions(model, best):
+    """The image shows towns to a good model; a weak one needs the slope of towns, not that of all places."""
+    rows = real("yeh_dhs_incountry.parquet")
+    survey = rows["country"] + rows["year"].astype(str)
+    family = ContrastFamily.treated("urban - rural", rows["urban"], survey)
+    found = compare(rows[f"p_{model}"], rows["y_true"], design=family, folds=rows["fold"])
+    assert found.recommended == best
+    sd = rows["y_true"].std()
+    known = {"resnet_18_ms": (0.229, 0.455, 0.236), "ridge_ms_hist": (0.800, 0.654, 0.542)}[model]
+    errors = tuple(found.score(method).mae / sd for method in ("none", "linear", "level"))
+    assert errors == pytest.approx(known, abs=0.003)
+
+
+def test_donor_trials_on_real_predictions_need_a_correction():
+    rows = real("yeh_dhs_incountry.parquet")
+    design = DonorTrials(rows["y_true"], 0.5, n_units=800, n_trials=8)
+    found = compare(
+        rows["p_resnet_18_msnl_concat"],
+        rows["y_true"],
+        design=design,
+        folds=rows["fold"],
+        methods={
+            **LINEAR,
+            "tweedie": TweedieCalibration(),
+        },
+    )
+    assert found.recommended != "none"
+    # With every place as a unit once: 0.326 in the predictions for 0.499 in the truth.
+    assert found.score("none").share == pytest.approx(0.654, abs=0.04)
+    assert found.score("level").share == pytest.approx(1, abs=0.05)
