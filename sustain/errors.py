@@ -74,6 +74,10 @@ class WeakCalibrationWarning(SustainWarning):
     """The calibration is too weak to carry a correction (slope near zero, few pairs, useless r2)."""
 
 
+class CardWarning(SustainWarning):
+    """A calibration card cannot hold all that was asked of it."""
+
+
 class TransportWarning(SustainWarning):
     """Calibration and trial differ in a way that a correction may not survive."""
 

@@ -330,10 +330,15 @@ def _centre_and_scale(x: Array, weight: Array) -> tuple[float, float]:
 
 
 def _fold_counts(sample: CalibrationSample) -> Array:
-    """Five folds as counts of groups, shape (5, n_groups); rows are dealt out in the order of the truth."""
+    """Five folds (fewer where there are fewer groups) as counts of groups, shape (n_folds, n_groups).
+
+    Rows are dealt out in the order of the truth.
+    """
     if sample.group is not None:
-        fold = np.arange(int(sample.group.max()) + 1) % N_FOLDS
+        n_groups = int(sample.group.max()) + 1
+        n_folds = min(N_FOLDS, n_groups)
+        fold = np.arange(n_groups) % n_folds
     else:
-        fold = np.empty(sample.n, dtype=np.intp)
+        n_folds, fold = N_FOLDS, np.empty(sample.n, dtype=np.intp)
         fold[np.lexsort((sample.y_pred, sample.y_true))] = np.arange(sample.n) % N_FOLDS
-    return np.asarray(fold == np.arange(N_FOLDS)[:, None], dtype=np.float64)
+    return np.asarray(fold == np.arange(n_folds)[:, None], dtype=np.float64)

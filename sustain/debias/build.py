@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.card import CalibrationCard
-from sustain.debias.draws import compress, knots
 from sustain.debias.estimator import Calibration
 from sustain.debias.families import Design
 from sustain.debias.level import LevelCalibration
@@ -20,16 +20,14 @@ from sustain.debias.parts import diagnostic_part, level_parts, line_part, short,
 from sustain.debias.regression import moments
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
 from sustain.debias.schema import (
-    ComponentDraws,
-    Correction,
     GridCard,
-    LineDraws,
     Predictor,
     Sample,
     Target,
 )
-from sustain.debias.strata import curves_of, stratum_columns
-from sustain.debias.table import Grid, Table
+from sustain.debias.strata import stratum_columns
+from sustain.debias.table import Grid
+from sustain.debias.tabulate import tabulate
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
@@ -37,8 +35,9 @@ __all__ = ["build_card", "card_of"]
 
 Array = NDArray[np.float64]
 
-LEVEL_BYTES = 9  # of one draw of a level's slope
-DRAWS_BYTES = 100_000  # that the draws of all curves and levels may take in a card, together
+CARD_BYTES = (
+    190_000  # that a card is to stay under, with some thousand to spare for names, licence and citation
+)
 
 
 def build_card(
@@ -168,11 +167,10 @@ def card_of(
     noise = first.target_noise_var_
     grid = _widest([calibration._grid() for calibration in fitted])
     counts = _resample(fitted, sample, n_boot, seed)
-    n_curves = sum(1 + len(item.strata_) for item in fitted if not isinstance(item, LinearCalibration))
     by_level = [] if levels is None else level_parts(levels, n_boot, _private_generator(sample, seed))
-    room = max(DRAWS_BYTES // 2, DRAWS_BYTES - LEVEL_BYTES * n_boot * len(by_level))
-    rank = max(2, room // max(1, n_curves) // (5 * n_boot + 5 * knots(grid.n).size))
-    corrections = [part for item in fitted for part in _corrections(item, counts, grid, rank)]
+    strata, diagnostics = strata_parts(sample, noise), diagnostic_part(sample, noise)
+    rest = len(to_json([by_level, strata, diagnostics]))
+    corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
     return CalibrationCard(
         target=Target.model_validate(target),
         predictor=Predictor(id=predictor)
@@ -190,10 +188,10 @@ def card_of(
         target_noise_var=noise,
         support_range=support_part(first.support_),
         grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
-        corrections=sorted(corrections, key=lambda item: item.stratum is not None),  # pooled ones first
-        strata=strata_parts(sample, noise),
+        corrections=corrections,
+        strata=strata,
         levels=by_level,
-        diagnostics=diagnostic_part(sample, noise),
+        diagnostics=diagnostics,
         licence=licence,
         citation=citation,
     )
@@ -210,61 +208,6 @@ def _make(method: str | Calibration, score: Literal["mixture", "kde", "scott"]) 
         return BridgeCalibration()
     raise CalibrationError(
         f"methods: {method!r} is unknown. Pass 'linear', 'tweedie', 'bridge' or a calibration object."
-    )
-
-
-def _corrections(calibration: Calibration, counts: Array, grid: Grid, rank: int) -> list[Correction]:
-    """Tabulate the pooled correction and those of the strata, with their draws."""
-    table, error = calibration._tabulate(grid)
-    pooled_curves = curves_of(calibration, counts, grid)
-    notes = {name: short(value) for name, value in calibration._notes().items()}
-    found = [_correction(calibration, None, table, error, pooled_curves, notes, rank)]
-    for code, (name, fit) in enumerate(calibration.strata_.items()):
-        h, curves, worst = (1 - fit.weight) * table.h, (1 - fit.weight) * pooled_curves, error
-        if fit.own is not None:
-            own, own_error = fit.own._tabulate(grid)
-            h = h + fit.weight * own.h
-            columns = stratum_columns(calibration._sample, code)
-            curves = curves + fit.weight * curves_of(fit.own, counts[:, columns], grid)
-            worst = max(error, own_error)
-        about = {"weight": short(fit.weight), "n": float(fit.n)}
-        found.append(_correction(calibration, name, Table(grid, h), worst, curves, about, rank))
-    return found
-
-
-def _correction(
-    calibration: Calibration,
-    stratum: str | None,
-    table: Table,
-    error: float,
-    curves: Array,
-    notes: dict[str, float],
-    rank: int,
-) -> Correction:
-    draws: LineDraws | ComponentDraws
-    linear = isinstance(calibration, LinearCalibration)
-    if linear:
-        # A weighed mean of lines is a line: h = (x - intercept) / slope.
-        slope = (table.grid.stop - table.grid.start) / (curves[:, -1] - curves[:, 0])
-        intercept = table.grid.start - slope * curves[:, 0]
-        draws = LineDraws(intercept=[short(v) for v in intercept], slope=[short(v) for v in slope])
-    else:
-        parts = compress(curves, table.h, rank)
-        draws = ComponentDraws(
-            scale=parts.scale,
-            scores=parts.scores.tolist(),
-            curves=parts.curves.tolist(),
-            max_error=short(parts.max_error),
-        )
-    return Correction(
-        method=calibration.method,
-        stratum=stratum,
-        options=calibration.get_params(),
-        notes=notes,
-        h=[short(v, 12 if linear else 9) for v in table.h],
-        dh=[short(v, 6) for v in table.dh],
-        max_error=short(error),
-        draws=draws,
     )
 
 

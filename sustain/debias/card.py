@@ -76,7 +76,7 @@ class CalibrationCard(BaseModel):
             if item.method == "none" or name in seen:
                 raise ValueError(f"correction {name!r} is reserved or there twice")
             seen.add(name)
-            if not len(item.h) == len(item.dh) == self.grid.n:
+            if len(item.h) != self.grid.n or len(item.dh) not in (0, self.grid.n):
                 raise ValueError(f"correction {name!r} has {len(item.h)} values for {self.grid.n} nodes")
             item.draws.check(self.grid.n)
         names = [item.name for item in self.levels]
@@ -327,7 +327,7 @@ class CalibrationCard(BaseModel):
         ends = Grid(*self.support, 2)
         if method == "none":
             first = self.corrections[0].draws
-            n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores)
+            n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores[0])
             return Draws(ends, np.broadcast_to(ends.x, (n_draws, 2)))
         if method == "level" and name is not None:
             item = self.level(name)
@@ -338,7 +338,7 @@ class CalibrationCard(BaseModel):
         if isinstance(stored, LineDraws):
             intercept, slope = np.array(stored.intercept), np.array(stored.slope)
             return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
-        parts = Components(stored.scale, np.array(stored.scores), np.array(stored.curves), stored.max_error)
+        parts = Components(stored.scale, np.array(stored.scores).T, np.array(stored.curves), stored.max_error)
         table = self._tables[method, name]
         return Draws(table.grid, expand(parts, table.h))
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.table import Grid
+from sustain.errors import CardWarning
 
-__all__ = ["Components", "Draws", "compress", "expand", "knots"]
+__all__ = ["Components", "Decomposition", "Draws", "compress", "expand", "knots"]
 
 Array = NDArray[np.float64]
 
 KNOT_EVERY = 4  # a knot of the stored deviations at every fourth node of the grid
-TOLERANCE = 0.05  # of the pointwise bootstrap standard deviation
+WINDOW = 32  # nodes: an eighth of the support of a grid as `Grid.around` makes it
+TOLERANCE = 0.05  # of the bootstrap standard deviation, at which components are enough
+MOST = 24  # components that are kept at most
+FAITHFUL = 0.14  # leaves out 2% of the variance
 
 
 @dataclass(frozen=True)
@@ -100,31 +106,114 @@ class Components:
     max_error: float
 
 
-def compress(draws: Array, h: Array, max_components: int) -> Components:
-    """Store draws (shape (n_draws, n)) as the fewest components that keep them near enough.
+@dataclass(frozen=True)
+class Decomposition:
+    """All components of some draws, of which a card keeps the first few.
 
-    Near enough: the root mean squared difference at every node is at most 5% of the bootstrap standard deviation
-    there (or of a tenth of the largest one), with `max_components` at most.
+    Attributes
+    ----------
+    parts : Components
+        As many as the draws have.
+    misses : ndarray, shape (r,)
+        With the first 1, 2, ... r components: the greatest root mean squared error over the draws, as a share of
+        their standard deviation (of a tenth of the largest one where there is less), of means of the curves over an
+        eighth of the support and of rises between such means. Effects are made of these; a single node, at which
+        a monotone projection bends every draw in another place, is not what must be kept.
+    errors : ndarray, shape (r,)
+        Greatest difference between a stored and an original draw at any node.
     """
-    deviation = draws - h
-    u, s, vt = np.linalg.svd(deviation[:, knots(h.size)], full_matrices=False)
-    # The sign of a singular vector is arbitrary; fixed, so that the same draws always give the same bytes.
-    sign = np.where(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)] < 0, -1.0, 1.0)
-    scores, curves = u * s * sign, vt * sign[:, None]
-    unit_scores, unit_curves = _unit(scores), _unit(curves)
-    spread = draws.std(axis=0)
-    allowed = TOLERANCE * np.maximum(spread, 0.1 * spread.max())
-    for rank in range(1, min(max_components, len(s)) + 1):
-        parts = Components(
-            unit_scores * unit_curves,
-            np.rint(scores[:, :rank] / unit_scores).astype(np.int64),
-            np.rint(curves[:rank] / unit_curves).astype(np.int64),
-            0.0,
+
+    parts: Components
+    misses: Array
+    errors: Array
+
+    @classmethod
+    def of(cls, draws: Array, h: Array) -> Decomposition:
+        """Decompose draws, shape (n_draws, n), about the curve `h`."""
+        places = knots(h.size)
+        deviation = draws - h
+        u, s, vt = np.linalg.svd(deviation[:, places], full_matrices=False)
+        # The sign of a singular vector is arbitrary; fixed, so that the same draws always give the same bytes.
+        sign = np.where(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)] < 0, -1.0, 1.0)
+        scores, curves = u * s * sign, vt * sign[:, None]
+        unit_scores, unit_curves = _unit(scores), _unit(curves)
+        whole_scores = np.rint(scores / unit_scores).astype(np.int64)
+        whole_curves = np.rint(curves / unit_curves).astype(np.int64)
+        scale = unit_scores * unit_curves
+        averages = _averages(deviation)
+        allowed = averages.std(axis=0)
+        allowed = np.maximum(allowed, 0.1 * allowed.max())
+        allowed += 1e-9 * np.abs(h).max()  # draws may not differ at all
+        misses, errors, left = [], [], deviation
+        for score, curve in zip(whole_scores.T[:MOST], whole_curves[:MOST], strict=True):
+            left = left - scale * np.outer(score, np.interp(np.arange(h.size), places, curve))
+            misses.append(float((np.sqrt((_averages(left) ** 2).mean(axis=0)) / allowed).max()))
+            errors.append(np.abs(left).max())
+            if misses[-1] <= TOLERANCE:
+                break
+        kept = len(misses)
+        parts = Components(scale, whole_scores[:, :kept], whole_curves[:kept], 0.0)
+        return cls(parts, np.array(misses), np.array(errors))
+
+    def first(self, rank: int) -> Components:
+        """Keep the first `rank` components."""
+        return Components(
+            self.parts.scale,
+            self.parts.scores[:, :rank],
+            self.parts.curves[:rank],
+            float(self.errors[rank - 1]),
         )
-        miss = expand(parts, h) - draws
-        if (np.sqrt((miss**2).mean(axis=0)) <= allowed).all():
+
+    def size(self, rank: int) -> int:
+        """Characters that the first `rank` components take in a card: digits, signs and commas."""
+        numbers = np.concatenate([self.parts.scores[:, :rank].ravel(), self.parts.curves[:rank].ravel()])
+        digits = np.floor(np.log10(np.maximum(np.abs(numbers), 1))) + 1
+        return int((digits + (numbers < 0) + 1).sum())
+
+
+def compress(found: Sequence[Decomposition], budget: int) -> list[Components]:
+    """Keep of every decomposition the components that together fit into `budget` characters.
+
+    One component after the other is added where most is missing, until nothing misses more than 5% or the next does
+    not fit. Components are uncorrelated, so that a miss of 14% leaves out 2% of the variance.
+
+    Warns
+    -----
+    CardWarning
+        When the draws of some curve miss more than 14%.
+    """
+    ranks = [1] * len(found)
+    size = sum(item.size(1) for item in found)
+    while found:
+        misses = [
+            item.misses[rank - 1] if rank < item.misses.size else 0.0
+            for item, rank in zip(found, ranks, strict=True)
+        ]
+        worst = int(np.argmax(misses))
+        more = found[worst].size(ranks[worst] + 1) - found[worst].size(ranks[worst])
+        if misses[worst] <= TOLERANCE or size + more > budget:
             break
-    return replace(parts, max_error=float(np.abs(miss).max()))
+        ranks[worst], size = ranks[worst] + 1, size + more
+    miss = max((item.misses[rank - 1] for item, rank in zip(found, ranks, strict=True)), default=0.0)
+    if miss > FAITHFUL:
+        warnings.warn(
+            f"The draws of {len(found)} curves do not fit into the {budget} characters that a card of 200 kB has left "
+            f"for them. What is stored leaves out up to {min(miss, 1.0) ** 2:.0%} of the variance of a correction, "
+            "so that intervals come out too short. Pass fewer strata or methods, or a smaller n_boot.",
+            CardWarning,
+            stacklevel=4,
+        )
+    return [item.first(rank) for item, rank in zip(found, ranks, strict=True)]
+
+
+def _averages(curves: Array) -> Array:
+    """Means of curves over windows of the grid and rises between windows, shape (n_draws, n_windows)."""
+    n = curves.shape[1]
+    total = np.concatenate([np.zeros((len(curves), 1)), np.cumsum(curves, axis=1)], axis=1)
+    begin = np.arange(0, max(1, n - WINDOW + 1), WINDOW // 2)
+    end = np.minimum(begin + WINDOW, n)
+    means = (total[:, end] - total[:, begin]) / (end - begin)
+    return np.concatenate([means, means[:, 2:] - means[:, :-2]], axis=1)
 
 
 def expand(parts: Components, h: Array) -> Array:
@@ -135,9 +224,9 @@ def expand(parts: Components, h: Array) -> Array:
 
 
 def _unit(values: Array) -> float:
-    """Power of ten in which the largest value has four digits."""
+    """Give the unit in which the largest value is 999: rounding costs less than the components that are left out."""
     top = float(np.abs(values).max())
-    return 10.0 ** (np.floor(np.log10(top)) - 3) if top > 0 else 1.0
+    return top / 999 if top > 0 else 1.0
 
 
 def knots(n: int) -> NDArray[np.intp]:

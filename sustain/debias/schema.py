@@ -96,7 +96,7 @@ class LineDraws(_Part):
 
 
 class ComponentDraws(_Part):
-    """Draws of a curve: ``h + scale * scores @ curves``.
+    """Draws of a curve: ``h + scale * scores.T @ curves``, with one list of scores, a score a draw, for each curve.
 
     The curves are given at every fourth node of the grid and at the outer two on either side, straight between.
     """
@@ -110,8 +110,8 @@ class ComponentDraws(_Part):
     def check(self, n_nodes: int) -> None:
         """Raise `ValueError` unless the parts fit together and the grid."""
         n_knots = knots(n_nodes).size
-        if not self.scores or {len(row) for row in self.scores} != {len(self.curves)}:
-            raise ValueError("every draw needs one score a curve")
+        if len(self.scores) != len(self.curves) or len({len(row) for row in self.scores}) != 1:
+            raise ValueError("every curve of the draws needs one score a draw")
         if {len(curve) for curve in self.curves} != {n_knots}:
             raise ValueError(f"every curve of the draws needs {n_knots} values")
 
@@ -124,7 +124,7 @@ class Correction(_Part):
     options: dict[str, Any] = {}
     notes: dict[str, Finite] = {}
     h: list[Finite]
-    dh: list[Finite]
+    dh: list[Finite] = Field(description="Slope at the nodes; strata go without, it follows from h.")
     max_error: Finite = Field(
         ge=0, description="Greatest difference between table and formula inside the support."
     )

@@ -6,13 +6,20 @@ import re
 import numpy as np
 import pytest
 
-from sustain.debias import CalibrationCard, LinearCalibration, TweedieCalibration, build_card
+from sustain.debias import (
+    BridgeCalibration,
+    CalibrationCard,
+    LinearCalibration,
+    TweedieCalibration,
+    build_card,
+)
 from sustain.debias.build import _private_generator
 from sustain.debias.card import SCHEMA_VERSION
-from sustain.debias.draws import Draws, compress, expand
+from sustain.debias.draws import Decomposition, Draws, compress, expand
 from sustain.debias.sample import as_sample
+from sustain.debias.strata import curves_of, stratum_columns
 from sustain.debias.table import Grid
-from sustain.errors import CalibrationError, CardError, SupportWarning
+from sustain.errors import CalibrationError, CardError, CardWarning, SupportWarning
 from tests.debias.samples import pairs
 
 ABOUT = {
@@ -221,11 +228,64 @@ def test_compression_keeps_draws():
     grid = Grid(0.0, 1.0, 129)
     rng = np.random.default_rng(0)
     draws = grid.x + rng.normal(size=(100, 1)) * np.sin(3 * grid.x) + rng.normal(size=(100, 1)) * 0.1
-    parts = compress(draws, grid.x, 24)
+    (parts,) = compress([Decomposition.of(draws, grid.x)], 10_000)
     assert parts.scores.shape == (100, 2)
     miss = np.abs(expand(parts, grid.x) - draws).max()
     assert miss == pytest.approx(parts.max_error)
     assert miss < 0.05 * draws.std(axis=0).max()
+
+
+def test_stored_draws_give_the_variance_of_effects():
+    """Also those of several strata: shifts and random contrasts have the variance they have under the refits."""
+    x, y, _, strata = _sample(900)
+    fitted = BridgeCalibration().fit(x, y, strata=strata)
+    grid, rng = fitted._grid(), np.random.default_rng(0)
+    counts = rng.multinomial(900, np.full(900, 1 / 900), size=200).astype(float)
+    refits = [curves_of(fitted, counts, grid)]
+    for code, stratum in enumerate(fitted.strata_.values()):
+        refits.append(curves_of(stratum.own, counts[:, stratum_columns(fitted._sample, code)], grid))
+    found = [Decomposition.of(curves, curves.mean(axis=0)) for curves in refits]
+    for curves, parts in zip(refits, compress(found, 60_000), strict=True):
+        full, kept = Draws(grid, curves), Draws(grid, expand(parts, curves.mean(axis=0)))
+        for tau in (0.1, 0.5):
+            effects = [
+                draws.weighted_sum(x + tau, np.ones(900)) - draws.weighted_sum(x, np.ones(900))
+                for draws in (full, kept)
+            ]
+            assert np.var(effects[1]) == pytest.approx(np.var(effects[0]), rel=0.02)
+        for _ in range(10):
+            weight = rng.choice([-1.0, 1.0], 900)
+            sums = [np.var(draws.weighted_sum(x, weight)) for draws in (full, kept)]
+            assert sums[1] == pytest.approx(sums[0], rel=0.03)
+
+
+def test_draws_that_do_not_fit_are_announced():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(200, 97)).cumsum(axis=1)
+    found = [Decomposition.of(draws, np.zeros(97))] * 3
+    with pytest.warns(
+        CardWarning, match=r"draws of 3 curves do not fit into the 9000 .* leaves out up to \d+%"
+    ):
+        kept = compress(found, 9000)
+    assert sum(item.size(parts.scores.shape[1]) for item, parts in zip(found, kept, strict=True)) <= 9000
+    assert all(parts.max_error > 0 for parts in kept)
+
+
+def test_draws_that_are_all_alike_are_stored():
+    (parts,) = compress([Decomposition.of(np.tile(np.arange(97.0), (30, 1)), np.arange(97.0))], 1000)
+    np.testing.assert_array_equal(expand(parts, np.arange(97.0)), np.tile(np.arange(97.0), (30, 1)))
+
+
+@pytest.mark.filterwarnings("ignore::sustain.errors.CardWarning")
+def test_stays_small_with_many_strata():
+    x, y = pairs(1500)
+    card = build_card(
+        x, y, strata=np.arange(1500) % 5, methods=("linear", "tweedie", "bridge"), n_boot=200, **ABOUT
+    )
+    assert len(card.to_json()) < 200_000
+    own = card.transform(x, "bridge", check_support=False, stratum="3")
+    fitted = BridgeCalibration().fit(x, y, strata=np.arange(1500) % 5)
+    np.testing.assert_allclose(own, fitted.transform(x, strata="3", check_support=False), atol=1e-4)
 
 
 def test_stated_error_of_the_stored_draws_is_small(card):
