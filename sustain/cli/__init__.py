@@ -14,7 +14,7 @@ import typer
 from sustain import __version__
 from sustain.cli import data, debias
 from sustain.cli.effect import effect
-from sustain.cli.maps import map_
+from sustain.cli.maps import map_, serve
 from sustain.errors import SustainError
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(debias.app, name="debias")
 app.command()(effect)
 app.command(name="map")(map_)
+app.command()(serve)
 
 
 @app.callback(invoke_without_command=True)

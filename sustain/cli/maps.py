@@ -58,3 +58,36 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
     )
     stack.enter_context(cluster)
     return stack.enter_context(distributed.Client(cluster))
+
+
+def serve(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="A published folder, or a raster.")],
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than loopback let others in.")
+    ] = "127.0.0.1",
+) -> None:
+    """Show a map in the browser: layers on one scale, values at a click, the mean of a region."""
+    import socket
+
+    import uvicorn
+
+    from sustain.errors import ConfigError
+    from sustain.viewer import MapLayers, make_app
+
+    loopback = host in ("127.0.0.1", "localhost", "::1")
+    layers = MapLayers(map_path)
+    hosts = ("127.0.0.1", "localhost", "[::1]") if loopback else ("*",)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"--port: cannot listen on {host}:{port} ({error.strerror}). Choose another port."
+            ) from error
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        typer.echo(f"{layers.path} at {address} (stop with Ctrl-C)")
+        if not loopback:
+            typer.echo("Everybody who reaches this address sees the map.", err=True)
+        uvicorn.Server(uvicorn.Config(make_app(layers, hosts), log_level="warning")).run(sockets=[listener])

@@ -1,0 +1,154 @@
+"""What the viewer shows of a map: its bands as coloured tiles on one scale, values at a point, means of a region."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+from rasterio.enums import Resampling
+from rasterio.warp import transform_bounds
+from rio_tiler.colormap import cmap
+from rio_tiler.errors import TileOutsideBounds
+from rio_tiler.io import Reader
+from shapely import Polygon
+
+from sustain.errors import DataError, RasterError
+from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
+from sustain.maps.zonal import sample_points, zonal_mean
+
+__all__ = ["MapLayers"]
+
+_LOOK_PX = 1024  # side of the overview that the colour scale is made from
+_SPREAD = (2.0, 98.0)  # per cent of the values that the colours span
+_TITLES = {
+    WEALTH: "Wealth, corrected",
+    WEALTH_RAW: "Wealth, as predicted",
+    WEALTH_SE: "Standard error of a cell",
+    SUPPORT: "Support",
+}
+_EMPTY = b""
+
+
+class MapLayers:
+    """The layers of one raster.
+
+    Parameters
+    ----------
+    path : str or Path
+        A published folder, or a raster of one or more named bands.
+
+    Raises
+    ------
+    RasterError
+        When there is no such raster, or it holds no value.
+    FileFormatError
+        When it cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        self.path = path / "wealth.tif" if path.is_dir() else path
+        with open_raster(self.path) as source:
+            if source.crs is None:
+                raise RasterError(f"{self.path}: no coordinate system is set, so it cannot be put on a map.")
+            self.bounds = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+            self.names = [str(text or f"band {i}") for i, text in enumerate(source.descriptions, start=1)]
+            self.unit = str(source.units[0] or "")
+            self.tags = source.tags()
+            step = max(1, math.ceil(max(source.height, source.width) / _LOOK_PX))
+            shape = (source.count, source.height // step or 1, source.width // step or 1)
+            small = source.read(out_shape=shape, resampling=Resampling.nearest, masked=True)
+            small = small.astype(np.float64).filled(np.nan)
+        self._ranges = self._colour_ranges(small)
+
+    def _colour_ranges(self, values: np.ndarray[Any, Any]) -> dict[str, tuple[float, float]]:
+        """Find the ends of each band's colour scale; the corrected and the raw band share theirs."""
+        shared = [i for i, name in enumerate(self.names) if name in (WEALTH, WEALTH_RAW)]
+        ranges = {}
+        for i, name in enumerate(self.names):
+            band = values[shared if i in shared else [i]]
+            if not np.isfinite(band).any():
+                raise RasterError(f"{self.path}: the band {name!r} holds no value; there is nothing to show.")
+            low, high = np.nanpercentile(band, _SPREAD)
+            if name == WEALTH_SE:
+                low = 0.0  # a standard error that hardly varies must look so
+            ranges[name] = (0.0, 2.0) if name == SUPPORT else (float(low), float(max(high, low + 1e-9)))
+        return ranges
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the page needs to know, as JSON types."""
+        return {
+            "title": self.tags.get("SUSTAIN_TARGET", self.path.stem),
+            "unit": self.unit,
+            "method": self.tags.get("SUSTAIN_METHOD", ""),
+            "card": self.tags.get("SUSTAIN_CARD_SHA256", ""),
+            "bounds": list(self.bounds),
+            "layers": [
+                {
+                    "name": name,
+                    "title": _TITLES.get(name, name),
+                    "low": low,
+                    "high": high,
+                    "colours": _stops(name),
+                }
+                for name, (low, high) in self._ranges.items()
+            ],
+        }
+
+    def tile(self, name: str, z: int, x: int, y: int) -> bytes:
+        """Draw a 256-pixel PNG of one band in Web Mercator; empty bytes outside the map.
+
+        Raises
+        ------
+        DataError
+            When there is no such band.
+        """
+        if name not in self._ranges:
+            raise DataError(f"layer: {name!r} is not in this map; it has {', '.join(self.names)}.")
+        low, high = self._ranges[name]
+        with Reader(str(self.path)) as reader:
+            try:
+                image = reader.tile(x, y, z, indexes=self.names.index(name) + 1)
+            except TileOutsideBounds:
+                return _EMPTY
+        data = image.array
+        scaled = np.clip((np.nan_to_num(data.data, nan=low) - low) / (high - low) * 255, 0, 255)
+        image.array = np.ma.array(scaled.astype(np.uint8), mask=data.mask | ~np.isfinite(data.data))
+        rendered: bytes = image.render(img_format="PNG", colormap=cmap.get(_colormap(name)))
+        return rendered
+
+    def at(self, lon: float, lat: float) -> dict[str, float | None]:
+        """Values of every band at a point; None where there is none."""
+        values = sample_points(self.path, [lon], [lat]).iloc[0]
+        return {name: _number(values[name]) for name in values.index}
+
+    def region(self, corners: list[tuple[float, float]]) -> dict[str, float | None]:
+        """Means of the bands in a polygon of (lon, lat) corners; see `sustain.maps.zonal.zonal_mean`.
+
+        Raises
+        ------
+        DataError
+            When the corners do not make an area.
+        """
+        shape = Polygon(corners) if len(corners) >= 3 else Polygon()
+        if not shape.is_valid or not shape.area > 0:
+            raise DataError("region: its corners enclose no area, or its sides cross. Draw it again.")
+        means = zonal_mean(self.path, gpd.GeoDataFrame(geometry=[shape], crs="EPSG:4326")).iloc[0]
+        return {name: _number(means[name]) for name in means.index}
+
+
+def _colormap(name: str) -> str:
+    return "magma" if name == WEALTH_SE else "cividis"
+
+
+def _stops(name: str) -> list[str]:
+    """Nine colours along the scale, as CSS colours."""
+    table = cmap.get(_colormap(name))
+    return ["#{:02x}{:02x}{:02x}".format(*table[i][:3]) for i in np.linspace(0, 255, 9).astype(int)]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
