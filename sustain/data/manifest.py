@@ -44,6 +44,7 @@ def _https(value: str) -> str:
 
 
 RelativePath = Annotated[str, AfterValidator(_relative_path)]
+DriveId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{10,}$")]
 Address = Annotated[str, AfterValidator(_https)]
 
 
@@ -53,7 +54,8 @@ class ManifestFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: RelativePath = Field(description="Place below the source's folder, here and in a mirror.")
-    url: Address | None = Field(None, description="The publisher's address; null: to be got by hand.")
+    url: Address | None = Field(None, description="The publisher's address; null: none is known.")
+    drive_id: DriveId | None = Field(None, description="Google Drive's id of the file; null: none is known.")
     size: int | None = Field(None, ge=0, description="Bytes; null: not known.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Checksum; null: not known.")
     mirrors: tuple[Address, ...] = Field((), description="Other public addresses of the same bytes.")
@@ -93,7 +95,10 @@ class Manifest(BaseModel):
     known_issues: tuple[str, ...] = ()
     mirror: RelativePath | None = Field(None, description="The source's folder in a mirror; null: its name.")
     by_hand: str | None = Field(None, description="How to get files that cannot be downloaded.")
-    files: tuple[ManifestFile, ...] = Field(min_length=1)
+    drive_folder: DriveId | None = Field(None, description="Google Drive's id of the publisher's folder.")
+    files: tuple[ManifestFile, ...] = Field(
+        description="Empty only where the content of `drive_folder` is unknown."
+    )
 
     @model_validator(mode="after")
     def _paths_differ(self) -> Self:
@@ -101,6 +106,8 @@ class Manifest(BaseModel):
         twice = sorted({path for path in paths if paths.count(path) > 1})
         if twice:
             raise ValueError(f"files listed more than once: {', '.join(twice)}")
+        if not self.files and self.drive_folder is None:
+            raise ValueError("a manifest without files needs the drive_folder in which they lie")
         return self
 
     @property
@@ -112,7 +119,17 @@ class Manifest(BaseModel):
     def size(self) -> int | None:
         """Bytes of all files together, or None when one is not known."""
         sizes = [file.size for file in self.files]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return None if None in sizes or not sizes else sum(size for size in sizes if size is not None)
+
+    @property
+    def folder_address(self) -> str | None:
+        """Where a browser finds the publisher's folder on Google Drive."""
+        return self.drive_folder and f"https://drive.google.com/drive/folders/{self.drive_folder}"
+
+    def some_names(self) -> str:
+        """Return the first paths, and how many more there are, for messages."""
+        paths = [file.path for file in self.files]
+        return ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
 
     def file(self, path: str) -> ManifestFile:
         """Return the entry of one path.
@@ -125,7 +142,7 @@ class Manifest(BaseModel):
         for file in self.files:
             if file.path == path:
                 return file
-        raise DataError(f"manifest {self.name!r} lists no file {path!r}; it has {_names(self.files)}.")
+        raise DataError(f"manifest {self.name!r} lists no file {path!r}; it has {self.some_names()}.")
 
 
 def load_manifest(name_or_path: str | Path) -> Manifest:
@@ -199,7 +216,3 @@ def _find(name_or_path: str | Path) -> Path:
     raise DataError(
         f"no manifest is called {str(name_or_path)!r}; there are {', '.join(manifest_names()) or 'none'}."
     )
-
-
-def _names(files: tuple[ManifestFile, ...]) -> str:
-    return ", ".join(file.path for file in files)

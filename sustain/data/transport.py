@@ -14,7 +14,16 @@ from pathlib import Path
 
 import requests
 
-__all__ = ["Interrupted", "Refused", "Stream", "open_stream", "refuse_html"]
+__all__ = [
+    "Interrupted",
+    "Refused",
+    "Stream",
+    "open_stream",
+    "open_url",
+    "refuse_html",
+    "refuse_other_kind",
+    "title_of",
+]
 
 CHUNK = 1 << 15  # also what a break can lose
 # Too early, too many, or the server's own trouble: another attempt may succeed.
@@ -46,12 +55,15 @@ class Stream:
     html : bool
         The place says that an HTML page is coming.
     chunks : iterator of bytes
+    version : str or None
+        What the place calls this version of the file (ETag, else Last-Modified); another one is another file.
     """
 
     start: int
     total: int | None
     html: bool
     chunks: Iterator[bytes]
+    version: str | None = None
 
 
 @contextmanager
@@ -78,7 +90,7 @@ def open_stream(place: str | Path, start: int, timeout: float) -> Iterator[Strea
         with _open_file(place, start) as stream:
             yield stream
     else:
-        with _open_url(place, start, timeout) as stream:
+        with open_url(place, start, timeout) as stream:
             yield stream
 
 
@@ -92,15 +104,20 @@ def _open_file(path: Path, start: int) -> Iterator[Stream]:
         raise Refused(f"it cannot be read ({error.strerror})") from error
     with source:
         source.seek(start)
-        yield Stream(start, path.stat().st_size, False, iter(lambda: source.read(CHUNK), b""))
+        state = path.stat()
+        chunks = iter(lambda: source.read(CHUNK), b"")
+        yield Stream(start, state.st_size, False, chunks, f"modified {state.st_mtime_ns}")
 
 
 @contextmanager
-def _open_url(url: str, start: int, timeout: float) -> Iterator[Stream]:
+def open_url(
+    url: str, start: int, timeout: float, session: requests.Session | None = None
+) -> Iterator[Stream]:
+    """Open an http(s) address, as `open_stream` does; cookies go into `session`."""
     # Compressed on the way, sizes and ranges would be those of other bytes.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=timeout)
+        response = (session or requests).get(url, headers=headers, stream=True, timeout=timeout)
     except (requests.ConnectionError, requests.Timeout) as error:
         raise Interrupted(f"it cannot be reached ({_cause(error)})") from error
     except requests.RequestException as error:
@@ -112,7 +129,7 @@ def _open_url(url: str, start: int, timeout: float) -> Iterator[Stream]:
         if start and (
             status == 416 or misses
         ):  # no such range, or another one than asked for: the whole file then
-            with _open_url(url, 0, timeout) as stream:
+            with open_url(url, 0, timeout, session) as stream:
                 yield stream
             return
         if status in PASSING:
@@ -124,7 +141,8 @@ def _open_url(url: str, start: int, timeout: float) -> Iterator[Stream]:
         if status == 206 and granted is not None:
             total = int(granted[2]) if granted[2] != "*" else None
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        yield Stream(start if status == 206 else 0, total, kind == "text/html", _chunks(response))
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        yield Stream(start if status == 206 else 0, total, kind == "text/html", _chunks(response), version)
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
@@ -158,6 +176,26 @@ def refuse_html(chunk: bytes, announced: bool, path: str) -> None:
     """
     if path.lower().endswith((".html", ".htm")) or not (announced or _HTML.match(chunk)):
         return
-    title = _TITLE.search(chunk)
-    named = f' ("{" ".join(title[1].decode(errors="replace").split())[:80]}")' if title else ""
-    raise Refused(f"an HTML page came instead of data{named}")
+    title = title_of(chunk)
+    raise Refused("an HTML page came instead of data" + (f' ("{title}")' if title else ""))
+
+
+def title_of(page: bytes) -> str:
+    """Return the title of an HTML page on one line, shortened; empty where it has none."""
+    title = _TITLE.search(page)
+    return " ".join(title[1].decode(errors="replace").split())[:80] if title else ""
+
+
+_BEGINNINGS = {
+    ".zip": (b"PK\x03\x04", b"PK\x05\x06"),
+    ".gz": (b"\x1f\x8b",),
+    ".tgz": (b"\x1f\x8b",),
+    ".hdf5": (b"\x89HDF",),
+}
+
+
+def refuse_other_kind(chunk: bytes, path: str) -> None:
+    """Raise `Refused` where the first bytes are not those of the kind of file that the name promises."""
+    begins = _BEGINNINGS.get(Path(path).suffix.lower(), (b"",))
+    if not chunk.startswith(begins):
+        raise Refused(f"it is no {Path(path).suffix} file: it begins with {chunk[:8]!r}")

@@ -13,95 +13,31 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from sustain.data import fetch as fetch_module
 from sustain.data.fetch import MIRROR_VARIABLE, Attempts, fetch
 from sustain.data.manifest import Manifest, load_manifest
-from sustain.errors import DiskSpaceError, DownloadError, MirrorWarning, SustainError
+from sustain.errors import DataError, DiskSpaceError, DownloadError, MirrorWarning, SustainError
+from tests.web_server import DATA, Handler, Server, html, ranged, rangeless, running
 
 MIRROR = Path(__file__).parents[3] / "shared" / "mirror"
-DATA = np.random.default_rng(5).bytes(300_000)
 QUICK = Attempts(limit=3, pause=0.01, timeout=0.4)
 Usage = namedtuple("Usage", "total used free")
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers each path by the function that the test has put there."""
-
-    protocol_version = "HTTP/1.1"
-    server: "Server"
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers.get("Range")))
-        wanted = self.headers.get("Range", "bytes=0-")
-        self.start_at = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        self.close_connection = True
-        answer = self.server.answers.get(self.path)
-        if answer is None:
-            self.reply(404, b"", length=0)
-        else:
-            answer(self)
-
-    def reply(self, status: int, body: bytes, *, length: int | None, **headers: str) -> None:
-        self.send_response(status)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: dict[str, Callable[[Handler], None]] = {}
-        self.asked: list[tuple[str, str | None]] = []
-
-    def address(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}{path}"
-
-    def ranges(self) -> list[str | None]:
-        return [asked for _, asked in self.asked]
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    running = Server()
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with running() as started:
+        yield started
 
 
 @pytest.fixture(autouse=True)
 def _no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
-
-
-def ranged(handler: Handler, data: bytes = DATA, limit: int | None = None) -> None:
-    """Serve the range asked for; with `limit`, break off after so many bytes."""
-    start = handler.start_at
-    rest = data[start:]
-    status = 206 if start else 200
-    headers = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-    handler.reply(status, rest[:limit], length=len(rest), **headers)
-
-
-def rangeless(handler: Handler, data: bytes = DATA) -> None:
-    handler.reply(200, data, length=len(data))
 
 
 def manifest_for(url: str | None, data: bytes | None = DATA, **changes: Any) -> Manifest:
@@ -272,6 +208,57 @@ def test_without_a_checksum_nothing_is_resumed(server: Server, tmp_path: Path) -
     assert server.ranges() == [None]
 
 
+def versioned(handler: Handler, version: str, data: bytes = DATA, limit: int | None = None) -> None:
+    start = handler.start_at
+    headers = {"ETag": version} | (
+        {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+    )
+    handler.reply(206 if start else 200, data[start:][:limit], length=len(data) - start, **headers)
+
+
+def test_a_break_without_a_checksum_is_resumed_within_one_version(server: Server, tmp_path: Path) -> None:
+    server.answers["/f"] = lambda handler: versioned(handler, '"one"', limit=70_000)
+    (path,) = fetch(manifest_for(server.address("/f"), None), tmp_path / "raw", attempts=QUICK)
+    assert path.read_bytes() == DATA
+    assert server.ranges()[0] is None
+    assert None not in server.ranges()[1:]
+    assert [place.name for place in leftovers(tmp_path / "raw")] == ["raw.lock.json"]
+
+
+def test_a_break_without_checksum_or_version_starts_over(server: Server, tmp_path: Path) -> None:
+    def breaks_once(handler: Handler) -> None:
+        ranged(handler, limit=100_000 if len(server.asked) == 1 else None)
+
+    server.answers["/f"] = breaks_once
+    (path,) = fetch(manifest_for(server.address("/f"), None), tmp_path / "raw", attempts=QUICK)
+    assert path.read_bytes() == DATA
+    assert server.ranges() == [None, None]
+
+
+def test_another_version_is_fetched_from_the_start(server: Server, tmp_path: Path) -> None:
+    newer = DATA[::-1]
+
+    def answer(handler: Handler) -> None:
+        if len(server.asked) == 1:
+            versioned(handler, '"one"', limit=100_000)
+        else:
+            versioned(handler, '"two"', newer)
+
+    server.answers["/f"] = answer
+    (path,) = fetch(manifest_for(server.address("/f"), None), tmp_path / "raw", attempts=QUICK)
+    assert path.read_bytes() == newer
+    assert [asked is None for asked in server.ranges()] == [True, False, True]
+
+
+def test_a_part_of_one_place_is_not_gone_on_with_at_another(server: Server, tmp_path: Path) -> None:
+    server.answers["/f"] = lambda handler: versioned(handler, '"one"', limit=100_000 - handler.start_at)
+    server.answers["/g"] = lambda handler: versioned(handler, '"one"', DATA[::-1])
+    manifest = manifest_for(server.address("/f"), None, mirrors=[server.address("/g")])
+    with pytest.warns(MirrorWarning, match="broke off"):
+        (path,) = fetch(manifest, tmp_path / "raw", attempts=QUICK)
+    assert path.read_bytes() == DATA[::-1]
+
+
 def test_a_part_that_is_whole_needs_no_server(tmp_path: Path) -> None:
     part = tmp_path / ".partial-raw" / "deep" / "file.bin"
     part.parent.mkdir(parents=True)
@@ -327,16 +314,11 @@ def test_a_killed_download_goes_on_and_gives_the_same_bytes(server: Server, tmp_
 # ---- what should not come, is refused, in words
 
 
-def html(kind: str) -> Callable[[Handler], None]:
-    page = b"<!DOCTYPE html>\n<html><head><title>Quota\n exceeded</title></head></html>"
-    return lambda handler: handler.reply(200, page, length=len(page), Content_Type=kind)
-
-
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (html("text/html; charset=utf-8"), r'HTML page.*"Quota exceeded"'),
-        (html("application/octet-stream"), r"(?s)wrong size|HTML page"),
+        (html("application/octet-stream"), r'HTML page.*"Quota exceeded"'),
         (lambda h: rangeless(h, DATA[:-1]), r"wrong size: it offers 299,999 bytes instead of 300,000"),
         (lambda h: rangeless(h, DATA + b"x"), r"wrong size: it offers 300,001"),
         (lambda h: h.reply(200, DATA + b"x", length=None), r"wrong size: more came than the 300,000"),
@@ -464,6 +446,90 @@ def test_the_house_sources_come_from_the_mirror(tmp_path: Path, name: str) -> No
     manifest = load_manifest(name)
     paths = fetch(manifest, tmp_path / name, MIRROR)
     assert all(path.stat().st_size == file.size for path, file in zip(paths, manifest.files, strict=True))
+
+
+# ---- several files
+
+
+def manifest_of(server: Server, names: list[str], **changes: Any) -> Manifest:
+    files = [{"path": name, "url": server.address(f"/{name}"), "size": len(DATA)} | changes for name in names]
+    return Manifest.model_validate({"name": "many", "title": "Files", "licence": None, "files": files})
+
+
+def test_files_come_at_the_same_time(server: Server, tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    def answer(handler: Handler) -> None:
+        together.wait()  # none is answered before three are asked for
+        rangeless(handler)
+
+    names = ["a.bin", "b.bin", "c.bin"]
+    server.answers |= {f"/{name}": answer for name in names}
+    paths = fetch(manifest_of(server, names), tmp_path / "raw", workers=3, attempts=Attempts(timeout=20))
+    assert [path.name for path in paths] == names
+    assert all(path.read_bytes() == DATA for path in paths)
+
+
+def test_what_can_be_had_is_in_place_beside_what_cannot(server: Server, tmp_path: Path) -> None:
+    names = [f"{number}.bin" for number in range(6)]
+    server.answers |= {f"/{name}": rangeless for name in names[:2]}
+    with pytest.raises(DownloadError, match="and 1 more files of 'many'") as caught:
+        fetch(manifest_of(server, names), tmp_path / "raw", attempts=QUICK)
+    assert str(caught.value).count("404") == 3
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == names[:2]
+    assert [place.name for place in leftovers(tmp_path / "raw")] == ["raw.lock.json"]
+
+
+def test_some_files_can_be_asked_for(server: Server, tmp_path: Path) -> None:
+    server.answers |= {f"/{name}": rangeless for name in ("a.bin", "b.bin")}
+    manifest = manifest_of(server, ["a.bin", "b.bin"])
+    (path,) = fetch(manifest, tmp_path / "raw", only="b*", attempts=QUICK)
+    assert (path.name, [asked for asked, _ in server.asked]) == ("b.bin", ["/b.bin"])
+    with pytest.raises(DataError, match=r"--only c\*.*a\.bin, b\.bin"):
+        fetch(manifest, tmp_path / "raw", only="c*", attempts=QUICK)
+
+
+def test_a_full_disk_ends_the_other_files_too(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = threading.Event()
+
+    def endless(handler: Handler) -> None:
+        handler.reply(200, b"x" * 1000, length=10**6)
+        going.set()
+        for _ in range(100):
+            handler.wfile.write(b"x" * 1000)
+            time.sleep(0.05)
+
+    def full(handler: Handler) -> None:
+        going.wait(20)
+        rangeless(handler)
+
+    server.answers |= {"/a": endless, "/b": full}
+    monkeypatch.setattr(
+        fetch_module.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+    )
+    with pytest.raises(DiskSpaceError, match="raw/b"):
+        fetch(manifest_of(server, ["a", "b"], size=None), tmp_path / "raw", attempts=Attempts(timeout=20))
+    assert nothing_in_place(tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("a.tar.gz", b"PK\x03\x04 a zip", r"no \.gz file"),
+        ("a.zip", b"id,label\n", r"no \.zip file"),
+        ("a.hdf5", b"\x00" * 99, r"no \.hdf5 file"),
+        ("a.csv", b"", "empty file"),
+    ],
+)
+def test_another_kind_of_file_is_refused(
+    server: Server, tmp_path: Path, path: str, content: bytes, message: str
+) -> None:
+    server.answers[f"/{path}"] = lambda handler: rangeless(handler, content)
+    with pytest.raises(DownloadError, match=message):
+        fetch(manifest_of(server, [path], size=None), tmp_path / "raw", attempts=QUICK)
+    assert nothing_in_place(tmp_path / "raw")
 
 
 # ---- room, and company
