@@ -133,7 +133,13 @@ def _pack(
         for archive in archives:
             if archive.name in whole:
                 continue
-            done = frozenset(seen)
+            # Only what an earlier run did of this archive: a tile that comes twice must be noticed.
+            done = frozenset(
+                name
+                for record in records
+                if record["archive"] == archive.name
+                for name in (*record["ids"], *record["notes"].get("without_pixel", []))
+            )
             notes: Counter[tuple[str, str]] = Counter()
             stream = _encoded(archive, member, wanted, done, seen, side, notes)
             last = False
