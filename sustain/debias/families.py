@@ -108,6 +108,15 @@ class ContrastFamily:
         kept = ((on[rows[on]], off[rows[off]]) for on, off in self.arms)
         return ContrastFamily(self.name, tuple((a, b) for a, b in kept if min(a.size, b.size) >= min_arm))
 
+    def take(self, rows: Rows) -> ContrastFamily:
+        """Contrasts among `rows` (row numbers, each once), numbered as in ``values[rows]``."""
+        n = 1 + max((int(arm.max()) for arms in self.arms for arm in arms if arm.size), default=0)
+        place = np.full(max(n, int(rows.max()) + 1), -1, dtype=np.intp)
+        place[rows] = np.arange(rows.size)
+        moved = ((place[on], place[off]) for on, off in self.arms)
+        kept = ((on[on >= 0], off[off >= 0]) for on, off in moved)
+        return ContrastFamily(self.name, tuple((on, off) for on, off in kept if on.size and off.size))
+
     def differences(self, values: Array) -> Array:
         """Difference in means of `values` (shape (n,)) for every contrast."""
         return np.array([values[on].mean() - values[off].mean() for on, off in self.arms])
