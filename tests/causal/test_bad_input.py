@@ -1,0 +1,141 @@
+"""What goes wrong in trials: each a typed error or warning that says what to do, and a caveat in the summary."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sustain.causal import estimate_effect
+from sustain.debias import CalibrationCard, build_card
+from sustain.errors import CardError, EffectError, SupportWarning
+
+CONLEY = {"conley": {"lat": "lat", "lon": "lon", "cutoff_km": 100}}
+
+CASES = {
+    "difference": {},
+    "ols": {"estimator": "ols", "covariates": ["x"]},
+    "ipw": {"estimator": "ipw", "covariates": ["x"]},
+    "aipw": {"estimator": "aipw", "covariates": ["x"], "n_folds": 2},
+    "did": {"estimator": "did", "unit": "village", "time": "wave"},
+    "iv": {"estimator": "iv", "instrument": "offer"},
+    "absorbed": {"estimator": "ols", "fixed_effects": ["region"]},
+}
+VCOVS = {"HC1": "HC1", "CRV1": {"CRV1": "region"}, "CR2": {"CR2": "region"}, "conley": CONLEY}
+
+
+def make_trial(seed: int = 0, n: int = 240) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    village, wave = np.arange(n) // 2, np.arange(n) % 2
+    treated = ((village % 2 == 1) & ((wave == 1) | (village % 3 == 0))).astype(int)
+    columns = {"wealth": rng.normal(size=n) + 0.5 * treated, "treated": treated, "x": rng.normal(size=n)}
+    columns |= {
+        "village": village,
+        "wave": wave,
+        "region": village % 12,
+        "offer": treated + rng.normal(size=n),
+    }
+    return pd.DataFrame(columns | {"lat": rng.uniform(0, 8, n), "lon": rng.uniform(0, 8, n)})
+
+
+def effect_of(data: pd.DataFrame, **arguments):
+    return estimate_effect(data, outcome="wealth", treatment="treated", **arguments)
+
+
+@pytest.fixture(scope="module")
+def card() -> CalibrationCard:
+    rng = np.random.default_rng(0)
+    y_pred = rng.normal(size=400)
+    return build_card(
+        y_pred,
+        y_pred + 0.7 * rng.normal(size=400),
+        target={"name": "wealth", "unit": "index"},
+        predictor={"id": "model", "sha256": "a" * 64},
+        n_boot=40,
+    )
+
+
+@pytest.mark.parametrize("design", CASES.values(), ids=CASES)
+class TestEveryDesign:
+    @pytest.mark.parametrize("arm", [0, 1])
+    def test_one_arm_empty(self, design, arm):
+        with pytest.raises(EffectError, match="each arm needs at least 2"):
+            effect_of(make_trial().query(f"treated == {arm}"), **design)
+
+    @pytest.mark.parametrize("values", [[0.5, 1.0], [-1, 1], [1, 2]])
+    def test_treatment_that_is_not_0_and_1(self, design, values):
+        with pytest.raises(EffectError, match="must hold 0 and 1 only"):
+            effect_of(make_trial().assign(treated=np.tile(values, 120)), **design)
+
+    def test_all_weight_in_one_unit(self, design):
+        weights = np.zeros(240)
+        weights[3] = 1.0
+        with pytest.raises(EffectError, match="each arm needs at least 2"):
+            effect_of(make_trial(), weights=weights, **design)
+
+    def test_nearly_all_weight_in_one_unit_is_said(self, design):
+        weights = np.ones(240)
+        weights[3] = 500.0
+        result = effect_of(make_trial(), weights=weights, **design)
+        assert {"weights", "overlap"} & {note.kind for note in result.notes}
+
+    @pytest.mark.parametrize("kind", ["CRV1", "CR2"])
+    def test_single_cluster(self, design, kind):
+        with pytest.raises(EffectError, match=r"single cluster|CR2 is for"):
+            effect_of(make_trial().assign(one="all"), vcov={kind: "one"}, **design)
+
+    @pytest.mark.parametrize("vcov", VCOVS.values(), ids=VCOVS)
+    def test_every_number_has_its_caveats(self, design, vcov, card):
+        """A finite interval, and in the summary every note and the share of the calibration in the variance."""
+        data = make_trial()
+        if vcov == VCOVS["CR2"] and design.get("estimator") in ("ipw", "aipw", "iv"):
+            with pytest.raises(EffectError, match="CR2 is for"):
+                effect_of(data, vcov=vcov, **design)
+            return
+        for method in ("linear", "tweedie"):
+            result = effect_of(data, vcov=vcov, calibration=card, method=method, **design)
+            low, high = result.conf_int()
+            assert low < result.estimate < high
+            text = " ".join(result.summary().split())
+            assert all(f"{note.kind}: {' '.join(note.split())}" in text for note in result.notes)
+            assert f"{result.naive.estimate:.4g}" in text
+            assert "surveyed units" in text
+            assert np.isclose(result.influence.sum(), 0, atol=1e-9)
+            assert len(result.influence) == result.n == len(result.rows)
+
+    def test_predictions_off_the_support(self, design, card):
+        data = make_trial()
+        with pytest.warns(SupportWarning, match="it is an extrapolation"):
+            result = effect_of(
+                data.assign(wealth=20 + data["wealth"]), calibration=card, assumption="measurement", **design
+            )
+        assert result.share_outside == pytest.approx(1)
+        assert "support: 100.0%" in result.summary()
+
+    def test_predictions_of_another_model(self, design, card):
+        data = make_trial()
+        data.attrs["predictor_sha256"] = "b" * 64
+        with pytest.raises(CardError, match="published with this map"):
+            effect_of(data, calibration=card, **design)
+
+    def test_a_card_for_something_else(self, design, card):
+        data = make_trial()
+        data.attrs["target"] = "nightlights"
+        with pytest.raises(CardError, match="card is for target 'wealth'"):
+            effect_of(data, calibration=card, **design)
+
+
+@pytest.mark.parametrize("estimator", ["ipw", "aipw"])
+def test_perfect_separation(estimator):
+    data = make_trial().assign(decides=lambda frame: frame["treated"] * 2.0 + 0.1 * frame["x"])
+    with pytest.raises(EffectError, match="exactly who is treated"):
+        effect_of(data, estimator=estimator, covariates=["decides"], n_folds=2)
+
+
+def test_duplicated_coordinates_are_said():
+    data = make_trial().assign(lat=1.0, lon=2.0, wealth=lambda frame: frame["wealth"] + frame["region"] % 2)
+    with pytest.raises(EffectError, match="not positive"):
+        effect_of(data, vcov=CONLEY)  # all at one place: influences sum to zero
+    data["lat"] = data["region"]
+    result = effect_of(data, vcov=CONLEY)
+    assert "240 units stand at 12 places" in " ".join(result.summary().split())
