@@ -248,7 +248,7 @@ class Pool:
         return self._predicted[np.clip(place, 0, len(self._truth) - 1)]
 
 
-def curves(replications: int, seed: int, n_trial: int = 2000, n_boot: int = 60) -> pd.DataFrame:
+def curves(replications: int, seed: int, n_trial: int = 2000, n_boot: int = 50) -> pd.DataFrame:
     """Coverage of curves, and of a line where it is not right, for the difference in means."""
     rows = []
     methods = ("linear", "tweedie", "bridge")
