@@ -17,7 +17,7 @@ from sustain.debias.apply import apply_by_label, apply_elementwise, is_lazy
 from sustain.debias.regression import Line
 from sustain.debias.sample import CalibrationSample, as_sample, as_vector, noise_variance
 from sustain.debias.table import Grid, Table
-from sustain.errors import CalibrationError, SupportWarning, WeakCalibrationWarning
+from sustain.errors import CalibrationError, InSampleWarning, SupportWarning, WeakCalibrationWarning
 
 if TYPE_CHECKING:
     from sustain.debias.card import CalibrationCard
@@ -29,6 +29,10 @@ Array = NDArray[np.float64]
 
 EXPECTED_OUTSIDE = 0.02
 """Share of predictions beyond the support that passes without a warning: twice what the calibration has itself."""
+
+
+FITTED = 1e-6
+"""Distance of intercept and slope from 0 and 1 below which predictions are taken to be fitted values."""
 
 
 class Calibration:
@@ -81,12 +85,16 @@ class Calibration:
         -----
         WeakCalibrationWarning
             When r2 is below `min_r2`, or a stratum cannot carry a correction of its own.
+        InSampleWarning
+            When the predictions are least-squares fitted values of these very labels. Other models' training rows
+            cannot be told from their numbers alone: hold rows out, and see ``diagnose(train=...)``.
         """
         from sustain.debias.strata import fit_strata
 
         self._check_parameters()
         sample = as_sample(y_pred, y_true, sample_weight, groups, strata)
         self._fit_sample(sample, noise_variance(target_noise_var))
+        _warn_fitted_values(self.truth_on_prediction_, float(np.std(sample.y_pred)))
         self.strata_ = fit_strata(self)
         return self
 
@@ -272,6 +280,21 @@ def check_line(line: Line, what: str, level: float, min_r2: float) -> None:
             f"The predictions explain {line.r2:.1%} of the variance of the labels (less than {min_r2:.0%}). "
             "A correction will multiply their noise; expect wide intervals.",
             WeakCalibrationWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_fitted_values(line: Line, spread: float) -> None:
+    """Warn when truth on prediction is the line of identity to rounding, as it is for a regression's own rows.
+
+    By chance a sample of thousands comes so near about once in a thousand million times.
+    """
+    if max(abs(line.slope - 1), abs(line.intercept) / spread) < FITTED and line.r2 < 1 - FITTED:
+        warnings.warn(
+            "y_pred: the regression of y_true on y_pred is y_true = y_pred exactly, as only least-squares fitted "
+            "values have it on their own training rows. Their errors are smaller than elsewhere, and so is the "
+            "correction. Calibrate on rows that the model has not seen, such as left-out folds.",
+            InSampleWarning,
             stacklevel=3,
         )
 

@@ -10,7 +10,7 @@ import pytest
 from sustain.debias import LinearCalibration, TweedieCalibration, linear_correct, tweedie_correct
 from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures
 from sustain.debias.table import support_of
-from sustain.errors import CalibrationError, WeakCalibrationWarning
+from sustain.errors import CalibrationError, InSampleWarning, WeakCalibrationWarning
 from tests.debias.samples import pairs
 
 BOTH = [LinearCalibration, TweedieCalibration]
@@ -131,6 +131,22 @@ def test_interval_covers():
         covered[calibration.prediction_on_truth_.vcov] += low < 0.6 < high
     assert 0.88 < covered["HC1"] / 150 < 0.99
     assert 0.86 < covered["CRV1"] / 150 < 0.99
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_fitted_values_are_found_out(kind, recwarn):
+    """Predictions of a regression on its own rows are; those of left-out rows, or rounded labels, are not."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(400, 5))
+    truth = images @ rng.normal(size=5) + rng.normal(scale=2, size=400)
+    half = slice(0, 200)
+    coefficients = np.linalg.lstsq(np.c_[np.ones(200), images[half]], truth[half], rcond=None)[0]
+    predicted = np.c_[np.ones(400), images] @ coefficients
+    kind().fit(predicted[200:], truth[200:])
+    kind().fit(truth, truth)
+    assert not [w for w in recwarn if issubclass(w.category, InSampleWarning)]
+    with pytest.warns(InSampleWarning, match="fitted values"):
+        kind().fit(predicted[half], truth[half])
 
 
 def test_recalibration_removes_bias_of_level_and_scale():

@@ -6,13 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sustain.debias import LinearCalibration, TweedieCalibration
+from sustain.debias import CalibrationCard, LinearCalibration, TweedieCalibration, build_card
 from sustain.debias.table import Grid, Table
 from tests.debias.samples import pairs
 
 CALIBRATIONS = [
     LinearCalibration(),
     TweedieCalibration(),
+    TweedieCalibration(heteroskedastic=True, second_order=True),
     TweedieCalibration("kde"),
     TweedieCalibration("scott", recalibrate=False, monotone=False),
 ]
@@ -109,6 +110,42 @@ def test_table_is_within_its_stated_error_of_the_formula(calibration, seed):
     off = np.abs(fitted.transform(x, check_support=False) - exact)
     # The error is measured half-way between nodes, where that of a parabola is greatest.
     assert off.max() <= 1.3 * fitted.table_error_ + 1e-12 * np.abs(exact).max()
+
+
+@each
+@few
+@given(seed=seeds, cuts=st.lists(st.integers(0, 40_000), max_size=6))
+def test_chunks_are_the_whole(calibration, seed, cuts):
+    x, y = pairs(300, seed)
+    fitted = _fit(calibration, x, y)
+    values = np.random.default_rng(seed).normal(size=40_000).astype(np.float32)
+    whole = fitted.transform(values, check_support=False)
+    parts = [fitted.transform(part, check_support=False) for part in np.split(values, sorted(cuts))]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@settings(max_examples=3, deadline=None)
+@given(seed=seeds)
+def test_cards_come_back_the_same(seed, tmp_path_factory):
+    x, y = pairs(200, seed)
+    groups = np.arange(200) % 40
+    card = build_card(
+        x,
+        y,
+        target={"name": "wealth", "unit": "index"},
+        predictor="m",
+        groups=groups,
+        methods=("linear", "tweedie", "bridge"),
+        n_boot=20,
+        seed=seed % 1000,
+    )
+    back = CalibrationCard.load(card.save(tmp_path_factory.mktemp("card") / "card.json"))
+    assert back == card
+    for method in ("linear", "tweedie", "bridge"):
+        np.testing.assert_array_equal(
+            back.transform(x, method=method, check_support=False),
+            card.transform(x, method=method, check_support=False),
+        )
 
 
 def test_tails_are_straight_and_tame():

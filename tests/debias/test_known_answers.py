@@ -77,6 +77,7 @@ def _normal_scores(n):
     return ndtri((np.arange(n) + 0.5) / n)
 
 
+@pytest.mark.filterwarnings("ignore::sustain.errors.InSampleWarning")
 def test_gaussian_errors_linear_and_tweedie_agree():
     """Predictions N(0, 1), sigma 0.75: slope 0.64, and both corrections multiply by 1.5625."""
     z, e = np.meshgrid(_normal_scores(300), _normal_scores(300))
@@ -112,6 +113,8 @@ def test_delta_and_fieller_of_mecor():
     assert fieller == pytest.approx((4.630319, 10.023133), abs=2e-6)
     zero_variance = delta_ratio(7.76470163, 1.39249697, 1.07435684, 0.0, critical)
     assert zero_variance[1] == pytest.approx(1.296121, abs=1e-6)
+    sensitivity = delta_ratio(7.76470163, 1.39249697, 1.1, 0.0, critical)  # mecor's me_coefs = c(0, 1.1)
+    assert sensitivity[0] == pytest.approx(7.058819664, abs=1e-8)
 
 
 def test_fieller_is_unbounded_when_the_slope_may_be_zero():
