@@ -3,14 +3,17 @@
 from sustain.causal.cross_ppi import cross_ppi_effect, cross_predict
 from sustain.causal.effect import estimate_effect
 from sustain.causal.estimate import Estimate, Note
+from sustain.causal.placebo import AssumptionTests, arm_lines, assumption_tests
 from sustain.causal.planning import Power, effective_sample_size, minimum_detectable_effect, power
 from sustain.causal.ppi import PPIResult, ppi_effect, ppi_mean, ppi_ols
 from sustain.causal.predict_debias import DebiasedEstimates, least_squares, predict_then_debias
 from sustain.causal.result import EffectResult
 from sustain.causal.sensitivity import Sensitivity
 from sustain.causal.stability import CombinedEffect, StabilityTest, combined_effect, stability_test
+from sustain.causal.transport import TransportReport, classifier_auc, transport_checks
 
 __all__ = [
+    "AssumptionTests",
     "CombinedEffect",
     "DebiasedEstimates",
     "EffectResult",
@@ -20,6 +23,10 @@ __all__ = [
     "Power",
     "Sensitivity",
     "StabilityTest",
+    "TransportReport",
+    "arm_lines",
+    "assumption_tests",
+    "classifier_auc",
     "combined_effect",
     "cross_ppi_effect",
     "cross_predict",
@@ -33,4 +40,5 @@ __all__ = [
     "ppi_ols",
     "predict_then_debias",
     "stability_test",
+    "transport_checks",
 ]

@@ -113,10 +113,10 @@ def estimate_effect(
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
         both ends and the path between them. None: the method decides, and the result says so where the two differ
         materially.
-    transport : {"strata", "leave_one_out"} or float, optional
+    transport : {"groups", "strata", "leave_one_out"} or float, optional
         Spread of the slope between countries, to be carried in the interval of a trial elsewhere: between the card's
-        strata, beyond sampling error; the largest move when one calibration group is left out; or a standard
-        deviation. None: the calibration's own sampling error only.
+        groups or its strata, beyond sampling error; the largest move when one calibration group is left out; or a
+        standard deviation. None: the calibration's own sampling error only.
     overlap : mapping, optional
         For trials with units of the calibration sample: ``{"id": column, "rows": calibration rows}``, the rows with
         columns ``y_pred``, ``y_true`` (or as named by these keys), the id and, where `vcov` clusters, the cluster. The

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Heterogeneity", "Transport", "slope_heterogeneity", "transport_sd"]
 
-Transport = Literal["strata", "leave_one_out"] | float
+Transport = Literal["groups", "strata", "leave_one_out"] | float
 
 
 class Heterogeneity(NamedTuple):
@@ -69,9 +69,22 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, st
     Parameters
     ----------
     card : CalibrationCard
-    transport : {"strata", "leave_one_out"} or float
+    transport : {"groups", "strata", "leave_one_out"} or float
         See `sustain.causal.estimate_effect`.
     """
+    if transport == "groups":
+        spread = card.slope_spread
+        if spread is None:
+            raise CardError(
+                "transport='groups' needs a card built with groups= (countries), five of them or more with 20 places "
+                "each. Pass the standard deviation of the slope as a number instead."
+            )
+        text = (
+            f"The slope differs between the card's {spread.n_groups} groups by a standard deviation of {spread.sd:.3g} "
+            f"beyond sampling error (Q {spread.q:.1f}, I2 {spread.i2:.0%}); the interval carries it, as for a trial "
+            "in a place that is none of them."
+        )
+        return spread.sd, text
     if transport == "strata":
         found = slope_heterogeneity(card)
         text = (
@@ -95,8 +108,8 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, st
         return sd, text
     if isinstance(transport, bool) or not isinstance(transport, int | float) or not 0 <= transport < math.inf:
         raise EffectError(
-            f"transport: got {transport!r}, expected 'strata', 'leave_one_out' or the standard deviation of the slope "
-            "between places."
+            f"transport: got {transport!r}, expected 'groups', 'strata', 'leave_one_out' or the standard deviation of "
+            "the slope between places."
         )
     return float(transport), (
         f"A standard deviation of {transport:.3g} of the slope between places, as given, is carried in the interval."

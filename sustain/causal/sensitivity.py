@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -140,6 +140,45 @@ class Sensitivity:
             deltas = (np.linspace(-1, 1, 9) * abs(self.effect)).tolist()
         return self._table("delta", deltas, [self.differential(delta) for delta in deltas])
 
+    def levels(self, card: CalibrationCard) -> pd.DataFrame:
+        """Effect if the contrast behaved like others that the card has seen: a bank of placebos.
+
+        Every level of the card (between surveys, between regions, town against country, ...) is a family of contrasts
+        with a slope of its own. The effect is then d / b_level, which is a differential error of d (1 - b / b_level)
+        at the pooled slope: placebos say how large such errors are among untreated places.
+
+        Parameters
+        ----------
+        card : CalibrationCard
+            With levels, from ``build_card(..., levels=...)``.
+
+        Returns
+        -------
+        DataFrame
+            ``level``, ``slope``, ``slope_std_error``, ``n_units``, ``estimate``, ``std_error``, ``conf_low``,
+            ``conf_high``, ``delta``. Levels whose slope may be zero are left out.
+
+        Raises
+        ------
+        EffectError
+            When the card holds no usable level.
+        """
+        usable = [item for item in card.levels if item.slope > 2 * item.std_error]
+        if not usable:
+            raise EffectError(
+                f"card: it holds {len(card.levels)} levels, none with a slope clearly above zero. Levels are "
+                "put there by build_card(..., levels=...)."
+            )
+        effects = [
+            corrected_effect(self.effect, self.effect_var, item.slope, item.std_error**2) for item in usable
+        ]
+        table = self._table("level", [item.name for item in usable], effects)
+        table.insert(1, "slope", [item.slope for item in usable])
+        table.insert(2, "slope_std_error", [item.std_error for item in usable])
+        table.insert(3, "n_units", [item.n_units for item in usable])
+        table["delta"] = self.effect * (1 - self.slope / table["slope"])
+        return table
+
     def summary(self) -> str:
         """Plain text: what it would take to overturn the effect."""
         naive, corrected = self.visibility(0.0), self.visibility(1.0)
@@ -152,20 +191,66 @@ class Sensitivity:
         ]
         return "\n".join(lines)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the effect and its interval against the differential error."""
+    def plot(self, ax: Axes | None = None, card: CalibrationCard | None = None) -> Axes:
+        """Draw the effect and its interval against the differential error.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        card : CalibrationCard, optional
+            Marks the differential errors that its levels amount to (see `levels`).
+        """
         import matplotlib.pyplot as plt
 
-        axes = plt.subplots(figsize=(6, 3.5), layout="constrained")[1] if ax is None else ax
-        rows = self.table((np.linspace(-1.25, 1.25, 51) * abs(self.effect)).tolist())
+        axes = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
+        placebos = None if card is None else self.levels(card)
+        reach = 1.25 * max(abs(self.effect), 0.0 if placebos is None else placebos["delta"].abs().max())
+        rows = self.table(np.linspace(-reach, reach, 51).tolist())
         axes.fill_between(
-            rows["delta"], rows["conf_low"], rows["conf_high"], color="C0", alpha=0.2, linewidth=0
+            rows["delta"],
+            rows["conf_low"],
+            rows["conf_high"],
+            color="C0",
+            alpha=0.2,
+            linewidth=0,
+            label=f"{self.level:.0%} interval",
         )
-        axes.plot(rows["delta"], rows["estimate"], color="C0")
+        axes.plot(rows["delta"], rows["estimate"], color="C0", label="effect")
         axes.axhline(0, color="0.5", linewidth=0.8)
-        axes.axvline(self.robust_breakdown, color="C3", linewidth=0.8, linestyle="--")
+        axes.plot(
+            0, self.differential(0.0).estimate, "o", color="C0", label="no differential error (corrected)"
+        )
+        naive = self.effect * (1 - self.slope)
+        axes.plot(naive, self.effect, "s", color="C1", label="naive effect: the image shows the contrast")
+        if self.robust_breakdown:
+            axes.axvline(
+                self.robust_breakdown,
+                color="C3",
+                linewidth=1,
+                linestyle="--",
+                label=f"interval reaches zero: {self.robust_breakdown:.3g}",
+            )
+        if placebos is not None:
+            axes.plot(placebos["delta"], placebos["estimate"], "x", color="C2", label="as the card's levels")
+            # Names in turn above to the right and below to the left of the falling line, so that they stay legible.
+            for place, row in enumerate(placebos.sort_values("delta").to_dict("records")):
+                side = 1 if place % 2 == 0 else -1
+                axes.annotate(
+                    row["level"],
+                    (row["delta"], row["estimate"]),
+                    xytext=(6 * side, 6 * side),
+                    textcoords="offset points",
+                    fontsize=8,
+                    ha="left" if side > 0 else "right",
+                    va="bottom" if side > 0 else "top",
+                    color="C2",
+                )
         axes.set_xlabel("differential error: treated less control prediction at equal truth")
         axes.set_ylabel(f"effect of {self.term}")
+        # The line falls, so these corners are free; the dashed line is in the other half.
+        corner: Literal["lower left", "upper right"] = "lower left" if self.effect > 0 else "upper right"
+        axes.legend(fontsize=8, framealpha=0.9, edgecolor="none", loc=corner)
         return axes
 
     def _in_sd(self, delta: float) -> str:
@@ -173,7 +258,7 @@ class Sensitivity:
             return f"{delta:.4g}"
         return f"{delta:.4g} ({delta / self.residual_sd:.2g} standard deviations of the prediction given the truth)"
 
-    def _table(self, name: str, values: Sequence[float], effects: Sequence[CorrectedEffect]) -> pd.DataFrame:
+    def _table(self, name: str, values: Sequence[Any], effects: Sequence[CorrectedEffect]) -> pd.DataFrame:
         import pandas as pd
 
         critical = critical_value(self.level, self.df)

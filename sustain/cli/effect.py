@@ -47,12 +47,16 @@ def effect(
     ] = None,
     key: Annotated[str | None, typer.Option(help="Column that trial and polygons share.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Raster of people, for circles and polygons.")] = None,
+    new_country: Annotated[
+        bool,
+        typer.Option("--new-country", help="Widen the interval by how much slopes differ between countries."),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result as JSON.")] = None,
 ) -> None:
     """Estimate an effect on the mapped outcome, with the calibration's uncertainty in the interval."""
     import geopandas as gpd
 
-    from sustain.causal import estimate_effect
+    from sustain.causal import estimate_effect, transport_checks
     from sustain.cli.tables import read_table
     from sustain.debias import CalibrationCard
     from sustain.files import write_json
@@ -85,13 +89,17 @@ def effect(
         method=method,
         assumption=assumption,
         strata=strata,
+        transport="groups" if new_country else None,
         vcov=_vcov(vcov),
     )
     caveats = reading.caveats(method)
+    checks = transport_checks(reading.table["wealth_raw"], loaded, treated=reading.table[treatment])
     typer.echo(result.summary())
     typer.echo("\n" + "\n".join(f"map: {text}" for text in caveats))
+    typer.echo("\n" + checks.summary())
     if out is not None:
-        write_json(out, result.to_dict() | {"map": caveats})
+        seen = {"auc": checks.auc, "shift": checks.shift, "share_outside": checks.share_outside}
+        write_json(out, result.to_dict() | {"map": caveats, "transport": seen})
 
 
 def _number(text: str | None) -> float | str | None:

@@ -16,7 +16,16 @@ from sustain.debias.estimator import Calibration
 from sustain.debias.families import Design
 from sustain.debias.level import LevelCalibration
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.parts import diagnostic_part, level_parts, line_part, short, strata_parts, support_part
+from sustain.debias.parts import (
+    diagnostic_part,
+    level_parts,
+    line_part,
+    quantiles_part,
+    short,
+    spread_part,
+    strata_parts,
+    support_part,
+)
 from sustain.debias.regression import moments
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample
 from sustain.debias.schema import (
@@ -191,6 +200,8 @@ def card_of(
         corrections=corrections,
         strata=strata,
         levels=by_level,
+        predictions=quantiles_part(sample),
+        slope_spread=spread_part(sample, noise),
         diagnostics=diagnostics,
         licence=licence,
         citation=citation,

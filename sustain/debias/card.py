@@ -26,8 +26,10 @@ from sustain.debias.schema import (
     Level,
     LineCard,
     LineDraws,
+    PredictionQuantiles,
     Predictor,
     Sample,
+    Spread,
     Stratum,
     Support,
     Target,
@@ -64,6 +66,8 @@ class CalibrationCard(BaseModel):
     corrections: list[Correction] = Field(min_length=1)
     strata: list[Stratum] = []
     levels: list[Level] = []
+    predictions: PredictionQuantiles | None = None
+    slope_spread: Spread | None = None
     diagnostics: dict[str, Any] = {}
     licence: str = ""
     citation: str = ""

@@ -11,10 +11,20 @@ from sustain.debias.diagnostics import describe
 from sustain.debias.level import LevelCalibration
 from sustain.debias.regression import Line, Wald, fit_line
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
-from sustain.debias.schema import Centre, Level, LineCard, Stratum, Support
+from sustain.debias.schema import Centre, Level, LineCard, PredictionQuantiles, Spread, Stratum, Support
+from sustain.debias.spread import prediction_quantiles, slope_spread
 from sustain.debias.table import support_of
 
-__all__ = ["diagnostic_part", "level_parts", "line_part", "short", "strata_parts", "support_part"]
+__all__ = [
+    "diagnostic_part",
+    "level_parts",
+    "line_part",
+    "quantiles_part",
+    "short",
+    "spread_part",
+    "strata_parts",
+    "support_part",
+]
 
 
 def strata_parts(sample: CalibrationSample, noise: float) -> list[Stratum]:
@@ -84,6 +94,21 @@ def level_parts(levels: LevelCalibration, n_boot: int, rng: np.random.Generator)
             )
         )
     return parts
+
+
+def quantiles_part(sample: CalibrationSample) -> PredictionQuantiles:
+    """Say where the predictions lay."""
+    shares, values = prediction_quantiles(sample)
+    return PredictionQuantiles(shares=[short(v) for v in shares], values=[short(v, 5) for v in values])
+
+
+def spread_part(sample: CalibrationSample, noise: float) -> Spread | None:
+    """Say how much slopes differ between groups, if there are enough of them."""
+    found = slope_spread(sample, noise)
+    if found is None:
+        return None
+    values = {name: short(getattr(found, name)) for name in ("mean", "sd", "q", "p_value", "i2")}
+    return Spread(n_groups=found.n_groups, **values)
 
 
 def _p_value(test: Wald) -> float | None:

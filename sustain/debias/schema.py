@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sustain.debias.draws import knots
 from sustain.debias.regression import critical_value
@@ -18,8 +18,10 @@ __all__ = [
     "Level",
     "LineCard",
     "LineDraws",
+    "PredictionQuantiles",
     "Predictor",
     "Sample",
+    "Spread",
     "Stratum",
     "Support",
     "Target",
@@ -72,6 +74,30 @@ class Support(_Part):
     low: Finite
     high: Finite
     quantiles: tuple[float, float] = SUPPORT_QUANTILES
+
+
+class PredictionQuantiles(_Part):
+    """Where the calibration sample's predictions lay: inner quantiles, 20 places or more between two."""
+
+    shares: list[Finite]
+    values: list[Finite]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> PredictionQuantiles:
+        if len(self.shares) != len(self.values) or sorted(self.values) != self.values:
+            raise ValueError("quantiles of the predictions must ascend, one for each share")
+        return self
+
+
+class Spread(_Part):
+    """How much the slope differs between groups of the calibration sample; see `sustain.debias.spread`."""
+
+    n_groups: int = Field(ge=2)
+    mean: Finite
+    sd: Finite = Field(ge=0)
+    q: Finite
+    p_value: Finite
+    i2: Finite
 
 
 class GridCard(_Part):

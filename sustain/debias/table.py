@@ -15,6 +15,7 @@ __all__ = [
     "Table",
     "mass_on",
     "ordered",
+    "quantiles_of",
     "share_changed",
     "support_of",
     "table_error",
@@ -103,7 +104,13 @@ class Table:
 
 
 def support_of(x: Array, weight: Array) -> tuple[float, float]:
-    """Range of `x` in which a correction is learned: Harrell and Davis's estimates of two outer quantiles.
+    """Range of `x` in which a correction is learned: two outer quantiles."""
+    low, high = quantiles_of(x, weight, np.array(SUPPORT_QUANTILES))
+    return float(low), float(high)
+
+
+def quantiles_of(x: Array, weight: Array, shares: Array) -> Array:
+    """Harrell and Davis's estimates of the quantiles of `x`.
 
     Each is a weighted mean of several order statistics (Biometrika 1982, 69:635), so that it is steadier than a
     single one and, from some hundred rows on, is nobody's prediction.
@@ -115,10 +122,10 @@ def support_of(x: Array, weight: Array) -> tuple[float, float]:
     share = np.minimum(share / share[-1], 1.0)
     n = weight.sum() ** 2 / np.square(weight).sum()
     edges = []
-    for p in SUPPORT_QUANTILES:
+    for p in shares:
         mass = np.diff(betainc((n + 1) * p, (n + 1) * (1 - p), share))
         edges.append(float(mass @ x[order]))
-    return edges[0], edges[1]
+    return np.array(edges)
 
 
 def table_error(grid: Grid, h: Array, formula: Callable[[Array], Array]) -> float:

@@ -179,6 +179,7 @@ class TestCommand:
         assert done.returncode == 0, done.stderr
         assert "assumption: bracket" in done.stdout
         assert "Coordinates are displaced" in done.stdout
+        assert "classifier AUC" in done.stdout
         written = json.loads((tmp_path / "effect.json").read_text())
         with pytest.warns(SupportWarning) if written["share_outside"] > 0.02 else _nothing():
             table = read_map_at_units(folder / "map.tif", units, displaced="urban").table
@@ -192,6 +193,7 @@ class TestCommand:
             )
         assert written["estimate"] == pytest.approx(expected.estimate)
         assert written["std_error"] == pytest.approx(expected.std_error)
+        assert 0.5 < written["transport"]["auc"] < 1  # means over circles vary less than places
         assert written["map"][0].startswith("Coordinates are displaced")
 
     def test_polygons_and_people(self, world):
@@ -213,6 +215,13 @@ class TestCommand:
         wrong = sustain(*base, "conley:far")
         assert wrong.returncode == 1
         assert "conley:100" in wrong.stderr
+
+    def test_a_new_country_needs_the_spread(self, world):
+        folder, _, _ = world
+        base = (folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json")
+        done = sustain(*base, "--new-country")
+        assert done.returncode == 1
+        assert "needs a card built with groups" in done.stderr
 
     def test_a_card_of_another_map(self, world, tmp_path, card):
         folder, _, _ = world

@@ -1,0 +1,193 @@
+"""Labelled rows that carry the treatment, or a placebo: which assumption holds for that contrast.
+
+A placebo is a contrast that nobody treated: exposed against other regions, bands of distance, a period before the
+programme. It is built from places or covariates, never from predictions: thresholds of a prediction make every map
+look right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sustain.causal.sensitivity import Line
+from sustain.errors import EffectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AssumptionTests", "arm_lines", "assumption_tests"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AssumptionTests:
+    """What labels in both arms say about the two assumptions.
+
+    Attributes
+    ----------
+    truth_gap, truth_gap_std_error, outcome_p : float
+        Difference in truth between the arms at equal prediction, and the p-value that it is zero (outcome stability).
+    prediction_gap, prediction_gap_std_error : float
+        Difference in prediction between the arms at equal truth: the differential error.
+    slope_gap, slope_gap_std_error : float
+        Difference between the arms' slopes of prediction on truth.
+    measurement_p : float
+        P-value that both are zero (measurement stability).
+    n_treated, n_control : int
+    """
+
+    truth_gap: float
+    truth_gap_std_error: float
+    outcome_p: float
+    prediction_gap: float
+    prediction_gap_std_error: float
+    slope_gap: float
+    slope_gap_std_error: float
+    measurement_p: float
+    n_treated: int
+    n_control: int
+
+    def verdict(self, level: float = 0.05) -> str:
+        """Say which assumptions the rows refute at `level`, and what follows."""
+        outcome, measurement = self.outcome_p < level, self.measurement_p < level
+        if outcome and measurement:
+            return (
+                "Both assumptions are refuted: the image shows part of this contrast by itself. Report the bracket, or "
+                "give each arm a line of its own (arm_lines, effect_with_arm_lines)."
+            )
+        if outcome:
+            return "Outcome stability is refuted, measurement stability is not: correct."
+        if measurement:
+            return "Measurement stability is refuted, outcome stability is not: do not correct."
+        return "Neither is refuted: the rows are too few, or the arms too alike, to tell. Report the bracket."
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"{self.n_treated} labelled rows in one arm, {self.n_control} in the other",
+                f"  truth at equal prediction  {self.truth_gap:.3g} (standard error {self.truth_gap_std_error:.2g}), "
+                f"p = {self.outcome_p:.2g} for outcome stability",
+                f"  prediction at equal truth  {self.prediction_gap:.3g} ({self.prediction_gap_std_error:.2g}), slopes "
+                f"differ by {self.slope_gap:.3g} ({self.slope_gap_std_error:.2g}), p = {self.measurement_p:.2g} for "
+                "measurement stability",
+                self.verdict(),
+            ]
+        )
+
+
+def assumption_tests(
+    data: pd.DataFrame,
+    *,
+    label: str,
+    prediction: str,
+    treatment: str,
+    covariates: Sequence[str] = (),
+    clusters: str | None = None,
+) -> AssumptionTests:
+    """Test both assumptions on labelled rows that carry the treatment or a placebo.
+
+    ``truth ~ prediction + treatment`` for outcome stability; ``prediction ~ truth * treatment`` for measurement
+    stability, the truth centred on its mean. The first is the test of Gordon et al. (2025, arXiv:2502.12323) as
+    a slope.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Rows without a label are left out.
+    label, prediction : str
+        Columns of truth and prediction; predictions of rows that the model was not trained on.
+    treatment : str
+        Column of 0 and 1, of the treatment or a placebo.
+    covariates : sequence of str
+        Numeric columns that the trial's design adjusts for, such as dummies of surveys.
+    clusters : str, optional
+        Column of clusters. Without, errors of neighbours count as independent, and the tests refute too much.
+
+    Returns
+    -------
+    AssumptionTests
+
+    Raises
+    ------
+    EffectError
+        When a column is missing, the treatment is not 0/1, or an arm has fewer than ten labelled rows.
+    """
+    from sustain.debias.regression import least_squares, wald_test
+
+    columns = (label, prediction, treatment, *covariates, *(() if clusters is None else (clusters,)))
+    for name in columns:
+        if name not in data.columns:
+            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
+    rows = data.loc[data[list(columns)].notna().all(axis=1)]
+    truth, predicted = rows[label].to_numpy(dtype=float), rows[prediction].to_numpy(dtype=float)
+    treated = _arms(rows[treatment].to_numpy(dtype=float), treatment)
+    group = None if clusters is None else np.unique(rows[clusters].astype(str), return_inverse=True)[1]
+    others = [rows[name].to_numpy(dtype=float) for name in covariates]
+    one = np.ones(len(rows))
+
+    design = np.column_stack([one, treated, predicted, *others])
+    on_truth, truth_cov, df = least_squares(design, truth, one, group)
+    centred = truth - truth.mean()
+    design = np.column_stack([one, treated, treated * centred, centred, *others])
+    on_prediction, prediction_cov, _ = least_squares(design, predicted, one, group)
+    return AssumptionTests(
+        truth_gap=float(on_truth[1]),
+        truth_gap_std_error=float(np.sqrt(truth_cov[1, 1])),
+        outcome_p=wald_test(on_truth[1:2], truth_cov[1:2, 1:2], df).p_value,
+        prediction_gap=float(on_prediction[1]),
+        prediction_gap_std_error=float(np.sqrt(prediction_cov[1, 1])),
+        slope_gap=float(on_prediction[2]),
+        slope_gap_std_error=float(np.sqrt(prediction_cov[2, 2])),
+        measurement_p=wald_test(on_prediction[1:3], prediction_cov[1:3, 1:3], df).p_value,
+        n_treated=int(treated.sum()),
+        n_control=int((1 - treated).sum()),
+    )
+
+
+def arm_lines(
+    y_pred: ArrayLike, y_true: ArrayLike, treated: ArrayLike, clusters: ArrayLike | None = None
+) -> tuple[Line, Line]:
+    """Fit the line of prediction on truth in each arm, for `sustain.causal.sensitivity.effect_with_arm_lines`.
+
+    Parameters
+    ----------
+    y_pred, y_true, treated : array_like, shape (n,)
+        Calibration rows that carry the treatment.
+    clusters : array_like, shape (n,), optional
+
+    Returns
+    -------
+    treated_line, control_line : (intercept, slope, covariance)
+    """
+    from sustain.debias.regression import fit_line
+    from sustain.debias.sample import as_sample
+
+    arm = _arms(np.asarray(treated, dtype=float), "treated")
+    sample = as_sample(y_pred, y_true, None, clusters)
+    lines = []
+    for value in (1.0, 0.0):
+        part = sample.take(np.flatnonzero(arm == value))
+        found = fit_line(part.y_true, part.y_pred, part.weight, part.group)
+        lines.append((found.intercept, found.slope, found.cov.tolist()))
+    return lines[0], lines[1]
+
+
+def _arms(treated: Floats, name: str) -> Floats:
+    if not np.isin(treated, (0.0, 1.0)).all():
+        raise EffectError(f"treatment: column {name!r} must hold 0 and 1 only.")
+    n_treated = int(treated.sum())
+    if min(n_treated, len(treated) - n_treated) < MIN_ROWS:
+        raise EffectError(
+            f"treatment: {n_treated} treated and {len(treated) - n_treated} control rows have a label; both arms need "
+            f"{MIN_ROWS} or more."
+        )
+    return treated
+
+
+MIN_ROWS = 10
