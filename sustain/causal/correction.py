@@ -75,8 +75,8 @@ def slope_of(card: CalibrationCard, method: str, card_level: str | None) -> Slop
             f"treated and controls compared?). The card has {known}."
         )
     card.draws("level", level=card_level)  # raises where the slope may be zero
-    line = card.level(card_level).prediction_on_truth
-    return Slope(line.slope, float(line.cov[1][1]), float(line.df))
+    found = card.level(card_level)
+    return Slope(found.slope, found.std_error**2, float(found.df))
 
 
 def correct(

@@ -12,7 +12,7 @@ from sustain.causal import estimate_effect
 from sustain.causal.heterogeneity import slope_heterogeneity
 from sustain.causal.ratio import fieller_set
 from sustain.debias import CalibrationCard, build_card
-from sustain.debias.schema import Level, LineCard, LineDraws
+from sustain.debias.schema import Level
 from sustain.errors import CardError, EffectError
 
 ABOUT = {"target": {"name": "wealth", "unit": "index"}, "predictor": {"id": "model", "sha256": "0" * 64}}
@@ -45,30 +45,13 @@ def card() -> CalibrationCard:
 
 @pytest.fixture(scope="module")
 def levelled(card) -> CalibrationCard:
-    def line(slope: float, variance: float) -> LineCard:
-        return LineCard(
-            intercept=0.0,
-            slope=slope,
-            cov=[[0.001, 0.0], [0.0, variance]],
-            vcov="CRV1",
-            df=29,
-            residual_sd=0.5,
-        )
-
-    draws = np.random.default_rng(0).normal(0.9, 0.05, 80)
-    return card.model_copy(
-        update={
-            "levels": [
-                Level(
-                    name="between regions",
-                    n_units=30,
-                    prediction_on_truth=line(0.9, 0.0025),
-                    draws=LineDraws(intercept=[0.0] * 80, slope=draws.tolist()),
-                ),
-                Level(name="within villages", n_units=30, prediction_on_truth=line(0.1, 0.0025)),
-            ]
-        }
-    )
+    common = {"n_units": 30, "df": 29, "residual_sd": 0.5, "centre": {"y_true": 0.0, "y_pred": 0.0}}
+    draws = np.random.default_rng(0).normal(0.9, 0.05, 80).tolist()
+    levels = [
+        Level(name="between regions", slope=0.9, std_error=0.05, draws=draws, **common),
+        Level(name="within villages", slope=0.1, std_error=0.05, **common),
+    ]
+    return card.model_copy(update={"levels": levels})
 
 
 def effect_of(data: pd.DataFrame, **arguments):
