@@ -14,7 +14,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
     calibrate = required(params.calibrate, "calibrate", params)
     model = read_json(artefacts.model / "model.json")
     survey = pd.read_parquet(artefacts.predictions / "survey.parquet")
-    sample = survey[survey["split"] == "calibration"]
+    # With cross-fitting, every site but those of the test split; else the calibration split.
+    sample = survey[survey["out_of_sample"] & (survey["split"] != "test")]
     card = build_card(
         sample["y_pred"],
         sample["y_true"],

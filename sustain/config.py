@@ -98,13 +98,61 @@ class TrainParams(_Section):
     """The CNN and its training (`sustain.models`)."""
 
     backbone: str = Field("resnet_narrow", description="Name in `sustain.models.backbone.BACKBONES`.")
-    loss: Literal["mse", "huber"] = Field("mse", description="Name in `sustain.models.losses.LOSSES`.")
+    weights: str | None = Field(
+        None,
+        description="Where to start from: `imagenet`, a torchgeo name, a path; null is at random, offline.",
+    )
+    inputs: tuple[Literal["lights_by_sensor", "year", "location"], ...] = Field(
+        (),
+        description="What the network sees beside the bands: DMSP and VIIRS apart, year, latitude/longitude.",
+    )
+    loss: Literal["mse", "huber", "ratledge", "gaussian", "beta_gaussian"] = Field(
+        "mse", description="Name in `sustain.models.losses.LOSSES`; the last two learn a variance too."
+    )
+    bias_weight: float = Field(
+        1.0, ge=0, description="Lambda of the Ratledge loss, on the largest squared quintile bias."
+    )
     epochs: int = Field(20, gt=0)
-    batch_size: int = Field(64, gt=1)
+    batch_size: int = Field(64, gt=1, description="Tiles on one device at once.")
+    accumulate: int = Field(1, gt=0, description="Batches whose gradients are added up before a step.")
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     patience: int = Field(8, gt=0, description="Epochs without a better validation loss before stopping.")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay of a moving average of the weights, which is then kept; 0 is none.",
+    )
+    jitter: float = Field(
+        0.0, ge=0, le=0.5, description="Random gain and shift of each band, in standard deviations."
+    )
+    members: int = Field(1, gt=0, le=16, description="Networks from different seeds whose mean is the model.")
+    views: Literal[1, 2, 4, 8] = Field(
+        1, description="Turned and mirrored copies of a tile whose mean prediction counts."
+    )
+    crossfit: int = Field(
+        0, ge=0, description="Folds: so many more models, that every site gets an out-of-sample prediction."
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, gt=0, description="Devices, each with its own process (DDP) when more than one.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the forward pass (autocast)."
+    )
+    channels_last: bool = Field(True, description="Memory layout that convolutions are fastest in.")
+    compile: bool = Field(False, description="torch.compile: minutes at the start, faster ever after.")
+    workers: int = Field(
+        0, ge=0, description="Processes that read tiles ahead; 0 reads in the training loop."
+    )
     threads: int = Field(2, gt=0, description="CPU threads; fixed, because sums depend on it.")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> TrainParams:
+        if self.crossfit == 1:
+            raise ValueError("crossfit needs at least 2 folds, or 0 for none")
+        if len(set(self.inputs)) != len(self.inputs):
+            raise ValueError(f"inputs repeats a name: {list(self.inputs)}")
+        return self
 
 
 class PredictParams(_Section):

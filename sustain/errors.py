@@ -54,6 +54,10 @@ class ClusterError(SustainError, RuntimeError):
     """A Dask cluster is missing, went away, or lost its workers over a block."""
 
 
+class HardwareError(SustainError, RuntimeError):
+    """A device that was asked for is absent, or too small for the work."""
+
+
 class EffectError(SustainError, ValueError):
     """A treatment effect cannot be estimated from the data as given."""
 
@@ -64,6 +68,10 @@ class SustainWarning(UserWarning):
 
 class DataWarning(SustainWarning):
     """Rows, tiles or values were left out or limited; the message counts and names them."""
+
+
+class HardwareWarning(SustainWarning):
+    """The work goes on, but with less of a device than was asked for."""
 
 
 class SupportWarning(SustainWarning):

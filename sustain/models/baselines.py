@@ -1,4 +1,4 @@
-"""What a CNN has to beat: wealth from the mean nightlights of a tile alone."""
+"""What a CNN has to beat: night lights alone, and simple models of a tile's statistics and histograms."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import RidgeCV
 from sklearn.metrics import mean_squared_error
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sustain.data.tiles import TileStore
+from sustain.models.features import mean_nightlights, tile_features
+from sustain.models.inputs import LIGHTS, BandStatistics
 
-__all__ = ["NightlightsKNN", "mean_nightlights"]
+__all__ = ["BASELINES", "NightlightsKNN", "forest", "predict_baselines", "ridge"]
 
-_CHUNK = 256
+BASELINES = ("nightlights", "ridge_histograms", "ridge_statistics", "forest_statistics")
 
-
-def mean_nightlights(store: TileStore) -> NDArray[np.float64]:
-    """Mean of each tile's valid NIGHTLIGHTS pixels, in the band's unit; NaN where it has none; shape ``(n,)``."""
-    means = np.full(len(store), np.nan)
-    for start in range(0, len(store), _CHUNK):
-        lights = store.format.decode(
-            store.read(np.arange(start, min(start + _CHUNK, len(store)))), "NIGHTLIGHTS"
-        )
-        valid = np.isfinite(lights)
-        n = valid.sum(axis=(1, 2))
-        total = np.where(valid, lights, 0).sum(axis=(1, 2), dtype=np.float64)
-        means[start : start + len(n)] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    return means
+_PENALTIES = np.logspace(-2, 6, 17)
 
 
 @dataclass
@@ -43,11 +37,11 @@ class NightlightsKNN:
 
     neighbours: tuple[int, ...] = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 
-    def fit(self, store: TileStore) -> Self:
-        """Fit on the split ``train``, and choose the number of neighbours on ``val``."""
+    def fit(self, store: TileStore, rows: NDArray[np.int64] | None = None) -> Self:
+        """Fit on some rows (by default the split ``train``), and choose the number of neighbours on ``val``."""
         lights = mean_nightlights(store)
         labels = store.index["label"].to_numpy()
-        rows, held = store.rows("train"), store.rows("val")
+        rows, held = store.rows("train") if rows is None else rows, store.rows("val")
         # A tile without lights data is predicted as one of average lights.
         self._filler = float(np.nanmean(lights[rows])) if np.isfinite(lights[rows]).any() else 0.0
         x = self._features(lights)
@@ -65,3 +59,45 @@ class NightlightsKNN:
 
     def _features(self, lights: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(np.isfinite(lights), lights, self._filler)[:, None]
+
+
+def ridge() -> RidgeCV:
+    """Ridge regression on standardised features, its penalty chosen by leave-one-out within the training rows."""
+    return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+
+
+def forest() -> RandomForestRegressor:
+    """Random forest of 300 trees on a third of the features a split."""
+    return RandomForestRegressor(300, max_features=1 / 3, min_samples_leaf=3, random_state=0)
+
+
+def predict_baselines(
+    store: TileStore, rows: NDArray[np.int64], bands: BandStatistics
+) -> dict[str, NDArray[np.float64]]:
+    """Fit every baseline on some rows and predict all tiles.
+
+    Parameters
+    ----------
+    store : TileStore
+    rows : ndarray of int
+        What the CNN was trained on.
+    bands : BandStatistics
+        Of those rows.
+
+    Returns
+    -------
+    dict
+        Name of `BASELINES` -> predictions ``(n,)`` in the label's unit; night lights only where the tiles have them.
+    """
+    labels = store.index["label"].to_numpy()
+    features = tile_features(store, bands)
+    predicted = {}
+    if LIGHTS in store.bands:
+        predicted["nightlights"] = NightlightsKNN().fit(store, rows).predict(store)
+    for name, model, x in (
+        ("ridge_histograms", ridge(), features.histograms),
+        ("ridge_statistics", ridge(), features.statistics),
+        ("forest_statistics", forest(), features.statistics),
+    ):
+        predicted[name] = np.asarray(model.fit(x[rows], labels[rows]).predict(x), dtype=np.float64)
+    return predicted

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
+from torch import Tensor
 
 from sustain.data.shards import TileFormat
-from sustain.errors import ModelError
+from sustain.errors import HardwareWarning, ModelError
 from sustain.files import read_json, sha256_of
-from sustain.models.backbone import TileNetwork
+from sustain.models.inputs import BandStatistics, ExtraInputs, TileInputs, site_columns
+from sustain.models.losses import Head
+from sustain.models.network import TileNetwork
 
-__all__ = ["MODEL_FILE", "WEIGHTS_FILE", "BandStatistics", "ModelDescription", "Target", "TilePredictor"]
+__all__ = [
+    "MODEL_FILE",
+    "WEIGHTS_FILE",
+    "BandStatistics",
+    "LabelStatistics",
+    "ModelDescription",
+    "Target",
+    "TilePredictor",
+]
 
 WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.json"
@@ -30,15 +44,6 @@ class Target(BaseModel):
 
     name: str
     unit: str
-
-
-class BandStatistics(BaseModel):
-    """Mean and standard deviation of each band, in physical units, over the training split's valid pixels."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 class LabelStatistics(BaseModel):
@@ -54,6 +59,12 @@ class ModelDescription(TileFormat):
     """The content of ``model.json``: everything that predictions depend on, beside the weights."""
 
     backbone: str
+    members: int = Field(1, gt=0, description="Networks whose mean is the prediction.")
+    views: Literal[1, 2, 4, 8] = Field(
+        1, description="Turned and mirrored copies of a tile whose mean is the prediction."
+    )
+    head: Head = "mean"
+    extras: ExtraInputs = ExtraInputs()
     statistics: BandStatistics
     label: LabelStatistics
     target: Target
@@ -70,12 +81,22 @@ class ModelDescription(TileFormat):
             raise ValueError("statistics.std must be positive")
         return self
 
-    def build(self) -> TileNetwork:
-        """Build the network that the description names, with random weights."""
+    def build(self, members: int | None = None) -> TileNetwork:
+        """Build the network that the description names, with random weights; all its members, or so many.
+
+        Raises
+        ------
+        ModelError
+            When the backbone is unknown, or sees more than a tile.
+        """
         scale, offset = np.array(self.scale), np.array(self.offset)
         mean = (np.array(self.statistics.mean) - offset) / scale
         std = np.array(self.statistics.std) / scale
-        return TileNetwork(self.backbone, torch.from_numpy(mean), torch.from_numpy(std), self.nodata)
+        inputs = TileInputs(self.bands, mean, std, self.nodata, self.extras)
+        outputs = 2 if self.head == "mean_variance" else 1
+        network = TileNetwork(self.backbone, inputs, outputs, members or self.members, self.views)
+        network.require_tile(self.tile_px)
+        return network
 
 
 class TilePredictor:
@@ -99,6 +120,7 @@ class TilePredictor:
         self.description = description
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._network = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        self._year: float | None = None
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> TilePredictor:
@@ -192,7 +214,30 @@ class TilePredictor:
         if wrong:
             raise ModelError(f"{what} does not fit the model {self.id}: {'; '.join(wrong)}.")
 
-    def predict(self, tiles: NDArray[np.uint16], batch_size: int = 256) -> NDArray[np.float32]:
+    @property
+    def has_sd(self) -> bool:
+        """Whether the model gives a predictive standard deviation."""
+        return self.description.head == "mean_variance"
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Side of what one feature cell sees, in pixels; None where only whole tiles can be predicted."""
+        return self._network.receptive_field
+
+    @property
+    def stride(self) -> int | None:
+        """Distance of feature cells, in pixels; None where only whole tiles can be predicted."""
+        return self._network.stride
+
+    def for_year(self, year: float) -> Self:
+        """Return this predictor for imagery of one year, for models that look at the year or the lights' sensor."""
+        bound = copy(self)
+        bound._year = float(year)
+        return bound
+
+    def predict(
+        self, tiles: NDArray[np.uint16], batch_size: int = 256, sites: pd.DataFrame | None = None
+    ) -> NDArray[np.float32]:
         """Predict tiles.
 
         Parameters
@@ -200,7 +245,9 @@ class TilePredictor:
         tiles : ndarray of uint16, shape (n, C, H, W)
             DN, north-up, bands in the order of `bands`; `nodata` is missing.
         batch_size : int
-            Tiles on the device at once.
+            Tiles on the device at once; halved, with a `HardwareWarning`, when its memory does not suffice.
+        sites : DataFrame of n rows, optional
+            Columns ``year``, ``lat``, ``lon``, for models that were trained to look at them.
 
         Returns
         -------
@@ -210,23 +257,107 @@ class TilePredictor:
         Raises
         ------
         ModelError
-            When type or shape are not those of the model.
+            When type or shape are not those of the model, or it looks at columns that `sites` lacks.
         """
+        return self._predict(tiles, batch_size, sites)[0]
+
+    def predict_with_sd(
+        self, tiles: NDArray[np.uint16], batch_size: int = 256, sites: pd.DataFrame | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Predict tiles, and the standard deviation of the truth around each prediction; see `predict`.
+
+        Raises
+        ------
+        ModelError
+            As `predict`, and when the model was trained without a variance.
+        """
+        if not self.has_sd:
+            raise ModelError(
+                f"{self.id} gives a mean alone. Train with loss gaussian or beta_gaussian for a standard deviation."
+            )
+        predicted, sd = self._predict(tiles, batch_size, sites)
+        return predicted, sd
+
+    def predict_cells(self, pixels: NDArray[np.uint16]) -> NDArray[np.float64]:
+        """Predict every feature cell of a window of imagery, at once.
+
+        The mean over the cells of a tile is what `predict` gives for it, to float error; so the map of a scene is a box
+        mean of this field. Cell (i, j) sees the square of `receptive_field` pixels whose corner is at row ``i *
+        stride``, column ``j * stride``.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint16, shape (C, H, W)
+            DN; H and W at least `receptive_field`.
+
+        Returns
+        -------
+        ndarray of float64, shape ((H - receptive_field) // stride + 1, (W - receptive_field) // stride + 1)
+            In the unit of `target`.
+
+        Raises
+        ------
+        ModelError
+            When the backbone pads, so that no field of cells equals the tiles' predictions.
+        """
+        label = self.description.label
+        with torch.inference_mode():
+            # Copied: torch takes neither strided views of a scene nor read-only memory.
+            tiles = torch.from_numpy(np.array(pixels[None])).to(self.device)
+            cells = self._network.cells(self._channels(tiles, self._sites(None, 1)))
+            return np.asarray(cells[0].double().cpu().numpy() * label.std + label.mean)
+
+    def _sites(self, sites: pd.DataFrame | None, n: int) -> Tensor | None:
+        needs = self.description.extras.needs
+        if not needs:
+            return None
+        if self._year is not None and (sites is None or "year" not in sites):
+            sites = pd.DataFrame({"year": np.full(n, self._year)} | ({} if sites is None else dict(sites)))
+        return torch.from_numpy(site_columns(sites, needs, n, self.id))
+
+    def _channels(self, tiles: Tensor, sites: Tensor | None) -> Tensor:
+        channels = self._network.normalise(tiles, None if sites is None else sites.to(self.device))
+        return channels.contiguous(memory_format=torch.channels_last)
+
+    def _predict(
+        self, tiles: NDArray[np.uint16], batch_size: int, sites: pd.DataFrame | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         tiles = np.asarray(tiles)
         if tiles.dtype != np.uint16 or tiles.ndim != 4 or tiles.shape[1:] != self.description.shape:
             raise ModelError(
                 f"tiles are {tiles.dtype} {tiles.shape}; the model {self.id} takes uint16 DN of shape "
                 f"(n, {', '.join(map(str, self.description.shape))})."
             )
-        predicted = np.empty(len(tiles), dtype=np.float32)
+        columns = self._sites(sites, len(tiles))
+        try:
+            return self._predict_batches(tiles, batch_size, columns)
+        except torch.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+            warnings.warn(
+                f"{self.device}: {batch_size} tiles at once are too many for its memory; going on with "
+                f"{batch_size // 2}.",
+                HardwareWarning,
+                stacklevel=3,
+            )
+            return self._predict_batches(tiles, batch_size // 2, columns)
+
+    def _predict_batches(
+        self, tiles: NDArray[np.uint16], batch_size: int, sites: Tensor | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        mean, sd = np.empty(len(tiles), dtype=np.float32), np.full(len(tiles), np.nan, dtype=np.float32)
         label = self.description.label
         with torch.inference_mode():
             for start in range(0, len(tiles), batch_size):
-                batch = np.require(tiles[start : start + batch_size], requirements=["C", "W"])
+                part = slice(start, start + batch_size)
+                batch = np.require(tiles[part], requirements=["C", "W"])
                 on_device = torch.from_numpy(batch).to(self.device)
-                output = self._network(self._network.normalise(on_device)).double().cpu().numpy()
-                empty = (batch == self.nodata).all(axis=(1, 2, 3))
-                predicted[start : start + batch_size] = np.where(
-                    empty, np.nan, output * label.std + label.mean
+                output = self._network.predict(
+                    self._channels(on_device, None if sites is None else sites[part])
                 )
-        return predicted
+                numbers = output.double().cpu().numpy()
+                empty = (batch == self.nodata).all(axis=(1, 2, 3))
+                mean[part] = np.where(empty, np.nan, numbers[:, 0] * label.std + label.mean)
+                if self.has_sd:
+                    sd[part] = np.where(empty, np.nan, np.exp(numbers[:, 1] / 2) * label.std)
+        return mean, sd

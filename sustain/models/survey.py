@@ -15,19 +15,22 @@ from sustain.config import PredictParams
 from sustain.data.tiles import TileStore
 from sustain.errors import ModelError
 from sustain.files import atomic_directory, write_json
-from sustain.models.baselines import NightlightsKNN
+from sustain.models.baselines import predict_baselines
+from sustain.models.inputs import sites_of
 from sustain.models.predictor import TilePredictor
+from sustain.models.train import FOLDS, fold_folder, main_rows, plan_folds
 
-__all__ = ["predict_survey", "regression_metrics"]
+__all__ = ["predict_survey", "predict_tiles", "regression_metrics"]
 
 _SITE_COLUMNS = ["id", "lat", "lon", "year", "country", "urban", "n", "block", "split"]
 
 
 def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params: PredictParams) -> None:
-    """Predict all sites of packed tiles with the model and the nightlights baseline.
+    """Predict all sites of packed tiles with the model and the baselines.
 
-    Predictions of the splits ``train`` and ``val`` are in-sample (fitted, or used to choose the epoch); those of
-    ``calibration`` and ``test`` are out-of-sample, and only these have metrics.
+    A site that the map's model learned from, or that chose its epoch, gets the prediction of the cross-fitted model
+    that never saw its block, where there are such models; otherwise its prediction is in-sample, and marked so. Only
+    out-of-sample predictions have metrics.
 
     Parameters
     ----------
@@ -37,7 +40,9 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
         Folder of the model.
     out : str or Path
         Folder to write: ``survey.parquet`` (id, lat, lon, year, country, urban, n, block, split, y_true, y_pred,
-        y_pred_nightlights; sorted by id) and ``metrics.json`` (`regression_metrics` by split and model).
+        y_pred_sd where the model gives it, model: id of the model that made y_pred, out_of_sample: whether that model
+        never saw the site's block, y_pred_NAME of each baseline; sorted by id) and ``metrics.json``
+        (`regression_metrics` by split and model).
     params : PredictParams
         Batch size.
 
@@ -46,38 +51,82 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
     ModelError
         When the model is altered, or was trained on tiles of another format or label.
     """
+    model = Path(model)
     store = TileStore.open(tiles)
     predictor = TilePredictor.load(model)
-    predictor.require_format(store.format, f"{tiles}")
-    if predictor.target.name != store.label_name:
-        raise ModelError(
-            f"{tiles}: the label is {store.label_name}; the model predicts {predictor.target.name}."
-        )
+    _require_tiles_of(predictor, store)
     survey = store.index[_SITE_COLUMNS].copy()
     survey["y_true"] = store.index["label"]
-    survey["y_pred"] = _predict_all(store, predictor, params.batch_size)
-    survey["y_pred_nightlights"] = NightlightsKNN().fit(store).predict(store)
+    predictions = predict_tiles(store, predictor, np.arange(len(store)), params.batch_size)
+    survey[list(predictions)] = predictions
+    survey["out_of_sample"] = survey["split"].isin(["calibration", "test"])
+    crossfitted = (model / FOLDS).is_dir()
+    if crossfitted:
+        folds = plan_folds(store, int(predictor.description.params["crossfit"]), predictor.description.seed)
+        for fold in range(folds.max() + 1):
+            rows = np.flatnonzero(folds == fold)
+            predictions = predict_tiles(
+                store, TilePredictor.load(model / fold_folder(fold)), rows, params.batch_size
+            )
+            survey.loc[rows, list(predictions)] = predictions.to_numpy()
+        survey["out_of_sample"] = True
+    fitted = main_rows(store, crossfitted)
+    baselines = predict_baselines(store, fitted, predictor.description.statistics)
+    for name, values in baselines.items():
+        survey[f"y_pred_{name}"] = values
     metrics: dict[str, dict[str, dict[str, float] | int]] = {}
     for split in ("calibration", "test"):
         rows = survey.iloc[store.rows(split)]
+        names = {"cnn": "y_pred"}
+        # A baseline that was fitted on these very sites has nothing to say here.
+        if not np.isin(store.rows(split), fitted).any():
+            names |= {name: f"y_pred_{name}" for name in baselines}
         metrics[split] = {
-            "cnn": regression_metrics(rows["y_true"], rows["y_pred"]),
-            "nightlights": regression_metrics(rows["y_true"], rows["y_pred_nightlights"]),
+            **{name: regression_metrics(rows["y_true"], rows[column]) for name, column in names.items()},
             "n": len(rows),
         }
+        if predictor.has_sd:
+            metrics[split]["cnn"]["sd_coverage_95"] = _coverage(rows)
     with atomic_directory(out) as folder:
         survey.to_parquet(folder / "survey.parquet", index=False)
         write_json(folder / "metrics.json", metrics)
 
 
-def _predict_all(store: TileStore, predictor: TilePredictor, batch_size: int) -> NDArray[np.float64]:
-    predicted = np.empty(len(store))
-    with tqdm(total=len(store), desc="predict sites", unit="tile", disable=None) as bar:
-        for start in range(0, len(store), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(store)))
-            predicted[rows] = predictor.predict(store.read(rows), batch_size)
-            bar.update(len(rows))
-    return predicted
+def predict_tiles(
+    store: TileStore, predictor: TilePredictor, rows: NDArray[np.int64], batch_size: int
+) -> pd.DataFrame:
+    """Predict some rows of a store.
+
+    Returns
+    -------
+    DataFrame, one row each of `rows`
+        ``y_pred`` in the unit of the predictor's target; ``y_pred_sd``, where the model gives one; ``model``, its id.
+    """
+    predicted, sd = np.empty(len(rows)), np.empty(len(rows))
+    with tqdm(total=len(rows), desc="predict sites", unit="tile", disable=None) as bar:
+        for start in range(0, len(rows), batch_size):
+            part = slice(start, start + batch_size)
+            batch, sites = store.read(rows[part]), sites_of(store, rows[part])
+            if predictor.has_sd:
+                predicted[part], sd[part] = predictor.predict_with_sd(batch, batch_size, sites)
+            else:
+                predicted[part] = predictor.predict(batch, batch_size, sites)
+            bar.update(len(batch))
+    columns = {"y_pred": predicted} | ({"y_pred_sd": sd} if predictor.has_sd else {})
+    return pd.DataFrame({**columns, "model": predictor.id}, index=rows)
+
+
+def _require_tiles_of(predictor: TilePredictor, store: TileStore) -> None:
+    predictor.require_format(store.format, f"{store.folder}")
+    if predictor.target.name != store.label_name:
+        raise ModelError(
+            f"{store.folder}: the label is {store.label_name}; the model predicts {predictor.target.name}."
+        )
+
+
+def _coverage(rows: pd.DataFrame) -> float:
+    """Share of the truths within 1.96 predictive standard deviations."""
+    return float(((rows["y_true"] - rows["y_pred"]).abs() <= 1.96 * rows["y_pred_sd"]).mean())
 
 
 def regression_metrics(y_true: ArrayLike, y_pred: ArrayLike) -> dict[str, float]:

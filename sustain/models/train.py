@@ -1,59 +1,76 @@
-"""Train a network on packed tiles, reproducibly, and write the model folder."""
+"""Train models on packed tiles, reproducibly and resumably, and write the model folder."""
 
 from __future__ import annotations
 
-import logging
+import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
-import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
 
 from sustain.config import TrainParams
+from sustain.data.splits import assign_splits
 from sustain.data.tiles import TileStore
-from sustain.errors import DataError
+from sustain.errors import DataError, HardwareError, HardwareWarning
 from sustain.files import atomic_directory, sha256_of, write_json
-from sustain.models.backbone import TileNetwork
-from sustain.models.loader import TileBatches, dihedral
+from sustain.models.fit import Fitted, fit_network, rank, reproducible
+from sustain.models.hardware import is_out_of_memory
+from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
+from sustain.models.loader import TileBatches
 from sustain.models.losses import LOSSES
 from sustain.models.predictor import (
     MODEL_FILE,
     WEIGHTS_FILE,
-    BandStatistics,
     LabelStatistics,
     ModelDescription,
     Target,
 )
+from sustain.models.scratch import Scratch, fingerprint, store_identity
+from sustain.models.weights import load_pretrained
 
-__all__ = ["band_statistics", "train"]
+__all__ = ["CURVES_FILE", "FOLDS", "Sites", "fold_folder", "main_rows", "plan_folds", "train"]
 
-_CHUNK = 256
+CURVES_FILE = "curves.csv"
+FOLDS = "folds"
+
+_VALIDATION_SHARE = 0.15
+"""Share of a fold's training sites that choose its epoch."""
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Rows of a store that one model learns from, and those that choose its epoch."""
+
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
 
 
 def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) -> None:
     """Train on the split ``train``, stop and choose the epoch by the split ``val``.
 
     The weights kept are those of the epoch with the least validation loss. On a CPU, the same tiles, parameters, seed
-    and versions give the same weights, to the bit.
+    and versions give the same weights, to the bit; also when the process is killed on the way and run again, because
+    it goes on at the last finished epoch.
+
+    With ``params.members`` above 1, as many networks are trained from different seeds, and their mean is the model.
+    With ``params.crossfit`` K, the model also learns from the split ``calibration``, and K more models are trained,
+    each without one fold of whole blocks of ``train``, ``val`` and ``calibration``, so that each of these sites gets
+    a prediction from a model that never saw its block (`sustain.models.survey.predict_survey`).
 
     Parameters
     ----------
     tiles : str or Path
         Folder of packed tiles (`sustain.data.tiles`).
     out : str or Path
-        Folder to write: ``weights.safetensors``, ``model.json``, ``curves.csv`` (one row an epoch; losses in squared
-        standard deviations of the label). It appears whole, when training has ended, or not at all.
+        Folder to write: ``weights.safetensors``, ``model.json``, ``curves.csv`` (one row an epoch and member; losses in
+        squared standard deviations of the label), and ``folds/K/`` alike. It appears whole, when training has ended,
+        or not at all. What is unfinished waits in ``.resume/`` beside it.
     params : TrainParams
         Network and schedule.
     seed : int
@@ -64,198 +81,209 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
     DataError
         When a split is empty, labels do not vary, or a band has no valid pixel in the training split.
     ModelError
-        When the backbone is unknown.
+        When the backbone is unknown or sees more than a tile, or pretrained weights cannot be had.
+    HardwareError
+        When a GPU is asked for and absent, or memory does not suffice for half the batch either.
+
+    Warns
+    -----
+    HardwareWarning
+        When memory did not suffice, and the batch was halved (with twice the accumulation, so that steps are as large).
     """
+    out = Path(out)
     store = TileStore.open(tiles)
-    rows = store.rows("train")
-    labels = store.index["label"].to_numpy()
-    label = LabelStatistics.model_construct(mean=float(labels[rows].mean()), std=float(labels[rows].std()))
-    if not label.std > 0:
-        raise DataError(f"{tiles}: the {len(rows)} training labels do not vary; there is nothing to learn.")
-    description = ModelDescription(
-        **store.format.model_dump(),
-        backbone=params.backbone,
-        statistics=band_statistics(store, rows),
-        label=label,
-        target=Target(name=store.label_name, unit=store.label_unit),
-        weights_sha256="0" * 64,
-        params=params.model_dump(),
-        seed=seed,
-        versions={name: version(name) for name in ("sustain", "torch", "timm", "lightning")},
-    )
-
-    def batches(split: str, order_seed: int | None) -> TileBatches:
-        chosen = store.rows(split)
-        return TileBatches(
-            store, chosen, (labels[chosen] - label.mean) / label.std, params.batch_size, order_seed
-        )
-
-    training, validation = batches("train", seed), batches("val", None)
-    with _reproducible(seed, params.threads):
-        regression = _Regression(description.build(), params, len(training), seed)
-        history = _fit(regression, training, validation, params)
+    scratch = Scratch(out)
+    plans = {".": Sites(main_rows(store, params.crossfit > 0), store.rows("val"))}
+    if params.crossfit:
+        folds = plan_folds(store, params.crossfit, seed)
+        plans |= {fold_folder(k): _fold_sites(store, folds, k, seed) for k in range(params.crossfit)}
+    models = {}
+    for number, (name, sites) in enumerate(plans.items()):
+        title = "train" if name == "." else f"train {name}"
+        models[name] = _train_model(store, sites, params, _seed(seed, number), scratch, title)
+    if rank() > 0:
+        return  # the first process writes
     with atomic_directory(out) as folder:
-        # Not save_file, which makes the file readable by its owner alone.
-        (folder / WEIGHTS_FILE).write_bytes(save(regression.network.state_dict()))
-        sha256 = sha256_of(folder / WEIGHTS_FILE)
-        write_json(
-            folder / MODEL_FILE, description.model_copy(update={"weights_sha256": sha256}).model_dump()
-        )
-        history.to_csv(folder / "curves.csv", index=False, float_format="%.6g", lineterminator="\n")
+        for name, model in models.items():
+            shutil.copytree(model, folder / name, dirs_exist_ok=True)
+    scratch.clear()
 
 
-def band_statistics(store: TileStore, rows: NDArray[np.int64]) -> BandStatistics:
-    """Mean and standard deviation of each band over the valid pixels of some rows, in physical units.
+def fold_folder(fold: int) -> str:
+    """Return the place of one fold's model within the model's folder."""
+    return f"{FOLDS}/{fold}"
 
-    Sums are exact (integers), so the order of tiles does not matter. A band that never varies gets the standard
-    deviation of one DN, and so reaches the network as 0.
+
+def plan_folds(store: TileStore, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Deal the blocks of all sites but the test split's into folds.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Fold of each row of the store, from 0; -1 for test sites.
 
     Raises
     ------
     DataError
-        When a band has no valid pixel.
+        When there are fewer blocks than folds.
     """
-    n_bands = len(store.bands)
-    n, total, squares = (np.zeros(n_bands, dtype=np.int64) for _ in range(3))
-    for start in range(0, len(rows), _CHUNK):
-        numbers = store.read(rows[start : start + _CHUNK]).astype(
-            np.int64
-        )  # missing values are 0 and add nothing
-        n += (numbers != store.nodata).sum(axis=(0, 2, 3))
-        total += numbers.sum(axis=(0, 2, 3))
-        squares += (numbers**2).sum(axis=(0, 2, 3))
-    if (empty := n == 0).any():
-        names = ", ".join(np.array(store.bands)[empty])
-        raise DataError(f"{store.folder}: no valid pixel of {names} in the training split.")
-    mean = total / n
-    variance = np.maximum(squares / n - mean**2, 0)
-    std = np.where(variance > 0, np.sqrt(variance), 1.0)
-    scale, offset = np.array(store.scale), np.array(store.offset)
-    return BandStatistics(mean=tuple((scale * mean + offset).tolist()), std=tuple((scale * std).tolist()))
+    rows = np.flatnonzero(store.index["split"].to_numpy() != "test")
+    names = [str(k) for k in range(n_folds)]
+    shares = dict.fromkeys(names, 1 / n_folds)
+    folds = np.full(len(store), -1, dtype=np.int64)
+    folds[rows] = assign_splits(store.index["block"].to_numpy()[rows], shares, seed).astype(np.int64)
+    return folds
 
 
-class _Regression(pl.LightningModule):
-    def __init__(self, network: TileNetwork, params: TrainParams, steps_per_epoch: int, seed: int) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = LOSSES[params.loss]
-        self.params = params
-        self.total_steps = params.epochs * steps_per_epoch
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        tiles, labels = batch
-        images = dihedral(self.network.normalise(tiles), self.generator)
-        loss = self.loss(self.network(images), labels)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        tiles, labels = batch
-        loss = self.loss(self.network(self.network.normalise(tiles)), labels)
-        self.log("val_loss", loss, on_epoch=True, batch_size=len(labels))
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.params.learning_rate, weight_decay=self.params.weight_decay
-        )
-        # Up over the first tenth, then down to nothing along a cosine, a step a batch.
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.params.learning_rate, total_steps=self.total_steps, pct_start=0.1
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def main_rows(store: TileStore, crossfitted: bool) -> NDArray[np.int64]:
+    """Return the rows that the map's model learns from: ``train``, with ``calibration`` when folds do its work."""
+    rows = store.rows("train")
+    return np.sort(np.concatenate([rows, store.rows("calibration")])) if crossfitted else rows
 
 
-class _KeepBest(pl.Callback):
-    """Copy the weights whenever the validation loss falls, put the best back at the end, and keep the history.
-
-    A copy, because a state dict's tensors are the live ones: keeping the dict itself would keep the last epoch.
-    """
-
-    def __init__(self) -> None:
-        self.best = float("inf")
-        self.weights: dict[str, Tensor] = {}
-        self.history: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        metrics = {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "val_loss")}
-        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-        self.history.append({"epoch": trainer.current_epoch + 1, **metrics, "learning_rate": rate})
-        if metrics["val_loss"] < self.best:
-            self.best = metrics["val_loss"]
-            self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.weights:
-            module.load_state_dict(self.weights)
+def _fold_sites(store: TileStore, folds: NDArray[np.int64], fold: int, seed: int) -> Sites:
+    rows = np.flatnonzero((folds >= 0) & (folds != fold))
+    parts = {"train": 1 - _VALIDATION_SHARE, "val": _VALIDATION_SHARE}
+    chosen = assign_splits(store.index["block"].to_numpy()[rows], parts, _seed(seed, fold))
+    return Sites(rows[chosen == "train"], rows[chosen == "val"])
 
 
-class _Progress(pl.Callback):
-    def __init__(self, n_tiles: int) -> None:
-        self.bar = tqdm(total=n_tiles, desc="train", unit="tile", disable=None)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, _: int
-    ) -> None:
-        self.bar.update(len(batch[1]))
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.bar.set_postfix(
-            epoch=trainer.current_epoch + 1, val_loss=f"{trainer.callback_metrics['val_loss']:.3f}"
-        )
+def _seed(seed: int, number: int) -> int:
+    """Another seed for each model and member; the first keeps the seed itself."""
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def _fit(
-    regression: _Regression, training: TileBatches, validation: TileBatches, params: TrainParams
-) -> pd.DataFrame:
-    keep = _KeepBest()
-    progress = _Progress(params.epochs * len(training.rows))
-    with progress.bar:
-        trainer = pl.Trainer(
-            max_epochs=params.epochs,
-            accelerator="auto",
-            devices=1,
-            # Every operation used here is deterministic on a CPU; on a GPU those that are not are named in a warning.
-            deterministic="warn",
-            callbacks=[keep, EarlyStopping("val_loss", patience=params.patience), progress],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        with warnings.catch_warnings():
-            # Lightning's own use of a name that torch is about to retire; nothing that a user could mend.
-            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-            trainer.fit(regression, training, validation)
-    if not keep.weights:
-        raise DataError(
-            "training diverged: the validation loss was never finite. Lower learning_rate, or look for wild values in "
-            "the tiles."
-        )
-    regression.cpu()
-    return pd.DataFrame(keep.history)
-
-
-@contextmanager
-def _reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Fix what weights depend on (seed, threads: sums depend on their number), and put all back afterwards."""
-    before: tuple[int, bool, bool] = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+def _train_model(
+    store: TileStore, sites: Sites, params: TrainParams, seed: int, scratch: Scratch, title: str
+) -> Path:
+    """Train the members of one model into a finished folder of the scratch; return it."""
+    description = _describe(store, sites, params, seed)
+    key = fingerprint(
+        description.model_dump(mode="json")
+        | {"tiles": store_identity(store), "pretrained": _pretrained(params)},
+        sites.training,
+        sites.validation,
     )
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(
-        logging.WARNING
-    )  # what devices there are, and that the last epoch was reached, need no lines
-    torch.set_num_threads(threads)
+    place = scratch.place(key)
+    if (done := place / "model").is_dir():
+        return done
+    labels = (store.index["label"].to_numpy() - description.label.mean) / description.label.std
+
+    def batches(rows: NDArray[np.int64]) -> TileBatches:
+        columns = site_columns(sites_of(store, rows), description.extras.needs, len(rows), "the network")
+        return TileBatches(store, rows, labels[rows], columns)
+
+    weights: dict[str, Tensor] = {}
+    histories = []
+    for member in range(params.members):
+        more = f" {member + 1}/{params.members}" if params.members > 1 else ""
+        fitted = _fit_member(
+            description,
+            batches(sites.training),
+            batches(sites.validation),
+            params,
+            member,
+            place,
+            title + more,
+        )
+        for name, value in fitted.weights.items():
+            weights[name.replace("backbones.0.", f"backbones.{member}.", 1)] = value
+        history = fitted.history.astype({"epoch": int})
+        histories.append(history.assign(member=member) if params.members > 1 else history)
+    if rank() == 0:
+        with atomic_directory(done) as folder:
+            # Not save_file, which makes the file readable by its owner alone.
+            (folder / WEIGHTS_FILE).write_bytes(save(weights))
+            sha256 = sha256_of(folder / WEIGHTS_FILE)
+            page = description.model_copy(update={"weights_sha256": sha256})
+            write_json(folder / MODEL_FILE, page.model_dump())
+            pd.concat(histories).to_csv(
+                folder / CURVES_FILE, index=False, float_format="%.6g", lineterminator="\n"
+            )
+    return done
+
+
+def _describe(store: TileStore, sites: Sites, params: TrainParams, seed: int) -> ModelDescription:
+    labels = store.index["label"].to_numpy()[sites.training]
+    if not labels.std() > 0:
+        raise DataError(
+            f"{store.folder}: the {len(labels)} training labels do not vary; there is nothing to learn."
+        )
+    return ModelDescription(
+        **store.format.model_dump(),
+        backbone=params.backbone,
+        members=params.members,
+        views=params.views,
+        head=LOSSES[params.loss],
+        extras=describe_extras(store, sites.training, params.inputs),
+        statistics=band_statistics(store, sites.training),
+        label=LabelStatistics(mean=float(labels.mean()), std=float(labels.std())),
+        target=Target(name=store.label_name, unit=store.label_unit),
+        weights_sha256="0" * 64,
+        params=params.model_dump(mode="json"),
+        seed=seed,
+        versions={name: version(name) for name in ("sustain", "torch", "timm", "lightning")},
+    )
+
+
+def _pretrained(params: TrainParams) -> str | None:
+    """Content of a weights file, or the name of published weights, which carries their hash or version."""
+    path = Path(params.weights or "")
+    return sha256_of(path) if params.weights and path.is_file() else params.weights
+
+
+def _fit_member(
+    description: ModelDescription,
+    training: TileBatches,
+    validation: TileBatches,
+    params: TrainParams,
+    member: int,
+    place: Path,
+    title: str,
+) -> Fitted:
+    seed = _seed(description.seed, member)
+
+    def fit(params: TrainParams, folder: Path) -> Fitted:
+        folder.mkdir(exist_ok=True)
+        with reproducible(seed, params.threads):
+            network = description.build(members=1)
+            if params.weights is not None:
+                load_pretrained(
+                    network.backbones[0],
+                    params.backbone,
+                    params.weights,
+                    network.inputs.names,
+                    network.inputs.n_channels,
+                )
+            return fit_network(network, training, validation, params, seed, folder, title)
+
+    # A batch that was too large once is too large for the rest of the run, and when it is resumed.
+    halved = params.model_copy(
+        update={"batch_size": -(-params.batch_size // 2), "accumulate": 2 * params.accumulate}
+    )
+    if not (smaller := place / f"member-{member}-halved").is_dir():
+        try:
+            return fit(params, place / f"member-{member}")
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if params.devices > 1 or params.batch_size < 4:
+                raise HardwareError(
+                    f"batch_size {params.batch_size} does not fit the device's memory: lower it, and raise accumulate "
+                    f"by as much ({error})."
+                ) from error
+    warnings.warn(
+        f"batch_size {params.batch_size} does not fit the device's memory; going on with {halved.batch_size}, and "
+        f"{halved.accumulate} batches a step.",
+        HardwareWarning,
+        stacklevel=4,
+    )
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            yield
-    finally:
-        log.setLevel(level)
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
+        return fit(halved, smaller)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise HardwareError(
+                f"batch_size {halved.batch_size}, half of what was asked, does not fit the device's memory either "
+                f"({error}). Use smaller tiles or another backbone."
+            ) from error
+        raise

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from sustain.data.tiles import TileStore
-from sustain.models.loader import TileBatches, dihedral
-from sustain.models.losses import LOSSES
+from sustain.models.loader import BatchOrder, TileBatches, augment, dihedral, tile_loader
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +12,8 @@ def store(packed_tiles):
 
 
 def batches(store, rows, batch_size, seed=None):
-    return TileBatches(store, rows, np.arange(len(rows), dtype=float), batch_size, seed)
+    tiles = TileBatches(store, rows, np.arange(len(rows), dtype=float), np.zeros((len(rows), 3)))
+    return tile_loader(tiles, BatchOrder(len(rows), batch_size, seed))
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(100, 64), (65, 64), (64, 64), (5, 64), (7, 2)])
@@ -21,25 +21,27 @@ def test_every_row_once_in_batches_of_equal_size(store, n, batch_size):
     rows = np.random.default_rng(0).permutation(len(store))[:n]
     loader = batches(store, rows, batch_size, seed=1)
     read = list(loader)
-    sizes = [len(labels) for _, labels in read]
+    sizes = [len(batch.labels) for batch in read]
     assert len(loader) == len(sizes)
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
-    assert sorted(torch.cat([labels for _, labels in read]).tolist()) == list(range(n))
-    for tiles, labels in read:
-        assert tiles.dtype == torch.uint16
-        np.testing.assert_array_equal(tiles.numpy(), store.read(rows[labels.int().numpy()]))
+    assert sorted(torch.cat([batch.labels for batch in read]).tolist()) == list(range(n))
+    for batch in read:
+        assert batch.tiles.dtype == torch.uint16
+        np.testing.assert_array_equal(batch.tiles.numpy(), store.read(rows[batch.positions.numpy()]))
+        np.testing.assert_array_equal(batch.labels.numpy(), batch.positions.numpy())
 
 
-def order(loader):
-    return torch.cat([labels for _, labels in loader]).tolist()
+def order(loader, epoch=0):
+    loader.sampler.set_epoch(epoch)
+    return torch.cat([batch.labels for batch in loader]).tolist()
 
 
 def test_order_by_seed_and_epoch(store):
     rows = np.arange(50)
     first, same, other = (batches(store, rows, 8, seed) for seed in (1, 1, 2))
-    epochs = [order(first), order(first)]
-    assert epochs == [order(same), order(same)]
+    epochs = [order(first, epoch) for epoch in (0, 1)]
+    assert epochs == [order(same, epoch) for epoch in (0, 1)]
     assert epochs[0] != epochs[1]
     assert order(other) != epochs[0]
     assert order(batches(store, rows, 8)) == list(range(50))
@@ -60,7 +62,31 @@ def test_augmentation_turns_all_channels_of_an_image_together():
     torch.testing.assert_close(turned[:, 1], 2 * turned[:, 0])
 
 
-def test_losses_by_hand():
-    prediction, label = torch.tensor([0.0, 3.0]), torch.tensor([0.5, 0.0])
-    assert LOSSES["mse"](prediction, label).item() == pytest.approx((0.25 + 9) / 2)
-    assert LOSSES["huber"](prediction, label).item() == pytest.approx((0.125 + 2.5) / 2)
+def test_jitter_leaves_missing_values_and_the_mask_alone():
+    channels = torch.ones(50, 3, 4, 4)
+    channels[:, 0, 0, 0] = 0.0
+    out = augment(channels, 2, 0.1, torch.Generator().manual_seed(0))
+    assert (out[:, 2] == 1).all()
+    assert ((out[:, 0] == 0).sum(dim=(1, 2)) == 1).all()
+    shift = out[:, 1].flatten(1).mean(dim=1) - 1
+    assert 0.08 < shift.std() < 0.22  # gain and shift, 0.1 each
+    torch.testing.assert_close(out[:, 1].flatten(1).std(dim=1), torch.zeros(50))
+
+
+@pytest.mark.parametrize(("n", "world"), [(100, 2), (101, 4), (7, 3)])
+def test_devices_share_the_tiles_and_have_equally_many(n, world):
+    orders = [BatchOrder(n, 8, seed=3, rank=rank, world=world) for rank in range(world)]
+    shares = [np.concatenate(list(order)) for order in orders]
+    assert len({len(share) for share in shares}) == 1
+    assert len({len(list(order)) for order in orders}) == 1 == len({len(order) for order in orders})
+    assert set(np.concatenate(shares)) == set(range(n))
+    assert len(shares[0]) == -(-n // world)
+
+
+def test_workers_read_the_same_batches(store):
+    rows = np.arange(40)
+    tiles = TileBatches(store, rows, np.arange(40.0), np.zeros((40, 3)))
+    loaders = [tile_loader(tiles, BatchOrder(40, 16, seed=1), workers) for workers in (0, 1)]
+    for here, there in zip(*loaders, strict=True):
+        for a, b in zip(here, there, strict=True):
+            assert torch.equal(a, b)

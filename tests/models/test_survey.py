@@ -8,7 +8,8 @@ import pytest
 from sustain.config import PredictParams
 from sustain.data.tiles import TileStore
 from sustain.errors import ModelError
-from sustain.models.baselines import NightlightsKNN, mean_nightlights
+from sustain.models.baselines import BASELINES, NightlightsKNN
+from sustain.models.features import mean_nightlights
 from sustain.models.predictor import TilePredictor
 from sustain.models.survey import predict_survey, regression_metrics
 
@@ -37,8 +38,11 @@ def test_every_site_with_its_prediction(predictions, store, trained):
     survey = pd.read_parquet(predictions / "survey.parquet")
     assert list(survey.columns) == [
         *("id", "lat", "lon", "year", "country", "urban", "n", "block", "split"),
-        *("y_true", "y_pred", "y_pred_nightlights"),
+        *("y_true", "y_pred", "model", "out_of_sample"),
+        *(f"y_pred_{name}" for name in BASELINES),
     ]
+    assert (survey["out_of_sample"] == survey["split"].isin(["calibration", "test"])).all()
+    assert set(survey["model"]) == {TilePredictor.load(trained).id}
     assert survey["id"].is_monotonic_increasing
     np.testing.assert_array_equal(survey["y_true"], store.index["label"])
     expected = TilePredictor.load(trained).predict(store.read(np.arange(len(store))), batch_size=50)
@@ -53,6 +57,9 @@ def test_metrics_are_those_of_the_table_and_the_cnn_beats_the_lights(predictions
         rows = survey[survey["split"] == split]
         assert values["n"] == len(rows)
         assert values["cnn"] == pytest.approx(regression_metrics(rows["y_true"], rows["y_pred"]))
+        for name in BASELINES:
+            expected = regression_metrics(rows["y_true"], rows[f"y_pred_{name}"])
+            assert values[name] == pytest.approx(expected)
         assert values["cnn"]["r2"] > values["nightlights"]["r2"] + 0.1
 
 
