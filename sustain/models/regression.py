@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -51,7 +51,7 @@ class Regression(pl.LightningModule):
         self.generator = torch.Generator()
         self.averaged: AveragedModel | None = None
         if params.average > 0:
-            average = get_ema_multi_avg_fn(params.average)
+            average = get_ema_multi_avg_fn(params.average)  # type: ignore[no-untyped-call]
             # Buffers too: batch statistics belong to the weights they were gathered under.
             self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
             self.averaged.requires_grad_(False)
@@ -62,8 +62,7 @@ class Regression(pl.LightningModule):
         """The network that is validated and kept: the average of weights, or the network itself."""
         if self.averaged is None:
             return self.network
-        averaged: TileNetwork = self.averaged.module
-        return averaged
+        return cast(TileNetwork, self.averaged.module)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch."""

@@ -58,7 +58,7 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
     survey = store.index[_SITE_COLUMNS].copy()
     survey["y_true"] = store.index["label"]
     predictions = predict_tiles(store, predictor, np.arange(len(store)), params.batch_size)
-    survey[list(predictions)] = predictions
+    survey = survey.join(predictions)
     survey["out_of_sample"] = survey["split"].isin(["calibration", "test"])
     crossfitted = (model / FOLDS).is_dir()
     if crossfitted:
@@ -68,7 +68,7 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
             predictions = predict_tiles(
                 store, TilePredictor.load(model / fold_folder(fold)), rows, params.batch_size
             )
-            survey.loc[rows, list(predictions)] = predictions.to_numpy()
+            survey.update(predictions)
         survey["out_of_sample"] = True
     fitted = main_rows(store, crossfitted)
     baselines = predict_baselines(store, fitted, predictor.description.statistics)
@@ -76,17 +76,15 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
         survey[f"y_pred_{name}"] = values
     metrics: dict[str, dict[str, dict[str, float] | int]] = {}
     for split in ("calibration", "test"):
-        rows = survey.iloc[store.rows(split)]
+        sites = survey.iloc[store.rows(split)]
         names = {"cnn": "y_pred"}
         # A baseline that was fitted on these very sites has nothing to say here.
         if not np.isin(store.rows(split), fitted).any():
             names |= {name: f"y_pred_{name}" for name in baselines}
-        metrics[split] = {
-            **{name: regression_metrics(rows["y_true"], rows[column]) for name, column in names.items()},
-            "n": len(rows),
-        }
+        scores = {name: regression_metrics(sites["y_true"], sites[column]) for name, column in names.items()}
         if predictor.has_sd:
-            metrics[split]["cnn"]["sd_coverage_95"] = _coverage(rows)
+            scores["cnn"]["sd_coverage_95"] = _coverage(sites)
+        metrics[split] = {**scores, "n": len(sites)}
     with atomic_directory(out) as folder:
         survey.to_parquet(folder / "survey.parquet", index=False)
         write_json(folder / "metrics.json", metrics)

@@ -34,7 +34,7 @@ from sustain.models.predictor import (
 from sustain.models.scratch import Scratch, fingerprint, store_identity
 from sustain.models.weights import load_pretrained
 
-__all__ = ["CURVES_FILE", "FOLDS", "Sites", "fold_folder", "main_rows", "plan_folds", "train"]
+__all__ = ["CURVES_FILE", "FOLDS", "Sites", "fold_folder", "fold_sites", "main_rows", "plan_folds", "train"]
 
 CURVES_FILE = "curves.csv"
 FOLDS = "folds"
@@ -96,7 +96,7 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
     plans = {".": Sites(main_rows(store, params.crossfit > 0), store.rows("val"))}
     if params.crossfit:
         folds = plan_folds(store, params.crossfit, seed)
-        plans |= {fold_folder(k): _fold_sites(store, folds, k, seed) for k in range(params.crossfit)}
+        plans |= {fold_folder(k): fold_sites(store, folds, k, seed) for k in range(params.crossfit)}
     models = {}
     for number, (name, sites) in enumerate(plans.items()):
         title = "train" if name == "." else f"train {name}"
@@ -141,7 +141,8 @@ def main_rows(store: TileStore, crossfitted: bool) -> NDArray[np.int64]:
     return np.sort(np.concatenate([rows, store.rows("calibration")])) if crossfitted else rows
 
 
-def _fold_sites(store: TileStore, folds: NDArray[np.int64], fold: int, seed: int) -> Sites:
+def fold_sites(store: TileStore, folds: NDArray[np.int64], fold: int, seed: int) -> Sites:
+    """Return the rows that one fold's model learns from, and those that choose its epoch; never the fold's own."""
     rows = np.flatnonzero((folds >= 0) & (folds != fold))
     parts = {"train": 1 - _VALIDATION_SHARE, "val": _VALIDATION_SHARE}
     chosen = assign_splits(store.index["block"].to_numpy()[rows], parts, _seed(seed, fold))

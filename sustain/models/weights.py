@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -50,6 +51,7 @@ def load_pretrained(
     ModelError
         When weights are unknown, cannot be downloaded, or do not fit.
     """
+    known: tuple[str, ...] | None
     if Path(weights).suffix in (".safetensors", ".pth", ".pt"):
         state, known = _from_file(Path(weights)), None
     elif weights == "imagenet":
@@ -116,7 +118,7 @@ def widen(filters: Tensor, known: Sequence[str], bands: Sequence[str], n_channel
 def _from_file(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            state = load_safetensors(path.read_bytes())
+            state: Any = load_safetensors(path.read_bytes())
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -144,7 +146,7 @@ def _imagenet(name: str) -> dict[str, Tensor]:
 def _torchgeo(name: str, weights: str) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     from torchgeo import models  # takes seconds to import, and only this needs it
 
-    kinds = {"resnet18": models.ResNet18_Weights, "resnet50": models.ResNet50_Weights}
+    kinds: dict[str, Any] = {"resnet18": models.ResNet18_Weights, "resnet50": models.ResNet50_Weights}
     members = {member.name: member for member in kinds.get(name, ())}
     if weights not in members:
         raise ModelError(

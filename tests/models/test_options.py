@@ -1,0 +1,254 @@
+"""What a training can be asked for beside the defaults: heads, extras, cross-fitting, devices, precision, memory."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import ValidationError
+
+from sustain.config import PredictParams, TrainParams
+from sustain.data.tiles import TileStore
+from sustain.errors import DataError, HardwareError, HardwareWarning, ModelError
+from sustain.models.network import TileNetwork
+from sustain.models.predictor import TilePredictor
+from sustain.models.regression import Regression
+from sustain.models.survey import predict_survey
+from sustain.models.train import main_rows, plan_folds, train
+
+
+@pytest.fixture(scope="module")
+def store(packed_tiles):
+    return TileStore.open(packed_tiles)
+
+
+def quick(tiles, out, seed=5, **changes):
+    defaults = {"epochs": 2, "batch_size": 32, "threads": 1}
+    train(tiles, out, TrainParams(**{**defaults, **changes}), seed)
+    return TilePredictor.load(out)
+
+
+def r2(truth, predicted):
+    return 1 - np.mean((truth - predicted) ** 2) / truth.var()
+
+
+@pytest.fixture(scope="module")
+def uncertain(packed_tiles, tmp_path_factory):
+    out = tmp_path_factory.mktemp("uncertain") / "model"
+    quick(packed_tiles, out, epochs=10, loss="beta_gaussian", members=2, views=4, average=0.9)
+    return out
+
+
+def test_a_variance_is_learned_that_matches_the_errors(uncertain, packed_tiles, store, tmp_path):
+    predictor = TilePredictor.load(uncertain)
+    assert predictor.has_sd
+    predict_survey(packed_tiles, uncertain, tmp_path / "out", PredictParams())
+    survey = pd.read_parquet(tmp_path / "out" / "survey.parquet")
+    held_out = survey[survey["out_of_sample"]]
+    error = held_out["y_true"] - held_out["y_pred"]
+    assert 0.5 < (error / held_out["y_pred_sd"]).std() < 2
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    covered = (error.abs() <= 1.96 * held_out["y_pred_sd"])[held_out["split"] == "test"].mean()
+    assert metrics["test"]["cnn"]["sd_coverage_95"] == pytest.approx(covered)
+    assert r2(held_out["y_true"], held_out["y_pred"]) > 0.4
+    tiles = store.read([0, 1])
+    mean, sd = predictor.predict_with_sd(tiles)
+    np.testing.assert_allclose(mean, survey["y_pred"][:2], rtol=1e-4)
+    np.testing.assert_allclose(sd, survey["y_pred_sd"][:2], rtol=1e-4)
+    tiles[0] = 0
+    assert np.isnan(predictor.predict_with_sd(tiles)[1]).tolist() == [True, False]
+
+
+def test_a_mean_alone_has_no_sd(trained, store):
+    with pytest.raises(ModelError, match="gives a mean alone"):
+        TilePredictor.load(trained).predict_with_sd(store.read([0]))
+
+
+def test_a_model_of_two_members_is_their_mean(packed_tiles, store, tmp_path):
+    both = quick(packed_tiles, tmp_path / "both", members=2)
+    first = quick(packed_tiles, tmp_path / "first")
+    tiles = store.read(np.arange(20))
+    alone = first.predict(tiles)
+    network = both._network
+    network.backbones = network.backbones[:1]
+    np.testing.assert_allclose(both.predict(tiles), alone, rtol=1e-4, atol=1e-5)
+    curves = pd.read_csv(tmp_path / "both" / "curves.csv")
+    assert curves["member"].tolist() == [0, 0, 1, 1]
+
+
+def test_ratledge_trains(packed_tiles, tmp_path):
+    quick(packed_tiles, tmp_path / "a", loss="ratledge", bias_weight=5.0)
+    quick(packed_tiles, tmp_path / "b")
+    losses = [pd.read_csv(tmp_path / name / "curves.csv")["val_loss"] for name in "ab"]
+    assert (losses[0] > losses[1]).all()  # a bias is added
+
+
+@pytest.fixture(scope="module")
+def crossfitted(packed_tiles, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("crossfitted")
+    quick(packed_tiles, folder / "model", epochs=6, crossfit=3)
+    predict_survey(packed_tiles, folder / "model", folder / "out", PredictParams())
+    return folder
+
+
+def test_every_site_gets_a_prediction_of_a_model_that_never_saw_its_block(crossfitted, store):
+    survey = pd.read_parquet(crossfitted / "out" / "survey.parquet")
+    assert survey["out_of_sample"].all()
+    folds = plan_folds(store, 3, 5)
+    assert ((folds == -1) == (survey["split"] == "test")).all()
+    blocks = pd.Series(folds).groupby(store.index["block"].to_numpy()).nunique()
+    assert (blocks == 1).all()
+    main = TilePredictor.load(crossfitted / "model")
+    assert set(survey["model"][survey["split"] == "test"]) == {main.id}
+    everything = np.arange(len(store))
+    for fold in range(3):
+        model = TilePredictor.load(crossfitted / "model" / "folds" / str(fold))
+        assert set(survey["model"][folds == fold]) == {model.id} != {main.id}
+        expected = model.predict(store.read(everything), sites=store.index)
+        np.testing.assert_allclose(
+            survey["y_pred"][folds == fold], expected[folds == fold], rtol=1e-4, atol=1e-5
+        )
+        # It was trained on other sites than these: its label statistics give them away.
+        labels = survey["y_true"].to_numpy()
+        others = labels[(folds != fold) & (folds >= 0)]
+        assert others.min() <= model.description.label.mean <= others.max()
+    held_out = survey[survey["split"] != "test"]
+    assert r2(held_out["y_true"], held_out["y_pred"]) > 0.2
+    labels = survey["y_true"].to_numpy()[main_rows(store, True)]
+    assert main.description.label.mean == pytest.approx(labels.mean())
+
+
+def test_baselines_that_were_fitted_on_a_split_are_not_judged_on_it(crossfitted):
+    metrics = json.loads((crossfitted / "out" / "metrics.json").read_text())
+    assert set(metrics["calibration"]) == {"cnn", "n"}
+    assert {"cnn", "nightlights", "ridge_statistics"} < set(metrics["test"])
+
+
+def test_more_folds_than_blocks_are_refused(packed_tiles, tmp_path):
+    with pytest.raises(DataError, match="cannot fill 1000 parts"):
+        quick(packed_tiles, tmp_path / "model", crossfit=1000)
+    with pytest.raises(ValidationError, match="at least 2 folds"):
+        TrainParams(crossfit=1)
+
+
+def test_year_and_place_are_learned_from_when_asked_for(packed_tiles, store, tmp_path):
+    predictor = quick(packed_tiles, tmp_path / "model", inputs=("year", "location"))
+    rows = np.arange(5)
+    tiles, sites = store.read(rows), store.index.iloc[rows]
+    here = predictor.predict(tiles, sites=sites)
+    assert not np.allclose(here, predictor.predict(tiles, sites=sites.assign(year=sites["year"] + 30)))
+    with pytest.raises(ModelError, match="looks at year, lat, lon beside the pixels: pass sites"):
+        predictor.predict(tiles)
+    with pytest.raises(ModelError, match="column lat of sites must hold 5 finite"):
+        predictor.predict(tiles, sites=sites.assign(lat=np.nan))
+
+
+def test_a_scene_of_one_year(packed_tiles, store, tmp_path):
+    predictor = quick(packed_tiles, tmp_path / "model", inputs=("year",))
+    tiles = store.read([0, 1])
+    expected = predictor.predict(tiles, sites=pd.DataFrame({"year": [2015, 2015]}))
+    np.testing.assert_array_equal(predictor.for_year(2015).predict(tiles), expected)
+    with pytest.raises(ModelError, match="pass sites"):
+        predictor.predict(tiles)
+
+
+def test_lights_of_one_sensor_cannot_be_told_apart(packed_tiles, tmp_path):
+    index = pd.read_parquet(packed_tiles / "index.parquet")
+    if index["year"].lt(2012).nunique() == 2:
+        pytest.skip("the made-up survey has both sensors")
+    with pytest.raises(DataError, match="lights_by_sensor needs training sites before and from 2012"):
+        quick(packed_tiles, tmp_path / "model", inputs=("lights_by_sensor",))
+
+
+def test_bfloat16_and_the_other_layout_come_close(packed_tiles, store, trained, small_params, tmp_path):
+    tiles = store.read(np.arange(100))
+    reference = TilePredictor.load(trained).predict(tiles)
+    for name, changes in (("half", {"precision": "bfloat16"}), ("layout", {"channels_last": False})):
+        params = small_params.model_copy(update=changes)
+        train(packed_tiles, tmp_path / name, params, seed=5)
+        found = TilePredictor.load(tmp_path / name).predict(tiles)
+        assert np.corrcoef(found, reference)[0, 1] > 0.9
+
+
+def test_two_processes_learn_as_one_does(packed_tiles, store, tmp_path):
+    script = (
+        "import sys\nfrom sustain.config import TrainParams\nfrom sustain.models.train import train\n"
+        "if __name__ == '__main__':\n"
+        "    params = TrainParams(epochs=6, batch_size=16, devices=2, accelerator='cpu', threads=1)\n"
+        "    train(sys.argv[1], sys.argv[2], params, 5)\n"
+    )
+    (tmp_path / "ddp.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "ddp.py", packed_tiles, tmp_path / "model"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = np.concatenate([store.rows("calibration"), store.rows("test")])
+    predicted = TilePredictor.load(tmp_path / "model").predict(store.read(rows))
+    assert r2(store.index["label"].to_numpy()[rows], predicted) > 0.3
+    assert len(pd.read_csv(tmp_path / "model" / "curves.csv")) == 6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_absent_is_said(packed_tiles, tmp_path):
+    with pytest.raises(HardwareError, match=r"1 GPU\(s\) asked for, but torch .* sees 0.*accelerator to cpu"):
+        quick(packed_tiles, tmp_path / "model", accelerator="gpu")
+    assert not (tmp_path / "model").exists()
+
+
+def memory_for(limit):
+    """Let a training step fail as a device does whose memory holds batches of `limit` tiles."""
+    step = Regression.training_step
+
+    def limited(self, batch, index):
+        if len(batch.labels) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return step(self, batch, index)
+
+    return limited
+
+
+def test_too_little_memory_halves_the_batch_once_and_says_so(packed_tiles, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Regression, "training_step", memory_for(20))
+        with pytest.warns(
+            HardwareWarning, match="batch_size 40 does not fit .* going on with 20, and 2 batches a step"
+        ):
+            quick(packed_tiles, tmp_path / "halved", batch_size=40)
+        with (
+            pytest.raises(HardwareError, match="batch_size 40, half of what was asked"),
+            pytest.warns(HardwareWarning),
+        ):
+            quick(packed_tiles, tmp_path / "never", batch_size=80)
+    assert not (tmp_path / "never").exists()
+    assert len(pd.read_csv(tmp_path / "halved" / "curves.csv")) == 2
+
+
+def test_too_little_memory_in_prediction_halves_the_batch(trained, store, monkeypatch):
+    predictor, tiles = TilePredictor.load(trained), store.read(np.arange(30))
+    expected = predictor.predict(tiles)
+    predict = TileNetwork.predict
+
+    def limited(self, channels):
+        if len(channels) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return predict(self, channels)
+
+    monkeypatch.setattr(TileNetwork, "predict", limited)
+    with pytest.warns(HardwareWarning, match="32 tiles at once are too many .* 16"):
+        np.testing.assert_allclose(predictor.predict(tiles, batch_size=32), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(HardwareWarning):
+        predictor.predict(tiles, batch_size=128)
+
+
+def test_another_error_of_the_runtime_is_not_taken_for_memory(packed_tiles, tmp_path, monkeypatch):
+    def broken(self, batch, index):
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(Regression, "training_step", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        quick(packed_tiles, tmp_path / "model")
