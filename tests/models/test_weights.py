@@ -69,7 +69,7 @@ def test_unknown_weights_are_answered_with_what_there_is(backbone, weights, mess
 def test_weights_of_another_backbone_are_refused(tmp_path):
     path, _ = three_bands(tmp_path)
     with pytest.raises(
-        ModelError, match="do not fit the backbone 'resnet50'.*missing or of another shape, such as"
+        ModelError, match=r"do not fit the backbone 'resnet50'.*missing or of another shape, such as"
     ):
         load_pretrained(build_backbone("resnet50", 5), "resnet50", str(path), BANDS, 5)
 
