@@ -16,7 +16,7 @@ import pytest
 
 from sustain.data.sustainbench import dhs, dhs_tasks, landsat, lsms
 from sustain.data.sustainbench.landsat import LandsatDataset, LandsatSource
-from sustain.data.sustainbench.tasks import TASKS, open_task
+from sustain.data.sustainbench.tasks import READERS, open_task
 from sustain.errors import DataError, DataWarning, FileFormatError
 from tests.dhs_files import member_name, npz_bytes, write_archive
 from tests.sustainbench_files import DHS_SITES, SHARED, dhs_table, dhs_tile, lsms_table, write_dhs, write_lsms
@@ -76,10 +76,10 @@ def test_statistics_are_the_training_tiles_alone_and_by_sensor(root):
 
 def test_the_six_tasks_share_their_tiles_and_have_their_own_rows(root):
     table = dhs_table().set_index("DHSID_EA")
-    for name, task in TASKS.items():
-        if task.source != "dhs":
+    for name, reader in READERS.items():
+        if reader.source != "dhs":
             continue
-        label = task.dataset.keywords["label"]
+        label = reader.dataset.keywords["label"]
         published = table[label].astype(float).dropna()
         ids = []
         for part in ("train", "val", "test"):

@@ -10,7 +10,17 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from sustain.data.sustainbench.tasks import INGESTS, TASKS, ingest, open_task, schemes_of, score
+from sustain.data.manifest import load_manifest
+from sustain.data.sustainbench.registry import load_tasks
+from sustain.data.sustainbench.tasks import (
+    INGESTS,
+    READERS,
+    ingest,
+    metrics_of,
+    open_task,
+    schemes_of,
+    score,
+)
 from sustain.errors import DataError
 from tests.sustainbench_files import WRITERS
 
@@ -26,10 +36,22 @@ def root(tmp_path_factory):
 
 
 def test_every_source_has_a_fixture():
-    assert set(WRITERS) == set(INGESTS) >= {task.source for task in TASKS.values()}
+    assert set(WRITERS) == set(INGESTS) >= {reader.source for reader in READERS.values()}
 
 
-@pytest.mark.parametrize("name", TASKS)
+def test_every_task_of_the_registry_can_be_read_and_from_its_own_source():
+    tasks = load_tasks()
+    assert len(tasks) == 15
+    for task in tasks.values():
+        names = [name for name in (task.name, *task.variants) if name in READERS]
+        assert names, task.name
+        assert {READERS[name].source for name in names} == {task.source}
+        assert set(task.variants) <= set(READERS)
+        load_manifest(task.source)
+    assert set(READERS) <= {name for task in tasks.values() for name in (task.name, *task.variants)}
+
+
+@pytest.mark.parametrize("name", READERS)
 def test_a_task_goes_from_its_archive_to_its_metrics(root, name):
     train = open_task(name, root, split="train")
     test = open_task(name, root, split="test")
@@ -42,16 +64,16 @@ def test_a_task_goes_from_its_archive_to_its_metrics(root, name):
     assert not set(train.ids) & set(test.ids)
     assert isinstance(test.plot(test[0]), Figure)
     truth = [test.mask(i) for i in range(len(test))] if test.kind == "segmentation" else test.labels
-    scores = np.asarray(truth, float) if "auc" in TASKS[name].metrics else None
+    scores = np.asarray(truth, float) if "auc" in metrics_of(name) else None
     results = score(name, test, truth, scores=scores, n_draws=20)
-    for result, metric in zip(results, TASKS[name].metrics, strict=True):
+    for result, metric in zip(results, metrics_of(name), strict=True):
         assert result.metric == metric
         best = 0 if metric in {"rmse", "mae"} else 1
         # A truth without variation has no r2.
         assert result.estimate == pytest.approx(best) or (np.isnan(result.estimate) and "r2" in metric)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", READERS)
 def test_statistics_are_those_of_the_training_part_alone(root, name):
     train, test = (open_task(name, root, split=part) for part in ("train", "test"))
     np.testing.assert_array_equal(train.statistics.mean, test.statistics.mean)
@@ -61,7 +83,7 @@ def test_statistics_are_those_of_the_training_part_alone(root, name):
     assert torch.isfinite(scaled).all()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", READERS)
 def test_a_dataset_goes_to_worker_processes_without_its_files(root, name):
     dataset = open_task(name, root)
     before = dataset[0]["image"]
@@ -70,7 +92,7 @@ def test_a_dataset_goes_to_worker_processes_without_its_files(root, name):
     assert len(packed) < 100_000
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", READERS)
 def test_parts_are_disjoint_in_every_scheme_and_each_has_its_note(root, name):
     for scheme, described in schemes_of(name, root).items():
         assert len(described.note) > 20

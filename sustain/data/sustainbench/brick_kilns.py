@@ -26,6 +26,7 @@ from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.csvtable import numbers, read_csv, records, some_of, whole_numbers
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, StackSpec, write_source
+from sustain.data.sustainbench.unpacked import unpacked
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     Parameters
     ----------
     raw : str or Path
-        Folder of ``list_eval_partition.csv`` and ``examples_{k}.hdf5``.
+        Folder of ``list_eval_partition.csv`` and ``examples_{k}.hdf5``, or of an archive of them.
     out : str or Path
         Folder to write.
 
@@ -129,8 +130,12 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     DataError
         When a value of the table is wrong, or the table's label is not the file's.
     """
-    raw = Path(raw)
-    table = read_table(raw / TABLE)
+    with unpacked(raw, out, TABLE) as folder:
+        _ingest(folder, out)
+
+
+def _ingest(folder: Path, out: str | Path) -> None:
+    table = read_table(folder / TABLE)
     missing: list[str] = []
     # 4-byte floats keep all digits of a mean of 16-bit reflectances that a model could use, at half the size.
     with (
@@ -138,7 +143,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
         tqdm(total=len(table), desc="ingest brick kilns", unit="picture", disable=None) as bar,
     ):
         for number, rows in table.groupby("file"):
-            path = raw / f"examples_{number}.hdf5"
+            path = folder / f"examples_{number}.hdf5"
             if not path.is_file():
                 missing += rows["id"].tolist()
                 continue

@@ -20,6 +20,7 @@ from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npy
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.unpacked import unpacked
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     Parameters
     ----------
     raw : str or Path
-        Folder of ``patch{N}.npy`` and ``mask_patch{N}.npy``, or of folders train, val, test of them.
+        Folder of ``patch{N}.npy`` and ``mask_patch{N}.npy``, of folders train, val, test of them, or of
+        an archive of either.
     out : str or Path
         Folder to write.
 
@@ -62,7 +64,11 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     FileFormatError
         When a file is not such an array.
     """
-    raw = Path(raw)
+    with unpacked(raw, out, "patch*.npy") as folder:
+        _ingest(folder, out)
+
+
+def _ingest(raw: Path, out: str | Path) -> None:
     folders = [part for part in PARTS if (raw / part).is_dir()]
     found = sorted(
         (int(match["number"]), part, path)
@@ -70,8 +76,6 @@ def ingest(raw: str | Path, out: str | Path) -> None:
         for path in (raw / part).glob("patch*.npy")
         if (match := _PATCH.match(path.name))
     )
-    if not found:
-        raise FileNotFoundError(f"{raw}: no patch*.npy here. Unpack the published files into this folder.")
     side = (_SIDE, _SIDE)
     stacks = {
         "image": StackSpec("f4", (len(BANDS), *side)),

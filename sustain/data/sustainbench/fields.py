@@ -27,6 +27,7 @@ from sustain.data.sustainbench.csvtable import (
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.unpacked import unpacked
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
@@ -56,24 +57,25 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     Parameters
     ----------
     raw : str or Path
-        Folder of ``imgs``, ``masks``, ``masks_filled`` and ``clean_data.csv``, or one that holds such a folder.
+        Folder of ``imgs``, ``masks``, ``masks_filled`` and ``clean_data.csv``, or of an archive of them.
     out : str or Path
         Folder to write.
 
     Raises
     ------
     FileNotFoundError
-        When the table is missing.
+        When there is no table.
     FileFormatError
         When a picture is damaged or of another size or type.
     DataError
         When a value of the table is wrong.
     """
-    found = sorted(Path(raw).rglob(TABLE))
-    if not found:
-        raise FileNotFoundError(f"{raw}: no {TABLE} here. Unpack the published archive into this folder.")
-    folder = found[0].parent
-    table = _read_table(found[0])
+    with unpacked(raw, out, TABLE) as folder:
+        _ingest(folder, out)
+
+
+def _ingest(folder: Path, out: str | Path) -> None:
+    table = _read_table(folder / TABLE)
     side = (_SIDE, _SIDE)
     stacks = {"image": StackSpec("u1", (3, *side))} | {
         name: StackSpec("u1", side, channel_axis=None) for name in _MASKS

@@ -25,6 +25,7 @@ from sustain.data.sustainbench.csvtable import (
 )
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.unpacked import unpacked
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     Parameters
     ----------
     raw : str or Path
-        Folder of ``metadata.csv`` and the tiles.
+        Folder of ``metadata.csv`` and the tiles, or of an archive of them.
     out : str or Path
         Folder to write.
 
@@ -63,9 +64,13 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     DataError
         When a value of the table is wrong.
     """
-    raw = Path(raw)
-    where = str(raw / TABLE)
-    table = read_csv(raw / TABLE, {"fileName", "landCover", "split"})
+    with unpacked(raw, out, TABLE) as folder:
+        _ingest(folder, out)
+
+
+def _ingest(folder: Path, out: str | Path) -> None:
+    where = str(folder / TABLE)
+    table = read_csv(folder / TABLE, {"fileName", "landCover", "split"})
     refuse_duplicates(table["fileName"], where, "fileName")
     table["landCover"] = whole_numbers(table, "landCover", where)
     if (wrong := ~table["split"].isin(PARTS)).any():
@@ -79,7 +84,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     missing = []
     with write_source(out, {"image": StackSpec("u1", (len(BANDS), _SIDE, _SIDE))}) as store:
         for row in tqdm(records(table), desc="ingest naip", unit="tile", disable=None):
-            path = raw / row["fileName"]
+            path = folder / row["fileName"]
             if not path.is_file():
                 missing.append(row["fileName"])
                 continue

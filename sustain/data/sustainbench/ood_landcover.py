@@ -24,6 +24,7 @@ from sustain.data.sustainbench.arrays import ArraySpec, read_npz
 from sustain.data.sustainbench.csvtable import read_csv, refuse_duplicates, some_of
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.unpacked import unpacked
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     Parameters
     ----------
     raw : str or Path
-        Folder of ``box_{k}.npz`` and, for the official split, ``splits.csv``.
+        Folder of ``box_{k}.npz`` and, for the official split, ``splits.csv``; or of an archive of them.
     out : str or Path
         Folder to write.
 
@@ -69,10 +70,12 @@ def ingest(raw: str | Path, out: str | Path) -> None:
     DataError
         When the table or coordinates are wrong.
     """
-    raw = Path(raw)
+    with unpacked(raw, out, "box_*.npz") as folder:
+        _ingest(folder, out)
+
+
+def _ingest(raw: Path, out: str | Path) -> None:
     boxes = sorted((int(m["number"]), path) for path in raw.glob("box_*.npz") if (m := _BOX.match(path.name)))
-    if not boxes:
-        raise FileNotFoundError(f"{raw}: no box_*.npz here. Unpack the published files into this folder.")
     official = _read_splits(raw / TABLE)
     empty = []
     stacks = {

@@ -31,74 +31,67 @@ from sustain.data.sustainbench import (
 )
 from sustain.data.sustainbench.dataset import TaskDataset
 from sustain.data.sustainbench.metrics import MetricResult, evaluate, outcome_of, outcome_of_masks
+from sustain.data.sustainbench.registry import find_task
 from sustain.data.sustainbench.store import Scheme, Source
 from sustain.errors import DataError
 
-__all__ = ["INGESTS", "TASKS", "Task", "ingest", "open_task", "schemes_of", "score"]
+__all__ = ["INGESTS", "READERS", "Reader", "ingest", "metrics_of", "open_task", "schemes_of", "score"]
 
 
-class Task(NamedTuple):
+class Reader(NamedTuple):
     """How a task is read.
 
     Attributes
     ----------
     source : str
-        Name of its source, a key of `INGESTS`.
+        Name of its source, a key of `INGESTS` and of the manifests.
     dataset : callable
         Makes its dataset from a `Source` and the options of `open_task`.
-    metrics : tuple of str
-        Its own metrics, names of `sustain.data.sustainbench.metrics.METRICS`; the first is the leaderboard's.
+    more_metrics : tuple of str
+        What is reported beside the benchmark's own metrics.
     opens : type
         Class of its source.
     """
 
     source: str
     dataset: Callable[..., TaskDataset]
-    metrics: tuple[str, ...]
+    more_metrics: tuple[str, ...] = ()
     opens: type[Source] = Source
 
 
-def _dhs(label: str, *more: str) -> Task:
+def _dhs(label: str) -> Reader:
     dataset = partial(landsat.LandsatDataset, label=label, unit=dhs.LABELS[label].unit)
-    return Task(
-        "dhs", dataset, ("pearson_r2", "r2", "pearson_r2_by_country", *more), opens=landsat.LandsatSource
-    )
+    return Reader("dhs", dataset, ("pearson_r2_by_country",), landsat.LandsatSource)
 
 
-def _africa(country: str) -> Task:
-    return Task(
-        "africa_crop_type", partial(africa_crop_type.AfricaCropType, country=country), ("macro_f1", "oa")
-    )
-
-
-TASKS: Mapping[str, Task] = {
-    "sdg1-asset-dhs": _dhs("asset_index", "mae"),
+READERS: Mapping[str, Reader] = {
+    "sdg1-asset-dhs": _dhs("asset_index"),
+    "sdg1-poverty-change-lsms": Reader("lsms", lsms.PovertyChange, opens=landsat.LandsatSource),
+    "sdg2-cropland-weak": Reader("cropland", cropland.WeakCropland),
+    **{
+        f"sdg2-croptype-{country}": Reader(
+            "africa_crop_type", partial(africa_crop_type.AfricaCropType, country=country)
+        )
+        for country in africa_crop_type.CROPS
+    },
+    "sdg2-croptype-kenya": Reader("kenya", kenya.KenyaCropType),
+    "sdg2-cropyield": Reader("cropyield", crop_yield.CropYield),
+    **{
+        f"sdg2-cropyield-{country}": Reader("cropyield", partial(crop_yield.CropYield, country=country))
+        for country in crop_yield.COUNTRIES
+    },
+    "sdg2-fielddelineation-fr": Reader("fields", fields.FieldDelineation),
     "sdg3-under5mort-dhs": _dhs("under5_mort"),
     "sdg3-womenbmi-dhs": _dhs("women_bmi"),
     "sdg4-womenedu-dhs": _dhs("women_edu"),
     "sdg6-water-dhs": _dhs("water_index"),
     "sdg6-sanitation-dhs": _dhs("sanitation_index"),
-    "sdg1-poverty-change-lsms": Task(
-        "lsms",
-        lsms.PovertyChange,
-        ("pearson_r2", "pearson_r2_by_country", "r2"),
-        opens=landsat.LandsatSource,
-    ),
-    "sdg2-cropland-weak": Task("cropland", cropland.WeakCropland, ("f1",)),
-    "sdg2-croptype-ghana": _africa("ghana"),
-    "sdg2-croptype-southsudan": _africa("southsudan"),
-    "sdg2-croptype-kenya": Task("kenya", kenya.KenyaCropType, ("macro_f1", "accuracy")),
-    "sdg2-cropyield": Task("cropyield", crop_yield.CropYield, ("rmse", "r2")),
-    "sdg2-fielddelineation-fr": Task("fields", fields.FieldDelineation, ("dice",)),
-    "sdg13-brickkilns-bd": Task(
-        "brickkiln", brick_kilns.BrickKilns, ("accuracy", "precision", "recall", "auc")
-    ),
-    "sdg15-landcover-repr": Task("naip", naip.LandCoverTiles, ("oa", "macro_f1")),
-    "sdg15-landcover-ood": Task(
-        "ood", ood_landcover.LandCoverRegions, ("cohen_kappa_by_region", "cohen_kappa")
-    ),
+    "sdg13-brickkilns-bd": Reader("brickkiln", brick_kilns.BrickKilns),
+    "sdg15-landcover-repr": Reader("naip", naip.LandCoverTiles),
+    "sdg15-landcover-ood": Reader("ood", ood_landcover.LandCoverRegions, ("cohen_kappa_by_region",)),
 }
-"""Ghana and South Sudan are one task of the paper in two countries, so fifteen tasks have sixteen names."""
+"""The tasks of the registry, and its variants by country. The two countries of ``sdg2-croptype-africa`` have different
+classes: each is opened by its own name."""
 
 INGESTS: Mapping[str, Callable[[Path, Path], None]] = {
     "dhs": dhs_tasks.ingest,
@@ -151,7 +144,7 @@ def open_task(
     Parameters
     ----------
     name : str
-        A key of `TASKS`.
+        A key of `READERS`.
     root : str or Path
         Folder of ingested sources.
     split : {"train", "val", "test"}
@@ -167,17 +160,17 @@ def open_task(
     FileNotFoundError
         When the task's source has not been ingested.
     """
-    task = _task(name)
-    source = task.opens.open(Path(root) / task.source)
+    reader = _reader(name)
+    source = reader.opens.open(Path(root) / reader.source)
     if scheme is None:
         scheme = "official" if "official" in source.schemes else min(source.schemes)
-    return task.dataset(source, split=split, scheme=scheme, **options)
+    return reader.dataset(source, split=split, scheme=scheme, **options)
 
 
 def schemes_of(name: str, root: str | Path) -> dict[str, Scheme]:
     """Return the split schemes of an ingested task, with what each keeps apart and what leaks."""
-    task = _task(name)
-    return task.opens.open(Path(root) / task.source).schemes
+    reader = _reader(name)
+    return reader.opens.open(Path(root) / reader.source).schemes
 
 
 def score(
@@ -194,7 +187,7 @@ def score(
     Parameters
     ----------
     name : str
-        A key of `TASKS`.
+        A key of `READERS`.
     dataset : TaskDataset
     predictions : array_like or iterable
         A number or class a sample, in the dataset's order; for masks, one integer mask after the other.
@@ -210,7 +203,7 @@ def score(
     DataError
         When predictions do not fit the samples.
     """
-    names = [m for m in metrics or _task(name).metrics if scores is not None or m != "auc"]
+    names = [m for m in metrics or metrics_of(name) if scores is not None or m != "auc"]
     if dataset.kind == "segmentation":
         masks = (dataset.mask(i) for i in range(len(dataset)))
         pairs = zip(masks, predictions, strict=True)
@@ -220,7 +213,12 @@ def score(
     return evaluate(names, outcome, **options)
 
 
-def _task(name: str) -> Task:
-    if name not in TASKS:
-        raise DataError(f"no task {name!r}; there are {', '.join(TASKS)}.")
-    return TASKS[name]
+def metrics_of(name: str) -> tuple[str, ...]:
+    """Return the names of a task's metrics: the benchmark's own first, then what is reported beside them."""
+    return (*find_task(name).metrics, *_reader(name).more_metrics)
+
+
+def _reader(name: str) -> Reader:
+    if name not in READERS:
+        raise DataError(f"no task {name!r}; there are {', '.join(READERS)}.")
+    return READERS[name]
