@@ -1,4 +1,4 @@
-"""``sustain data``: what can be fetched, and fetching it."""
+"""``sustain data``: what there is, what of it is here, and getting it."""
 
 from __future__ import annotations
 
@@ -7,42 +7,147 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Published data: list, fetch and verify.", no_args_is_help=True)
+app = typer.Typer(help="Published data: list, fetch, add and verify.", no_args_is_help=True)
 
-Manifests = Annotated[Path, typer.Option(help="Folder of the manifests.")]
+Name = Annotated[str, typer.Argument(help="Name of a task or of a source; the path of a manifest.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="The source's folder; by default data/raw/sustainbench/SOURCE (others: data/raw/SOURCE/SOURCE)."
+    ),
+]
+Raw = Annotated[Path, typer.Option(help="Folder of all raw data.")]
+Root = Annotated[Path, typer.Option(help="Folder of ingested sources.")]
 
 
 @app.command("list")
-def list_sources(manifests: Manifests = Path("data_manifests")) -> None:
-    """Every manifest: title, number of files, size, licence."""
+def list_tasks(raw: Raw = Path("data/raw"), root: Root = Path("data/sustainbench")) -> None:
+    """Every task and every other source: size, licence, how to get it, what is on this machine."""
     from rich.console import Console
     from rich.table import Table
 
-    from sustain.data.manifest import TASKS_FILE, load_manifest
+    from sustain.data.inventory import holding, how_to_get, raw_folder, size_of
+    from sustain.data.manifest import load_manifest, manifest_names
+    from sustain.data.sustainbench.registry import load_tasks
 
-    table = Table("name", "title", "files", "size", "licence")
-    for path in sorted(path for path in manifests.glob("*.yaml") if path.name != TASKS_FILE):
-        manifest = load_manifest(path)
-        sizes = [file.size for file in manifest.files]
-        known = [size for size in sizes if size is not None]
-        size = f"{sum(known) / 1e6:.1f} MB" + ("" if len(known) == len(sizes) else " and more")
-        table.add_row(manifest.name, manifest.title, str(len(sizes)), size, manifest.licence or "not stated")
-    Console().print(table)
+    tasks = load_tasks()
+    used = {task.source for task in tasks.values()}
+    rows = [(str(task.sdg), task.name, task.source) for task in tasks.values()]
+    rows += [("", "", name) for name in manifest_names() if name not in used]
+    table = Table(
+        "SDG", "task", "source", "size", "licence", "how to get it", "here", box=None, pad_edge=False
+    )
+    for sdg, name, source in rows:
+        manifest = load_manifest(source)
+        ingested = ", ingested" if (root / source).is_dir() else ""
+        here = f"{holding(manifest, raw_folder(manifest, raw))}{ingested}"
+        licence = manifest.licence or "not stated"
+        table.add_row(sdg, name, source, size_of(manifest), licence, how_to_get(manifest), here)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to keep to
+        console = Console(width=160)
+    console.print(table)
+
+
+@app.command()
+def info(name: Name, raw: Raw = Path("data/raw")) -> None:
+    """Show the card of a task or a source."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from sustain.data.inventory import holding, manifest_of, raw_folder
+    from sustain.data.manifest import load_manifest, manifest_names
+    from sustain.data.sustainbench.card import source_card, task_card
+    from sustain.data.sustainbench.registry import find_task
+
+    manifest = manifest_of(name)
+    if name in manifest_names() or name.endswith((".yaml", ".yml")):
+        card = source_card(manifest)
+    else:
+        task = find_task(name)
+        card = task_card(task, load_manifest(task.source))
+    console = Console()
+    console.print(
+        Markdown(card) if console.is_terminal else card, soft_wrap=not console.is_terminal, markup=False
+    )
+    folder = raw_folder(manifest, raw)
+    console.print(f"On this machine: {holding(manifest, folder)} ({folder})", markup=False, soft_wrap=True)
 
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Name of a manifest, or its path.")],
-    out: Annotated[Path, typer.Option(help="Folder to fetch into.")],
+    name: Name,
+    out: Out = None,
     mirror: Annotated[
         str | None,
         typer.Option(
             envvar="SUSTAIN_MIRROR", help="Folder or URL to take the files from instead; same checks."
         ),
     ] = None,
+    only: Annotated[str | None, typer.Option(help="Pattern of the paths wanted, such as 'dhs_AL_*'.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Files at one time.")] = 4,
 ) -> None:
-    """Fetch the files of a manifest and verify size and sha256; files already there and right are kept."""
+    """Fetch the files of a task or source and verify size and sha256; files already there and right are kept."""
     from sustain.data.fetch import fetch as fetch_files
-    from sustain.data.manifest import load_manifest
+    from sustain.data.inventory import manifest_of, raw_folder
 
-    fetch_files(load_manifest(name), out, mirror=mirror)
+    manifest = manifest_of(name)
+    folder = out or raw_folder(manifest)
+    paths = fetch_files(manifest, folder, mirror=mirror, only=only, workers=workers)
+    typer.echo(f"{len(paths)} file(s) of {manifest.name} in {folder}, verified.")
+
+
+@app.command()
+def add(
+    name: Name,
+    source: Annotated[Path, typer.Option("--from", help="File or folder that was got by hand.")],
+    out: Out = None,
+) -> None:
+    """Verify files that were got by hand, put copies in place, and remember their checksums."""
+    from sustain.data.add import add as add_files
+    from sustain.data.inventory import manifest_of, raw_folder
+
+    manifest = manifest_of(name)
+    folder = out or raw_folder(manifest)
+    placed, missing = add_files(manifest, source, folder)
+    typer.echo(f"{len(placed)} file(s) of {manifest.name} in {folder}, verified.")
+    if missing:
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        typer.echo(f"Still missing: {', '.join(missing[:8])}{more}.")
+
+
+@app.command()
+def verify(name: Name, out: Out = None) -> None:
+    """Compare size and sha256 of every file with the manifest and with the first copy; status 1 when one is wrong."""
+    from sustain.data.inventory import manifest_of, raw_folder
+    from sustain.data.lock import read_lock, with_lock
+    from sustain.data.manifest import verify as verify_files
+
+    manifest = manifest_of(name)
+    folder = out or raw_folder(manifest)
+    known = with_lock(manifest, read_lock(manifest, folder))
+    problems = verify_files(known, folder)
+    for path, problem in problems.items():
+        typer.echo(f"{folder / path} {problem}")
+    unknown = [file.path for file in known.files if file.sha256 is None and file.path not in problems]
+    if unknown:
+        typer.echo(
+            f"{len(unknown)} file(s) with no checksum to compare with, such as {unknown[0]}. Record the present ones: "
+            f"sustain data add {manifest.name} --from {folder}"
+        )
+    good = len(known.files) - len(problems) - len(unknown)
+    typer.echo(
+        f"{good} of {len(known.files)} file(s) of {manifest.name} are as published or as they first came."
+    )
+    if problems or not known.files:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(name: Name, out: Out = None, root: Root = Path("data/sustainbench")) -> None:
+    """Turn the published files of a task or source into safe, fast ones: stacks and tables."""
+    from sustain.data.inventory import manifest_of, raw_folder
+    from sustain.data.sustainbench.prepare import prepare
+
+    manifest = manifest_of(name)
+    typer.echo(f"{manifest.name} is ready in {prepare(manifest, out or raw_folder(manifest), root)}.")
