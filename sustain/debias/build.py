@@ -178,7 +178,8 @@ def card_of(
     counts = _resample(fitted, sample, n_boot, seed)
     by_level = [] if levels is None else level_parts(levels, n_boot, _private_generator(sample, seed))
     strata, diagnostics = strata_parts(sample, noise), diagnostic_part(sample, noise)
-    rest = len(to_json([by_level, strata, diagnostics]))
+    about = quantiles_part(sample), spread_part(sample, noise)
+    rest = len(to_json([by_level, strata, diagnostics, *about]))
     corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
     return CalibrationCard(
         target=Target.model_validate(target),
@@ -200,8 +201,8 @@ def card_of(
         corrections=corrections,
         strata=strata,
         levels=by_level,
-        predictions=quantiles_part(sample),
-        slope_spread=spread_part(sample, noise),
+        predictions=about[0],
+        slope_spread=about[1],
         diagnostics=diagnostics,
         licence=licence,
         citation=citation,
