@@ -6,8 +6,8 @@ A trial is a funder and a sector: survey places within 0.1 degree of a project t
 are compared with the other places of the same surveys (28 trials have 30 places in each arm). Predictions of Yeh et al.
 2020 are out of sample, corrections are fitted on the authors' other spatial folds. Intervals: clusters of second-level
 districts, and the calibration's part. The truth is the same contrast in survey wealth of the same places. Beside it is
-what "One Map, Many Trials" found in its 29 trials (other labels, imagery and definition of treatment: slopes compare, errors
-do not). Writes aid_trials_MODEL.csv (a row a trial and method) and .txt into benchmarks/results.
+what "One Map, Many Trials" found in its 29 trials: other labels, imagery and definition of treatment, so that slopes
+compare and errors do not. Writes aid_trials_MODEL.csv (a row a trial and method) and .txt into benchmarks/results.
 """
 
 from __future__ import annotations
