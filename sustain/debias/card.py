@@ -19,6 +19,7 @@ from sustain.debias import document
 from sustain.debias.apply import apply_elementwise
 from sustain.debias.draws import Components, Draws, expand
 from sustain.debias.estimator import warn_outside
+from sustain.debias.measurement import NoiseProfile, corrected_noise
 from sustain.debias.schema import (
     Correction,
     Finite,
@@ -26,6 +27,7 @@ from sustain.debias.schema import (
     Level,
     LineCard,
     LineDraws,
+    Noise,
     PredictionQuantiles,
     Predictor,
     Sample,
@@ -61,6 +63,7 @@ class CalibrationCard(BaseModel):
     prediction_on_truth: LineCard
     truth_on_prediction: LineCard
     target_noise_var: Finite = 0.0
+    noise: Noise
     support_range: Support
     grid: GridCard
     corrections: list[Correction] = Field(min_length=1)
@@ -208,19 +211,20 @@ class CalibrationCard(BaseModel):
     ) -> Any:
         """Give the standard error of one corrected prediction; same kind out as `transform`.
 
-        ``sqrt(h'(x)^2 residual_sd^2 + Var_draws(h(x)))``: measurement noise of the prediction given the truth,
-        magnified by the correction, and uncertainty of the correction itself.
+        ``sqrt(Var(h(x + e)) + Var_draws(h(x)))``: what the measurement noise e of the prediction given the truth makes
+        of the corrected value, and the uncertainty of the correction itself. The noise is normal, with the standard
+        deviation that the card has for the truth h(x) (`noise`; of a level, its residual one); where h is straight
+        the first part is ``h'(x)^2 Var(e)``.
         """
-        draws = self.draws(method, stratum, level)
-        table = self._tables[self._key(method, stratum, level)]
-        noise = self.residual_sd**2
-        if level is not None:
-            noise = self.level(level).residual_sd ** 2
-        if stratum is not None:
-            noise = next(s.prediction_on_truth.residual_sd for s in self.strata if s.name == stratum) ** 2
+        key = self._key(method, stratum, level)
+        draws, grid = self.draws(method, stratum, level), self._grid
+        if key not in self._noises:
+            profile = self._profile(stratum, level)
+            self._noises[key] = corrected_noise(self._tables[key], grid, profile)
+        noise = self._noises[key]
 
         def error(x: Array) -> Array:
-            return np.asarray(np.sqrt(table.derivative(x) ** 2 * noise + draws.variance(x)))
+            return np.asarray(np.sqrt(np.interp(x, grid.x, noise) + draws.variance(x)))
 
         return apply_elementwise(error, y_pred)
 
@@ -277,7 +281,7 @@ class CalibrationCard(BaseModel):
 
     @cached_property
     def _tables(self) -> dict[tuple[str, str | None], Table]:
-        grid = Grid(self.grid.start, self.grid.stop, self.grid.n)
+        grid = self._grid
         identity = Table(Grid(*self.support, 2), np.array(self.support))
         tables = {("none", name): identity for name in (None, *(s.name for s in self.strata))}
         tables |= {
@@ -292,6 +296,20 @@ class CalibrationCard(BaseModel):
     @cached_property
     def _draws(self) -> dict[tuple[str, str | None], Draws]:
         return {}
+
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid(self.grid.start, self.grid.stop, self.grid.n)
+
+    @cached_property
+    def _noises(self) -> dict[tuple[str, str | None], Array]:
+        return {}
+
+    def _profile(self, stratum: str | None, level: str | None) -> NoiseProfile:
+        if level is not None:
+            return NoiseProfile(np.zeros(1), np.array([self.level(level).residual_sd]))
+        noise = self.noise if stratum is None else next(s.noise for s in self.strata if s.name == stratum)
+        return NoiseProfile(np.array(noise.truth), np.array(noise.sd))
 
     def _key(self, method: str, stratum: str | None, level: str | None) -> tuple[str, str | None]:
         """Key of a correction among the tables; raises `CardError` when there is none."""

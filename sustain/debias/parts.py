@@ -9,9 +9,19 @@ import numpy as np
 
 from sustain.debias.diagnostics import describe
 from sustain.debias.level import LevelCalibration
+from sustain.debias.measurement import noise_profile
 from sustain.debias.regression import Line, Wald, fit_line
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
-from sustain.debias.schema import Centre, Level, LineCard, PredictionQuantiles, Spread, Stratum, Support
+from sustain.debias.schema import (
+    Centre,
+    Level,
+    LineCard,
+    Noise,
+    PredictionQuantiles,
+    Spread,
+    Stratum,
+    Support,
+)
 from sustain.debias.spread import prediction_quantiles, slope_spread
 from sustain.debias.table import support_of
 
@@ -19,6 +29,7 @@ __all__ = [
     "diagnostic_part",
     "level_parts",
     "line_part",
+    "noise_part",
     "quantiles_part",
     "short",
     "spread_part",
@@ -46,6 +57,7 @@ def strata_parts(sample: CalibrationSample, noise: float) -> list[Stratum]:
                 prediction_on_truth=line_part(down),
                 truth_on_prediction=line_part(up),
                 r2=short(down.r2),
+                noise=noise_part(part, noise),
             )
         )
     return strata
@@ -118,6 +130,12 @@ def _p_value(test: Wald) -> float | None:
 def support_part(edges: tuple[float, float]) -> Support:
     """Round the range of the predictions."""
     return Support(low=short(edges[0]), high=short(edges[1]))
+
+
+def noise_part(sample: CalibrationSample, noise: float) -> Noise:
+    """Round the noise by level of the truth."""
+    profile = noise_profile(sample, noise)
+    return Noise(truth=[short(v, 5) for v in profile.truth], sd=[short(v, 5) for v in profile.sd])
 
 
 def line_part(line: Line) -> LineCard:

@@ -18,6 +18,7 @@ __all__ = [
     "Level",
     "LineCard",
     "LineDraws",
+    "Noise",
     "PredictionQuantiles",
     "Predictor",
     "Sample",
@@ -157,6 +158,19 @@ class Correction(_Part):
     draws: Annotated[LineDraws | ComponentDraws, Field(discriminator="kind")]
 
 
+class Noise(_Part):
+    """Standard deviation of the prediction given the truth, at the mean truth of parts of 20 rows or more."""
+
+    truth: list[Finite] = Field(min_length=1)
+    sd: list[Annotated[Finite, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Noise:
+        if len(self.truth) != len(self.sd) or sorted(set(self.truth)) != self.truth:
+            raise ValueError("noise needs as many standard deviations as truths, and truths that ascend")
+        return self
+
+
 class Stratum(_Part):
     """Lines within one stratum, and the range of its predictions."""
 
@@ -166,6 +180,7 @@ class Stratum(_Part):
     truth_on_prediction: LineCard
     r2: Finite
     support_range: Support
+    noise: Noise
 
 
 class Centre(_Part):

@@ -16,6 +16,7 @@ from sustain.debias import (
 from sustain.debias.build import _private_generator
 from sustain.debias.card import SCHEMA_VERSION
 from sustain.debias.draws import Decomposition, Draws, compress, expand
+from sustain.debias.measurement import NoiseProfile
 from sustain.debias.sample import as_sample
 from sustain.debias.strata import curves_of, stratum_columns
 from sustain.debias.table import Grid
@@ -216,12 +217,14 @@ def test_weighted_sum_is_the_sum(card):
 
 def test_standard_error_is_noise_and_calibration(card):
     x = np.array([-1.0, 0.0, 1.0, np.nan, 8.0])
-    for method in ("linear", "tweedie"):
-        noise = card.derivative(x, method) * card.residual_sd
-        expected = np.sqrt(noise**2 + card.draws(method)(x).var(axis=0, ddof=1))
-        np.testing.assert_allclose(card.standard_error(x, method), expected, rtol=1e-9)
-    np.testing.assert_allclose(card.standard_error(np.array([0.3]), "none"), card.residual_sd)
+    noise = NoiseProfile(np.array(card.noise.truth), np.array(card.noise.sd))
+    straight = card.derivative(x) * noise(card.transform(x, check_support=False))
+    expected = np.sqrt(straight**2 + card.draws()(x).var(axis=0, ddof=1))
+    np.testing.assert_allclose(card.standard_error(x), expected, rtol=1e-3)
+    np.testing.assert_allclose(card.standard_error(np.array([0.3]), "none"), noise(0.3), rtol=1e-3)
+    assert noise.sd.mean() == pytest.approx(card.residual_sd, rel=0.1)
     assert card.standard_error(x.astype("f4")).dtype == np.float32
+    assert np.isnan(card.standard_error(x, "tweedie")[3])
 
 
 def test_compression_keeps_draws():
