@@ -92,7 +92,7 @@ def score(found: pd.DataFrame, sd: float) -> dict[str, float | str]:
     picked = errors.to_numpy()[np.arange(len(found)), [methods.index(m) for m in found["recommended"]]]
     return {
         "contrasts": len(found),
-        **mae.to_dict(),
+        **{str(name): float(value) for name, value in mae.items()},
         "recommended": picked.mean(),
         "recommended is": " ".join(dict.fromkeys(found["recommended"])),
         "best": str(mae.idxmin()),

@@ -9,7 +9,8 @@ from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.build import build_card
 from sustain.debias.card import CalibrationCard
 from sustain.debias.comparison import Comparison, compare
-from sustain.debias.diagnostics import Diagnosis, diagnose
+from sustain.debias.diagnosis import Diagnosis
+from sustain.debias.diagnostics import diagnose
 from sustain.debias.families import ContrastFamily, DonorTrials
 from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
 from sustain.debias.level import LevelCalibration, LevelSlope

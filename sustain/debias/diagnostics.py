@@ -2,162 +2,26 @@
 
 from __future__ import annotations
 
-import html
 import math
 import warnings
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.regression import Line, Wald, critical_value, fit_line, least_squares, moments, wald_test
+from sustain.debias.bridge import BridgeCalibration
+from sustain.debias.diagnosis import Bin, Diagnosis, InSample, Shape, Slope, Stability
+from sustain.debias.level import LevelCalibration, LevelSlope
+from sustain.debias.regression import Line, Wald, fit_line, least_squares, moments, wald_test
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector, noise_variance
 from sustain.debias.table import support_of
-from sustain.errors import InSampleWarning
+from sustain.debias.verdicts import IN_SAMPLE_RATIO, verdicts
+from sustain.errors import CalibrationError, InSampleWarning
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["Bin", "Diagnosis", "InSample", "Shape", "Slope", "describe", "diagnose"]
+__all__ = ["describe", "diagnose"]
 
 Array = NDArray[np.float64]
-
-IN_SAMPLE_RATIO = 0.9  # of the held-out residual sd; a training residual sd below it shows memory
-USELESS_R2 = 0.1
-
-
-@dataclass(frozen=True)
-class Slope:
-    """A regression slope with its interval, and the intercept of the line."""
-
-    slope: float
-    std_error: float
-    low: float
-    high: float
-    intercept: float
-    residual_sd: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Bin:
-    """One tenth of the sample by truth: how far the predictions are off there."""
-
-    mean_true: float
-    bias: float
-    std_error: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Distribution of the truth about its best linear prediction."""
-
-    skewness: float
-    excess_kurtosis: float
-    variance_trend: Wald
-
-
-@dataclass(frozen=True)
-class InSample:
-    """Residual standard deviation of the truth given the prediction, in training and held out."""
-
-    train_sd: float
-    held_out_sd: float
-    ratio: float
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """How predictions err. Printed, it is a short report; `to_dict` gives plain numbers.
-
-    Attributes
-    ----------
-    n, n_groups : int
-        Pairs, clusters (None without groups).
-    r2 : float
-        Squared correlation.
-    prediction_on_truth, truth_on_prediction : Slope
-        Below one, the first says that effects which reach the image only through the truth come out too small;
-        the second is one for predictions that are right on average at every predicted value (Berkson errors).
-    berkson : Wald
-        Test that the truth given the prediction is the prediction: intercept 0 and slope 1.
-    linearity : Wald
-        Test that E[prediction | truth] is a line, against a cubic: what the linear correction assumes.
-    deciles : tuple of Bin
-        Bias (prediction less truth) by tenth of the truth.
-    shape : Shape
-        Residuals: Tweedie's formula assumes normal ones of one size.
-    support : tuple of float
-        Range of predictions in which a correction can be learned.
-    strata : dict of str to Slope
-        Slope of prediction on truth within each stratum of at least 20 pairs.
-    strata_differ : Wald or None
-        Test that all strata share one line of prediction on truth.
-    slope_without_a_group : tuple of float or None
-        Least and greatest slope of prediction on truth when one cluster is left out.
-    in_sample : InSample or None
-        Comparison with training rows, when they were given.
-    level : float
-        Confidence level of the intervals.
-    verdicts : dict of str to str
-        What follows, in words.
-    """
-
-    n: int
-    n_groups: int | None
-    r2: float
-    prediction_on_truth: Slope
-    truth_on_prediction: Slope
-    berkson: Wald
-    linearity: Wald
-    deciles: tuple[Bin, ...]
-    shape: Shape
-    support: tuple[float, float]
-    strata: dict[str, Slope]
-    strata_differ: Wald | None
-    slope_without_a_group: tuple[float, float] | None
-    in_sample: InSample | None
-    level: float
-    verdicts: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give all of it as dictionaries, lists and numbers."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        groups = "" if self.n_groups is None else f" in {self.n_groups} groups"
-        lines = [f"{self.n} pairs{groups}, r2 {self.r2:.3f}"]
-        lines += [f"- {name}: {verdict}" for name, verdict in self.verdicts.items()]
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self.verdicts.items()
-        )
-        return f"<p>{html.escape(str(self).splitlines()[0])}</p><table>{rows}</table>"
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the bias by tenth of the truth, with its confidence intervals."""
-        from matplotlib import pyplot
-
-        if ax is None:
-            ax = pyplot.subplots(layout="constrained")[1]
-        margin = critical_value(self.level)
-        ax.axhline(0, color="0.6", linewidth=1)
-        ax.errorbar(
-            [item.mean_true for item in self.deciles],
-            [item.bias for item in self.deciles],
-            yerr=[margin * item.std_error for item in self.deciles],
-            fmt="o",
-            capsize=3,
-        )
-        ax.set_xlabel("mean truth of the tenth")
-        ax.set_ylabel("prediction less truth")
-        return ax
 
 
 def diagnose(
@@ -169,6 +33,8 @@ def diagnose(
     strata: Any = None,
     target_noise_var: float = 0.0,
     train: tuple[Any, Any] | None = None,
+    levels: Mapping[str, Any] | None = None,
+    treatment_like: Mapping[str, Any] | None = None,
     level: float = 0.95,
 ) -> Diagnosis:
     """Describe the errors of predictions on calibration rows.
@@ -183,6 +49,11 @@ def diagnose(
         Variance of the labels' sampling error.
     train : pair of array_like, optional
         Predictions and labels of training rows, to show what in-sample errors would have hidden.
+    levels : mapping of str to array_like, shape (n,), optional
+        Group labels, coarse to fine, for slopes by level of variation; see `LevelCalibration`.
+    treatment_like : mapping of str to array_like, shape (n,), optional
+        Covariates that resemble the trial's treatment (near a road, in an exposed region, an earlier programme), to
+        test measurement and outcome stability with.
     level : float
         Confidence level.
 
@@ -200,10 +71,27 @@ def diagnose(
     sample = as_sample(y_pred, y_true, sample_weight, groups, strata)
     noise = noise_variance(target_noise_var)
     held_out = fit_line(sample.y_pred, sample.y_true, sample.weight).sigma
-    return describe(sample, noise, None if train is None else _in_sample(train, held_out), level)
+    return describe(
+        sample,
+        noise,
+        None if train is None else _in_sample(train, held_out),
+        level,
+        j_test=_j_test(sample, noise),
+        levels={} if not levels else _by_level(sample, levels, strata, noise),
+        stability={name: _stability(name, values, sample) for name, values in (treatment_like or {}).items()},
+    )
 
 
-def describe(sample: CalibrationSample, noise: float, in_sample: InSample | None, level: float) -> Diagnosis:
+def describe(
+    sample: CalibrationSample,
+    noise: float,
+    in_sample: InSample | None,
+    level: float,
+    *,
+    j_test: Wald | None = None,
+    levels: dict[str, LevelSlope] | None = None,
+    stability: dict[str, Stability] | None = None,
+) -> Diagnosis:
     """Diagnose a checked sample; see `diagnose`."""
     x, y, weight, group = sample.y_pred, sample.y_true, sample.weight, sample.group
     down, up = fit_line(y, x, weight, group, noise), fit_line(x, y, weight, group)
@@ -223,9 +111,12 @@ def describe(sample: CalibrationSample, noise: float, in_sample: InSample | None
         "strata_differ": strata_differ,
         "slope_without_a_group": _without_a_group(sample, noise),
         "in_sample": in_sample,
+        "j_test": j_test,
+        "levels": levels or {},
+        "stability": stability or {},
         "level": level,
     }
-    return Diagnosis(**found, verdicts=_verdicts(Diagnosis(**found, verdicts={})))
+    return Diagnosis(**found, verdicts=verdicts(Diagnosis(**found, verdicts={})))
 
 
 def _slope(line: Line, level: float) -> Slope:
@@ -336,53 +227,41 @@ def _in_sample(train: tuple[Any, Any], held_out_sd: float) -> InSample:
     return InSample(line.sigma, held_out_sd, ratio)
 
 
-def _verdicts(d: Diagnosis) -> dict[str, str]:
-    alpha, b, up = 1 - d.level, d.prediction_on_truth, d.truth_on_prediction
-    interval = f"{b.slope:.3f} [{b.low:.3f}, {b.high:.3f}]"
-    if b.low <= 0:
-        shrinkage = f"the slope of prediction on truth, {interval}, may be zero: nothing can be corrected."
-    elif b.high < 1:
-        shrinkage = (
-            f"slope of prediction on truth {interval}: an effect that reaches the image only through the truth "
-            f"comes out at {b.slope:.0%} of its size; one that the image shows by itself needs no correction."
-        )
-    else:
-        shrinkage = (
-            f"slope of prediction on truth {interval}: no clear shrinkage; a correction adds noise only."
-        )
-    verdicts = {"shrinkage": shrinkage}
-    if d.r2 < USELESS_R2:
-        verdicts["strength"] = f"predictions explain {d.r2:.1%} of the variance: too little to correct with."
-    told = f"truth on prediction {up.slope:.3f} [{up.low:.3f}, {up.high:.3f}], intercept {up.intercept:.3g}"
-    verdicts["level and scale"] = (
-        f"{told}; p = {d.berkson.p_value:.2g}: predictions are off in level or scale; recalibrate them."
-        if d.berkson.p_value < alpha
-        else f"{told}; p = {d.berkson.p_value:.2g}: right on average at every predicted value."
+def _j_test(sample: CalibrationSample, noise: float) -> Wald | None:
+    bridge = BridgeCalibration(min_r2=0.0)  # weakness has a verdict of its own
+    try:
+        bridge._fit_sample(sample, noise)
+    except CalibrationError:
+        return None  # predictions that carry no correction have no bridge to test against
+    return bridge.j_test_
+
+
+def _by_level(
+    sample: CalibrationSample, levels: Mapping[str, Any], strata: Any, noise: float
+) -> dict[str, LevelSlope]:
+    found = LevelCalibration().fit(
+        sample.y_pred,
+        sample.y_true,
+        levels,
+        sample_weight=sample.weight,
+        groups=sample.group,
+        strata=strata,
+        target_noise_var=noise,
     )
-    if d.linearity.p_value < alpha:
-        verdicts["linearity"] = (
-            f"E[prediction | truth] is curved (p = {d.linearity.p_value:.2g}): one slope does not serve all levels."
+    return found.levels_
+
+
+def _stability(name: str, values: Any, sample: CalibrationSample) -> Stability:
+    """Regress truth on prediction and covariate, and prediction on truth and covariate (Dell & Rambachan 2026)."""
+    covariate = as_vector(f"treatment_like[{name!r}]", values, sample.n)
+    if not np.ptp(covariate) > 0:
+        raise CalibrationError(
+            f"treatment_like: {name!r} is {covariate[0]:g} in every row; it tests nothing."
         )
-    else:
-        verdicts["linearity"] = (
-            f"no sign of curvature in E[prediction | truth] (p = {d.linearity.p_value:.2g})."
-        )
-    if d.shape.variance_trend.p_value < alpha or abs(d.shape.skewness) > 0.5:
-        verdicts["residuals"] = (
-            f"skewness {d.shape.skewness:.2f}, variance changes with the prediction "
-            f"(p = {d.shape.variance_trend.p_value:.2g}): Tweedie's formula assumes normal errors of one size."
-        )
-    if d.strata_differ is not None:
-        slopes = ", ".join(f"{name} {item.slope:.3f}" for name, item in d.strata.items())
-        verdicts["strata"] = (
-            f"slopes {slopes}; p = {d.strata_differ.p_value:.2g} that they share one line: "
-            + ("calibrate within strata." if d.strata_differ.p_value < alpha else "one line will do.")
-        )
-    if d.slope_without_a_group is not None:
-        low, high = d.slope_without_a_group
-        verdicts["single groups"] = f"leaving one group out moves the slope between {low:.3f} and {high:.3f}."
-    if d.in_sample is not None:
-        verdicts["in sample"] = f"training residuals are {d.in_sample.ratio:.2f} times the held-out ones" + (
-            ": calibrate on held-out rows only." if d.in_sample.ratio < IN_SAMPLE_RATIO else "."
-        )
-    return verdicts
+    gaps = []
+    for outcome, given in ((sample.y_true, sample.y_pred), (sample.y_pred, sample.y_true)):
+        design = np.column_stack([np.ones(sample.n), given - given.mean(), covariate])
+        coefficients, cov, df = least_squares(design, outcome, sample.weight, sample.group)
+        p_value = wald_test(coefficients[2:], cov[2:, 2:], df).p_value
+        gaps += [float(coefficients[2]), math.sqrt(float(cov[2, 2])), p_value]
+    return Stability(*gaps)

@@ -138,3 +138,55 @@ def test_bad_rows_are_named():
         diagnose(x, y, train=(x, y[:-1]))
     with pytest.raises(CalibrationError, match="level"):
         diagnose(x, y, level=95)
+
+
+def test_stability_names_the_assumption_that_holds():
+    """A contrast that predictions show keeps the truth given them; one through the truth keeps them given it."""
+    rng = np.random.default_rng(0)
+    treated = (np.arange(4000) % 2).astype(float)
+    x = rng.normal(size=4000) + treated
+    shown = diagnose(x, x + rng.normal(scale=0.7, size=4000), treatment_like={"road": treated})
+    assert shown.stability["road"].outcome_p > 0.05
+    assert shown.stability["road"].measurement_p < 1e-6
+    assert "leave such a contrast uncorrected" in shown.verdicts["stability: road"]
+    y = rng.normal(size=4000) + treated
+    through = diagnose(0.6 * y + rng.normal(scale=0.4, size=4000), y, treatment_like={"road": treated})
+    assert through.stability["road"].measurement_p > 0.05
+    assert through.stability["road"].outcome_p < 1e-6
+    assert "a correction is due" in through.verdicts["stability: road"]
+    with pytest.raises(CalibrationError, match="'road' is 1 in every row"):
+        diagnose(x, y, treatment_like={"road": np.ones(4000)})
+
+
+def test_stability_tests_have_their_size_when_clustered():
+    """Covariate and errors are shared by clusters: without clusters the test would reject far too often."""
+    rejected = {True: 0, False: 0}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        cluster = np.repeat(np.arange(40), 10)
+        shared = rng.normal(size=40)[cluster]
+        covariate = rng.normal(size=40)[cluster]
+        y = rng.normal(size=400)
+        x = 0.7 * y + 0.5 * shared + rng.normal(scale=0.3, size=400)
+        for clustered in rejected:
+            found = diagnose(x, y, groups=cluster if clustered else None, treatment_like={"z": covariate})
+            rejected[clustered] += found.stability["z"].measurement_p < 0.05
+    assert rejected[True] <= 13
+    assert rejected[False] > 30
+
+
+def test_levels_and_j_test_are_reported():
+    rng = np.random.default_rng(0)
+    region = np.repeat(np.arange(100), 20)
+    between, within = rng.normal(size=100)[region], rng.normal(size=2000)
+    x = 0.9 * between + 0.5 * within + rng.normal(scale=0.2, size=2000)
+    found = diagnose(x, between + within, levels={"region": region})
+    assert found.levels["between region"].slope == pytest.approx(0.9, abs=0.03)
+    assert found.levels["within region"].slope == pytest.approx(0.5, abs=0.03)
+    assert "between region 0.9" in found.verdicts["levels"]
+    assert found.j_test.p_value > 0.01
+    skewed = rng.gamma(1.0, size=2000)
+    curved = diagnose(np.log1p(3 * skewed) + rng.normal(scale=0.1, size=2000), skewed)
+    assert curved.j_test.p_value < 1e-6
+    assert "J test" in curved.verdicts["bridge"]
+    json.dumps(found.to_dict())
