@@ -110,6 +110,10 @@ def ingest(raw: str | Path, out: str | Path) -> None:
                 except FileFormatError as error:
                     damaged[tile] = str(error).removeprefix(f"{archive}: ")
                 bar.update()
+        if not store.rows:
+            raise FileFormatError(
+                f"{archive}: no series (COUNTRY/npy/COUNTRY_ID.npz) to read; {len(damaged)} are damaged. Get it again."
+            )
         _complete(store, truths, dates, parts, damaged)
 
 

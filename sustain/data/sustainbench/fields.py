@@ -109,6 +109,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         )
     for corner in corners:
         table[corner] = numbers(table, corner, where)
+        if (missing := table[corner].isna()).any():
+            raise DataError(f"{where}: {corner} is missing in {some_of(table['id'][missing].tolist())}.")
     lat, lon = (table[f"max_{axis}"] / 2 + table[f"min_{axis}"] / 2 for axis in ("lat", "lon"))
     table["group"] = spatial_block(lat, lon, _BLOCK_KM)
     enough = table["group"].nunique() >= len(_SHARES)

@@ -30,11 +30,9 @@ def _pearson_r2(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[n
 
 
 def _r2(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[np.float64]) -> float:
-    return (
-        float(sk.r2_score(truth, prediction, sample_weight=weight))
-        if np.ptp(truth[weight > 0]) > 0
-        else math.nan
-    )
+    spread = np.average((truth - np.average(truth, weights=weight)) ** 2, weights=weight)
+    missed = np.average((truth - prediction) ** 2, weights=weight)
+    return float(1 - missed / spread) if spread > 0 else math.nan
 
 
 def _auc(truth: NDArray[Any], score: NDArray[Any], weight: NDArray[np.float64]) -> float:
@@ -77,15 +75,15 @@ METRICS = {
     "pearson_r2": Metric(_pearson_r2, "value", "higher", "squared Pearson correlation"),
     "r2": Metric(_r2, "value", "higher", "coefficient of determination"),
     "rmse": Metric(
-        lambda t, p, w: float(sk.root_mean_squared_error(t, p, sample_weight=w)),
+        lambda t, p, w: float(np.sqrt(np.average((t - p) ** 2, weights=w))),
         *("value", "lower", "root mean squared error"),
     ),
     "mae": Metric(
-        lambda t, p, w: float(sk.mean_absolute_error(t, p, sample_weight=w)),
+        lambda t, p, w: float(np.average(np.abs(t - p), weights=w)),
         *("value", "lower", "mean absolute error"),
     ),
     "accuracy": Metric(
-        lambda t, p, w: float(sk.accuracy_score(t, p, sample_weight=w)), "class", "higher", "overall accuracy"
+        lambda t, p, w: float(np.average(t == p, weights=w)), "class", "higher", "overall accuracy"
     ),
     "macro_f1": Metric(
         # The mean over classes that occur in the truth or the predictions.
