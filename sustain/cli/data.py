@@ -147,7 +147,8 @@ def verify(name: Name, out: Out = None) -> None:
 def ingest(name: Name, out: Out = None, root: Root = Path("data/sustainbench")) -> None:
     """Turn the published files of a task or source into safe, fast ones: stacks and tables."""
     from sustain.data.inventory import manifest_of, raw_folder
-    from sustain.data.sustainbench.prepare import prepare
+    from sustain.data.sustainbench.tasks import ingest as ingest_files
 
     manifest = manifest_of(name)
-    typer.echo(f"{manifest.name} is ready in {prepare(manifest, out or raw_folder(manifest), root)}.")
+    ready = ingest_files(manifest.name, out or raw_folder(manifest), root)
+    typer.echo(f"{manifest.name} is ready in {ready}.")

@@ -96,7 +96,6 @@ class Manifest(BaseModel):
     mirror: RelativePath | None = Field(None, description="The source's folder in a mirror; null: its name.")
     by_hand: str | None = Field(None, description="How to get files that cannot be downloaded.")
     drive_folder: DriveId | None = Field(None, description="Google Drive's id of the publisher's folder.")
-    unpack: bool = Field(False, description="Its archives are unpacked before they are read.")
     files: tuple[ManifestFile, ...] = Field(
         description="Empty only where the content of `drive_folder` is unknown."
     )

@@ -1,22 +1,18 @@
 """``sustain data``: fifteen tasks listed, a card each, and the way of the bytes from mirror to ingested source."""
 
-import tarfile
-import zipfile
-from collections.abc import Callable
+import runpy
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from sustain.cli import app
-from sustain.data.archive import Limits
 from sustain.data.inventory import holding, how_to_get, manifest_of, raw_folder, size_of
 from sustain.data.manifest import load_manifest, manifest_names
 from sustain.data.sustainbench.card import source_card, task_card
-from sustain.data.sustainbench.prepare import prepare
 from sustain.data.sustainbench.registry import load_tasks
-from sustain.errors import ArchiveError, DataError, DownloadError
-from tests.sustainbench_files import write_fields, write_kenya, write_kilns
+from sustain.errors import DataError, DownloadError
+from tests.sustainbench_files import write_kenya
 
 TASKS = load_tasks()
 
@@ -130,35 +126,8 @@ def test_places_of_raw_data() -> None:
     assert str(holding(manifest_of("dhs"), "none")) == "-"
 
 
-@pytest.mark.parametrize(
-    ("name", "write", "inside"),
-    [
-        ("fields", write_fields, "crop_delineation"),
-        ("brickkiln", write_kilns, "brick_kiln_v1.0"),
-        ("brickkiln", write_kilns, "."),
-    ],
-)
-def test_archives_are_unpacked_where_the_reader_needs_files(
-    name: str, write: Callable[[Path], None], inside: str, tmp_path: Path
-) -> None:
-    write(tmp_path / "files")
-    (file,) = load_manifest(name).files
-    archive = tmp_path / "raw" / file.path
-    archive.parent.mkdir()
-    members = [path for path in sorted((tmp_path / "files").rglob("*")) if path.is_file()]
-    top = tmp_path / "files"
-    if (top / "crop_delineation").is_dir():
-        top = top / "crop_delineation"
-    if file.path.endswith(".zip"):
-        with zipfile.ZipFile(archive, "w") as packed:
-            for path in members:
-                packed.write(path, f"{inside}/{path.relative_to(top)}")
-    else:
-        with tarfile.open(archive, "w:gz") as packed_tar:
-            for path in members:
-                packed_tar.add(path, f"{inside}/{path.relative_to(top)}")
-    prepare(load_manifest(name), tmp_path / "raw", tmp_path / "root")
-    assert [path.name for path in (tmp_path / "root").iterdir()] == [name]
-    with pytest.raises(ArchiveError):
-        prepare(load_manifest(name), tmp_path / "raw", tmp_path / "other", Limits(files=1))
-    assert list((tmp_path / "other").iterdir()) == []
+def test_the_pages_of_the_tasks_say_what_the_registry_says() -> None:
+    folder = Path(__file__).parents[2] / "docs"
+    pages = runpy.run_path(str(folder / "task_pages.py"))["pages"]()
+    assert {path.name: path.read_text() for path in (folder / "tasks").iterdir()} == pages
+    assert len(pages) == 16

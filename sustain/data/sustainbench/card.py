@@ -29,12 +29,13 @@ def task_card(task: Task, manifest: Manifest) -> str:
         "source": f"`{task.source}`"
         + (f", optionally `{task.optional_source}`" if task.optional_source else ""),
         "image": f"{image}, {task.image.dtype or 'type not seen'}; {', '.join(task.image.bands)}",
-        "": task.image.note or "",
+        "imagery": task.image.note or "",
         "label": _label(task),
         "metrics": ", ".join(task.metrics),
+        "verified on": task.verified_on,
     }
     lines = [f"# {task.title}", "", f"`{task.name}`", *(f"also: `{name}`" for name in task.variants), ""]
-    lines += [f"- {name + ': ' if name else ''}{fact}" for name, fact in facts.items() if fact]
+    lines += [f"- {name}: {fact}" for name, fact in facts.items() if fact]
     lines += ["", "## Splits", ""]
     lines += _table(("scheme", "variant", "status", "train", "val", "test", "note"), map(_split, task.splits))
     lines += ["", "## Published figures", ""]

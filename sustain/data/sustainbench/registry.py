@@ -110,6 +110,7 @@ class Task(_Typed):
     metrics: tuple[str, ...] = Field(min_length=1, description="The benchmark's own first.")
     splits: tuple[Split, ...] = Field(min_length=1)
     published: tuple[Published, ...]
+    verified_on: str = Field(description="Which bytes its reader and splits were tried on.")
     known_issues: tuple[str, ...] = ()
 
     @model_validator(mode="after")
