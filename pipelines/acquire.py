@@ -1,7 +1,8 @@
 """Stage `acquire`: the raw data of a source, exactly as published, or the embedded world."""
 
-from sustain.config import DownloadParams, Params, SyntheticWorldParams
+from sustain.config import DownloadParams, LocalParams, Params, SyntheticWorldParams
 from sustain.data.fetch import fetch
+from sustain.data.local import copy_local
 from sustain.data.manifest import load_manifest
 from sustain.data.synthetic import write_world
 from sustain.stage import Artefacts, required, run_stage
@@ -15,6 +16,9 @@ def main(params: Params, artefacts: Artefacts) -> None:
     elif isinstance(acquire, DownloadParams):
         for name in acquire.manifests:
             fetch(load_manifest(name), artefacts.raw / name)
+    elif isinstance(acquire, LocalParams):
+        copy_local(acquire, artefacts.raw)
+        artefacts.truth.mkdir(parents=True, exist_ok=True)  # nobody knows it; DVC expects the folder
 
 
 if __name__ == "__main__":

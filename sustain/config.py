@@ -22,6 +22,7 @@ __all__ = [
     "CorrectParams",
     "DownloadParams",
     "EffectsParams",
+    "LocalParams",
     "MapParams",
     "Params",
     "PredictParams",
@@ -70,13 +71,26 @@ class DownloadParams(_Section):
     )
 
 
-AcquireParams = Annotated[SyntheticWorldParams | DownloadParams, Field(discriminator="kind")]
+class LocalParams(_Section):
+    """Your own tiles and label table (`sustain.data.local`)."""
+
+    kind: Literal["local"] = "local"
+    tiles: str = Field(min_length=1, description="Folder of GeoTIFF tiles, one a site.")
+    table: str = Field(min_length=1, description="CSV table of the sites, one row a tile.")
+
+
+AcquireParams = Annotated[SyntheticWorldParams | DownloadParams | LocalParams, Field(discriminator="kind")]
 
 
 class TilesParams(_Section):
     """How raw tiles become packed shards, and how sites are split (`sustain.data.tiles`, `splits`)."""
 
     label: str = Field("asset_index", description="Label column of the SustainBench table.")
+    label_unit: str = Field("1", description="Unit of the label; only for a local source, others know it.")
+    columns: dict[str, str] = Field(
+        default={},
+        description="Only for a local source: name here (id, lat, lon, ...) -> column of your table.",
+    )
     pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres; raw tiles do not say it.")
     shard_size: int = Field(2048, gt=0, description="Tiles in one shard file.")
     block_km: float = Field(10.0, gt=0, description="Side of a spatial block; a block is never divided.")

@@ -15,6 +15,7 @@ from sustain import __version__
 from sustain.cli import data, debias
 from sustain.cli.effect import effect
 from sustain.cli.maps import map_, serve
+from sustain.cli.models import predict, train
 from sustain.errors import SustainError
 
 __all__ = ["app", "main"]
@@ -29,6 +30,8 @@ app.add_typer(debias.app, name="debias")
 app.command()(effect)
 app.command(name="map")(map_)
 app.command()(serve)
+app.command()(train)
+app.command()(predict)
 
 
 @app.callback(invoke_without_command=True)

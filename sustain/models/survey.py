@@ -13,14 +13,15 @@ from tqdm import tqdm
 
 from sustain.config import PredictParams
 from sustain.data.tiles import TileStore
-from sustain.errors import ModelError
-from sustain.files import atomic_directory, write_json
+from sustain.errors import DataError, ModelError
+from sustain.files import atomic_directory, atomic_path, write_json
 from sustain.models.baselines import predict_baselines
+from sustain.models.hardware import torch_device
 from sustain.models.inputs import sites_of
 from sustain.models.predictor import TilePredictor
 from sustain.models.train import FOLDS, fold_folder, main_rows, plan_folds
 
-__all__ = ["predict_survey", "predict_tiles", "regression_metrics"]
+__all__ = ["predict_survey", "predict_table", "predict_tiles", "regression_metrics"]
 
 _SITE_COLUMNS = ["id", "lat", "lon", "year", "country", "urban", "n", "block", "split"]
 
@@ -88,6 +89,50 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
     with atomic_directory(out) as folder:
         survey.to_parquet(folder / "survey.parquet", index=False)
         write_json(folder / "metrics.json", metrics)
+
+
+def predict_table(
+    tiles: str | Path, model: str | Path, out: str | Path, batch_size: int = 256, accelerator: str = "auto"
+) -> pd.DataFrame:
+    """Predict every tile of a folder of packed tiles, whatever its labels are, and write a table.
+
+    Parameters
+    ----------
+    tiles : str or Path
+        Folder of packed tiles, in the bands, units and sizes that the model was trained on.
+    model : str or Path
+        Folder of the model.
+    out : str or Path
+        ``.csv`` or ``.parquet``: id, lat, lon, year, y_pred, y_pred_sd where the model gives it, model.
+    batch_size : int
+        Tiles on the device at once.
+    accelerator : {"auto", "cpu", "gpu"}
+        Where to compute.
+
+    Raises
+    ------
+    ModelError
+        When the model is altered, or was trained on tiles of another format.
+    HardwareError
+        When a GPU is asked for and absent.
+    DataError
+        When `out` is neither a CSV nor a Parquet file.
+    """
+    out = Path(out)
+    if out.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{out}: expected a name that ends in .csv or .parquet.")
+    store = TileStore.open(tiles)
+    predictor = TilePredictor.load(model, torch_device(accelerator).type)
+    predictor.require_format(store.format, f"{tiles}")
+    table = store.index[["id", "lat", "lon", "year"]].join(
+        predict_tiles(store, predictor, np.arange(len(store)), batch_size)
+    )
+    with atomic_path(out) as partial:
+        if out.suffix == ".csv":
+            table.to_csv(partial, index=False, lineterminator="\n")
+        else:
+            table.to_parquet(partial, index=False)
+    return table
 
 
 def predict_tiles(
