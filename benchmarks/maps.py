@@ -1,0 +1,239 @@
+"""Wall-to-wall mapping: what reading and cutting cost beside reading tile by tile, memory, and workers.
+
+    python benchmarks/maps.py [--cells 60] [--only read,memory,workers]
+
+Ratios are taken within one run. The model is an untrained ResNet of the size that `make repro` trains: the forward pass
+costs the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rasterio
+from affine import Affine
+from machine import RESULTS, describe
+from rasterio.windows import Window
+
+from sustain.config import MapParams
+from sustain.files import write_text
+from sustain.maps.exact import BlockWork, cut_tiles
+from sustain.maps.grid import Grid
+from sustain.maps.predict import predict_map
+from sustain.maps.scene import Scene
+
+BANDS = ("BLUE", "GREEN", "RED", "SWIR1", "SWIR2", "TEMP1", "NIR", "NIGHTLIGHTS")
+TILE_PX = 224
+Row = dict[str, Any]
+
+
+class Model:
+    """Mean of a tile's centre: costs nothing, so that what remains is reading, cutting and stacking."""
+
+    bands, nodata, pixel_m, tile_px, id = BANDS, 0, 30.0, TILE_PX, "centre-000000000000"
+    scale, offset = (1.0,) * len(BANDS), (0.0,) * len(BANDS)
+    target = {"name": "wealth", "unit": "index"}  # noqa: RUF012
+
+    def predict(self, tiles: np.ndarray) -> np.ndarray:
+        """Predict without looking at more than a pixel."""
+        return tiles[:, 0, TILE_PX // 2, TILE_PX // 2].astype(np.float32)
+
+
+class Network(Model):
+    """A real network's forward pass."""
+
+    def __init__(self) -> None:
+        import timm
+        import torch
+
+        torch.manual_seed(0)
+        self._net = timm.create_model("resnet18", in_chans=len(BANDS), num_classes=1).eval()
+        self.seconds = 0.0
+
+    def predict(self, tiles: np.ndarray) -> np.ndarray:
+        """Predict by an untrained ResNet-18."""
+        import torch
+
+        start = time.perf_counter()
+        with torch.inference_mode():
+            out = self._net(torch.from_numpy(tiles.astype(np.float32) / 1e4))[:, 0].numpy()
+        self.seconds += time.perf_counter() - start
+        return out
+
+
+def write_scene(path: Path, side: int) -> None:
+    """Write a compressed COG-like scene: smooth fields with noise."""
+    rng = np.random.default_rng(0)
+    profile = {
+        "driver": "GTiff",
+        "dtype": "uint16",
+        "count": len(BANDS),
+        "height": side,
+        "width": side,
+        "nodata": 0,
+    }
+    profile |= {
+        "crs": "EPSG:3857",
+        "transform": Affine(30, 0, 0, 0, -30, 0),
+        "compress": "deflate",
+        "predictor": 2,
+    }
+    with rasterio.open(
+        path, "w", **profile, tiled=True, blockxsize=512, blockysize=512, bigtiff="IF_SAFER"
+    ) as scene:
+        scene.descriptions = BANDS
+        for _, window in scene.block_windows(1):
+            noise = rng.integers(8000, 9000, (len(BANDS), window.height, window.width), dtype=np.uint16)
+            scene.write(noise, window=window)
+
+
+def write_sparse(path: Path, side: int) -> None:
+    """Write a mosaic of `side` x `side` pixels with imagery along its diagonal only."""
+    small = path.with_name("piece.tif")
+    write_scene(small, 2000)
+    bands = []
+    for i, name in enumerate(BANDS, start=1):
+        sources = "".join(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{small.name}</SourceFilename><SourceBand>{i}</SourceBand>'
+            f'<SrcRect xOff="0" yOff="0" xSize="2000" ySize="2000"/>'
+            f'<DstRect xOff="{x}" yOff="{y}" xSize="2000" ySize="2000"/></SimpleSource>'
+            for x, y in ((at, at) for at in range(0, side, 2000))
+        )
+        bands.append(
+            f'<VRTRasterBand dataType="UInt16" band="{i}"><Description>{name}</Description>'
+            f"<NoDataValue>0</NoDataValue>{sources}</VRTRasterBand>"
+        )
+    path.write_text(
+        f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}"><SRS>EPSG:3857</SRS>'
+        f"<GeoTransform>0, 30, 0, 0, 0, -30</GeoTransform>{''.join(bands)}</VRTDataset>"
+    )
+
+
+def row(what: str, value: float, unit: str, target: str = "") -> Row:
+    return {"what": what, "value": float(f"{value:.4g}"), "unit": unit, "target": target}
+
+
+def read(folder: Path, cells: int) -> list[Row]:
+    """Read and cut blocks at 0.96 km spacing, beside one windowed read a tile; then with a real forward pass."""
+    side = (cells - 1) * 32 + TILE_PX
+    write_scene(folder / "scene.tif", side)
+    params = MapParams(spacing_px=32, block_cells=16, batch_size=64)
+    with Scene(folder / "scene.tif", Model()) as scene:
+        grid = Grid(side, side, TILE_PX, 32, scene.transform)
+        start = time.perf_counter()
+        for block in grid.blocks(params.block_cells):
+            tiles = cut_tiles(scene.read(block.window), TILE_PX, 32)
+            for line in tiles:
+                np.ascontiguousarray(line)
+        blockwise = time.perf_counter() - start
+    start = time.perf_counter()
+    with rasterio.open(folder / "scene.tif") as source:
+        for r in range(grid.rows):
+            for c in range(grid.cols):
+                source.read(window=Window(c * 32, r * 32, TILE_PX, TILE_PX))
+    per_tile = time.perf_counter() - start
+    network = Network()
+    few = MapParams(spacing_px=32, block_cells=16, batch_size=64)
+    start = time.perf_counter()
+    with Scene(folder / "scene.tif", network) as scene:
+        work = BlockWork(network, grid, few)
+        block = next(grid.blocks(16))
+        work.predict(block, scene.read(block.window))
+    whole = time.perf_counter() - start
+    n = grid.rows * grid.cols
+    return [
+        row(f"{n} tiles: read by blocks, cut and copied", n / blockwise, "tiles/s"),
+        row(f"{n} tiles: one windowed read each", n / per_tile, "tiles/s"),
+        row("blocks against windowed reads, time", blockwise / per_tile, "x", "<= 0.05"),
+        row(
+            "forward pass of ResNet-18, share of wall time of a block", network.seconds / whole, "", ">= 0.9"
+        ),
+    ]
+
+
+def memory(folder: Path) -> list[Row]:
+    """Map a mosaic of 40,000 x 40,000 pixels in a process of its own, and read its peak memory."""
+    write_sparse(folder / "mosaic.vrt", 40_000)
+    done = subprocess.run(
+        [sys.executable, __file__, "--step", str(folder)], capture_output=True, text=True, check=True
+    )
+    seconds, gigabytes = json.loads(done.stdout)
+    return [
+        row("mosaic 40,000 x 40,000 x 8: map at 7.7 km without a network", seconds, "s"),
+        row("mosaic 40,000 x 40,000 x 8: peak memory", gigabytes, "GB", "< 3"),
+    ]
+
+
+def step(folder: Path) -> None:
+    params = MapParams(spacing_px=256, block_cells=8, batch_size=64)
+    start = time.perf_counter()
+    predict_map(folder / "mosaic.vrt", Model(), folder / "map.tif", params=params)
+    seconds = time.perf_counter() - start
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+
+
+def workers(folder: Path, cells: int) -> list[Row]:
+    """The same map with one local worker process and with two, each with one thread for the network."""
+    import distributed
+
+    side = (cells // 2 - 1) * 32 + TILE_PX
+    write_scene(folder / "small.tif", side)
+    times = {}
+    for n in (1, 2):
+        with (
+            distributed.LocalCluster(
+                n_workers=n, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0"
+            ) as c,
+            distributed.Client(c) as client,
+        ):
+            client.run(_one_thread)
+            params = MapParams(spacing_px=32, block_cells=6, batch_size=36)
+            start = time.perf_counter()
+            predict_map(folder / "small.tif", Network(), folder / f"{n}.tif", params=params, client=client)
+            times[n] = time.perf_counter() - start
+    return [row("two local Dask workers against one", times[1] / times[2], "x", ">= 1.7")]
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=60, help="Cells along a side of the scene that is read.")
+    parser.add_argument("--only", default="read,memory,workers")
+    parser.add_argument("--step", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        step(arguments.step)
+        return
+    machine = describe()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folder = Path(name)
+        parts = {
+            "read": lambda: read(folder, arguments.cells),
+            "memory": lambda: memory(folder),
+            "workers": lambda: workers(folder, arguments.cells),
+        }
+        for part in arguments.only.split(","):
+            rows += parts[part]()
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False))
+    write_text(RESULTS / "maps.csv", f"# {machine}\n" + table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
