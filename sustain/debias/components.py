@@ -12,10 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.families import Design
+from sustain.debias.regression import critical_value
 from sustain.debias.sample import CalibrationSample
 from sustain.errors import CalibrationError
 
-__all__ = ["MIN_UNITS", "Term", "between", "contrasts", "inside", "nested"]
+__all__ = [
+    "MIN_UNITS",
+    "LevelSlope",
+    "Term",
+    "between",
+    "cluster_sums",
+    "contrasts",
+    "inside",
+    "nested",
+    "slope_of",
+]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -45,6 +56,38 @@ class Term:
     n_units: int
 
 
+@dataclass(frozen=True)
+class LevelSlope:
+    """Slope of prediction on truth for one kind of variation.
+
+    Attributes
+    ----------
+    name : str
+    slope, std_error : float
+            The error is clustered; see `LevelCalibration.fit`.
+    df : int
+        Degrees of freedom: clusters less one.
+    n_units : int
+        Groups or contrasts that the slope rests on.
+    """
+
+    name: str
+    slope: float
+    std_error: float
+    df: int
+    n_units: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the slope, by Student's t."""
+        margin = critical_value(level, self.df) * self.std_error
+        return self.slope - margin, self.slope + margin
+
+    @property
+    def usable(self) -> bool:
+        """Whether the slope is clearly above zero (95%), so that contrasts may be divided by it."""
+        return self.interval()[0] > 0
+
+
 def nested(parent: Codes, name: str, labels: Any) -> Codes:
     """Codes of the groups that `labels` make within the groups of `parent`."""
     values = np.asarray(labels)
@@ -55,6 +98,27 @@ def nested(parent: Codes, name: str, labels: Any) -> Codes:
     codes = np.unique(values.astype(str), return_inverse=True)[1]
     combined = parent * (int(codes.max()) + 1) + codes
     return np.asarray(np.unique(combined, return_inverse=True)[1], dtype=np.intp)
+
+
+def slope_of(name: str, term: Term, sample: CalibrationSample) -> tuple[LevelSlope, Array]:
+    """Give a term's slope with its clustered error, and the influence of every row on it."""
+    parts = cluster_sums(term, sample)
+    error = float(np.sqrt((parts**2).sum() * parts.size / (parts.size - 1)))
+    size = np.bincount(term.unit[term.unit >= 0], minlength=term.influence.size)
+    shared = np.append(term.influence / np.maximum(size, 1), 0.0)
+    return LevelSlope(name, term.slope, error, parts.size - 1, term.n_units), sample.n * shared[term.unit]
+
+
+def cluster_sums(term: Term, sample: CalibrationSample) -> Array:
+    """Influences on the slope, summed by cluster: the sample's, unless the term's own units are wider."""
+    if sample.group is None:
+        return term.influence
+    rows = np.flatnonzero(term.unit >= 0)
+    pairs = np.unique(np.column_stack([term.unit[rows], sample.group[rows]]), axis=0)
+    if len(pairs) > np.unique(pairs[:, 0]).size:  # some unit holds several clusters
+        return term.influence
+    sums = np.bincount(pairs[:, 1], weights=term.influence[pairs[:, 0]])[np.unique(pairs[:, 1])]
+    return np.asarray(sums) if sums.size > 1 else term.influence
 
 
 def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | None:

@@ -12,17 +12,25 @@ doi:10.1080/07350015.1995.10524597).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.apply import apply_elementwise
-from sustain.debias.components import Term, between, contrasts, inside, nested
+from sustain.debias.components import (
+    LevelSlope,
+    Term,
+    between,
+    cluster_sums,
+    contrasts,
+    inside,
+    nested,
+    slope_of,
+)
 from sustain.debias.families import Design
-from sustain.debias.regression import critical_value, fit_line
-from sustain.debias.sample import CalibrationSample, as_sample, noise_variance
+from sustain.debias.regression import fit_line
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector, noise_variance
 from sustain.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -31,38 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["LevelCalibration", "LevelSlope"]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LevelSlope:
-    """Slope of prediction on truth for one kind of variation.
-
-    Attributes
-    ----------
-    name : str
-    slope, std_error : float
-        The error is clustered; see `LevelCalibration.fit`.
-    df : int
-        Degrees of freedom: clusters less one.
-    n_units : int
-        Groups or contrasts that the slope rests on.
-    """
-
-    name: str
-    slope: float
-    std_error: float
-    df: int
-    n_units: int
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the slope, by Student's t."""
-        margin = critical_value(level, self.df) * self.std_error
-        return self.slope - margin, self.slope + margin
-
-    @property
-    def usable(self) -> bool:
-        """Whether the slope is clearly above zero (95%), so that contrasts may be divided by it."""
-        return self.interval()[0] > 0
 
 
 class LevelCalibration:
@@ -76,8 +52,8 @@ class LevelCalibration:
     ----------
     levels_ : dict of str to LevelSlope
         ``"between <level>"`` for each level within the one above it, ``"within <finest level>"``, ``"within
-        stratum"``, then one for each family. A level with fewer than five groups, or without true variation beyond
-        its noise, is left out.
+        stratum"``, then one for each family. A level with fewer than five groups or 20 rows, or without true
+        variation beyond its noise, is left out.
     pooled_ : LevelSlope
         The slope over all rows.
     centre_ : tuple of float
@@ -199,7 +175,7 @@ class LevelCalibration:
                 f"design: the family {design.name!r} has fewer than five contrasts with two rows or more in either "
                 "arm, or its true contrasts do not exceed their noise. Take wider groups, or a level."
             )
-        return _slope(design.name, term, self._sample)[0]
+        return slope_of(design.name, term, self._sample)[0]
 
     def transform(self, y_pred: Any, level: str) -> Any:
         """Correct predictions for contrasts at one level.
@@ -216,35 +192,53 @@ class LevelCalibration:
         CalibrationError
             When there is no such level, or its slope is not clearly above zero.
         """
-        self._require_fit()
-        if level not in self.levels_:
-            raise CalibrationError(
-                f"level: {level!r} is unknown; there are {', '.join(self.levels_) or 'none'}."
-            )
-        found, (mean_x, mean_y) = self.levels_[level], self.centre_
-        if not found.usable:
-            low, high = found.interval()
-            raise CalibrationError(
-                f"level: the slope of {level!r} is {found.slope:.3g} with a 95% interval of [{low:.3g}, {high:.3g}], "
-                "which is not above zero: contrasts at this level cannot be corrected."
-            )
+        found, (mean_x, mean_y) = self._usable(level), self.centre_
         return apply_elementwise(lambda x: mean_y + (x - mean_x) / found.slope, y_pred)
 
-    def influence(self) -> Array:
+    def slope_influence(self) -> Array:
         """Influence of every calibration row on each slope of `levels_`, shape (n, k).
 
         A unit's jackknife influence is shared out evenly among its rows, so that sums within clusters divided by n
         are the clusters' influences.
         """
         self._require_fit()
-        columns = [_slope(name, term, self._sample)[1] for name, term in self._terms.items()]
+        columns = [slope_of(name, term, self._sample)[1] for name, term in self._terms.items()]
         return np.column_stack(columns) if columns else np.empty((self._sample.n, 0))
+
+    def influence(self, y_pred: Any, weight: Any = None, *, level: str) -> Array:
+        """Influence of every calibration row on ``sum_j weight_j h(y_pred_j)`` at one level.
+
+        Parameters
+        ----------
+        y_pred, weight : array_like, shape (n_trial,)
+            Predictions to be corrected and their weights in the estimate; without weights the estimate is the mean.
+        level : str
+            A key of `levels_`.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            One value a calibration row. Sum it within clusters at least as wide as the level's own groups.
+        """
+        found, s = self._usable(level), self._sample
+        x = as_vector("y_pred", y_pred)
+        shares = (
+            np.full(x.size, 1 / max(1, x.size)) if weight is None else as_vector("weight", weight, x.size)
+        )
+        mean_x, mean_y = self.centre_
+        on_slope = slope_of(level, self._terms[level], s)[1]
+        on_centre = s.weight * ((s.y_true - mean_y) - (s.y_pred - mean_x) / found.slope)
+        return np.asarray(
+            shares.sum() * on_centre - (shares @ (x - mean_x)) / found.slope**2 * on_slope, dtype=np.float64
+        )
 
     @property
     def cov_(self) -> Array:
         """Covariance of the slopes, shape (k, k)."""
         group = self._top if self._sample.group is None else self._sample.group
-        influence = np.column_stack([np.bincount(group, weights=column) for column in self.influence().T])
+        influence = np.column_stack(
+            [np.bincount(group, weights=column) for column in self.slope_influence().T]
+        )
         few = influence.shape[0] / (influence.shape[0] - 1)
         cov = influence.T @ influence / self._sample.n**2 * few
         # Where the level's own groups are wider than the clusters, the errors are those of its groups.
@@ -283,7 +277,7 @@ class LevelCalibration:
         self._require_fit()
         if not self.levels_[level].usable:
             return None
-        parts = _cluster_sums(self._terms[level], self._sample)
+        parts = cluster_sums(self._terms[level], self._sample)
         n = parts.size
         counts = rng.multinomial(n, np.full(n, 1 / n), size=2 * n_draws)
         slopes = self.levels_[level].slope + (counts - 1.0) @ parts
@@ -291,38 +285,32 @@ class LevelCalibration:
         return kept if kept.size == n_draws else None
 
     def _keep(self, name: str, term: Term | None) -> None:
-        if term is None:
+        if term is None or np.count_nonzero(term.unit >= 0) < MIN_PAIRS:
             return
         if name in self._terms:
             raise CalibrationError(
                 f"families: two levels or families are called {name!r}. Give each its own name."
             )
         self._terms[name] = term
-        self.levels_[name] = _slope(name, term, self._sample)[0]
+        self.levels_[name] = slope_of(name, term, self._sample)[0]
+
+    def _usable(self, level: str) -> LevelSlope:
+        self._require_fit()
+        if level not in self.levels_:
+            raise CalibrationError(
+                f"level: {level!r} is unknown; there are {', '.join(self.levels_) or 'none'}."
+            )
+        found = self.levels_[level]
+        if not found.usable:
+            low, high = found.interval()
+            raise CalibrationError(
+                f"level: the slope of {level!r} is {found.slope:.3g} with a 95% interval of [{low:.3g}, {high:.3g}], "
+                "which is not above zero: contrasts at this level cannot be corrected."
+            )
+        return found
 
     def _require_fit(self) -> None:
         if not hasattr(self, "levels_"):
             raise CalibrationError(
                 "LevelCalibration is not fitted. Call fit(y_pred, y_true, levels=...) first."
             )
-
-
-def _slope(name: str, term: Term, sample: CalibrationSample) -> tuple[LevelSlope, Array]:
-    """Give a term's slope with its clustered error, and the influence of every row on it."""
-    parts = _cluster_sums(term, sample)
-    error = float(np.sqrt((parts**2).sum() * parts.size / (parts.size - 1)))
-    size = np.bincount(term.unit[term.unit >= 0], minlength=term.influence.size)
-    shared = np.append(term.influence / np.maximum(size, 1), 0.0)
-    return LevelSlope(name, term.slope, error, parts.size - 1, term.n_units), sample.n * shared[term.unit]
-
-
-def _cluster_sums(term: Term, sample: CalibrationSample) -> Array:
-    """Influences on the slope, summed by cluster: the sample's, unless the term's own units are wider."""
-    if sample.group is None:
-        return term.influence
-    rows = np.flatnonzero(term.unit >= 0)
-    pairs = np.unique(np.column_stack([term.unit[rows], sample.group[rows]]), axis=0)
-    if len(pairs) > np.unique(pairs[:, 0]).size:  # some unit holds several clusters
-        return term.influence
-    sums = np.bincount(pairs[:, 1], weights=term.influence[pairs[:, 0]])[np.unique(pairs[:, 1])]
-    return np.asarray(sums) if sums.size > 1 else term.influence
