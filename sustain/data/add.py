@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sustain.data.download import Attempts, Place
-from sustain.data.fetch import by_hand
-from sustain.data.lock import read_lock, record, with_lock
+from sustain.data.fetch import by_hand, with_all_below
+from sustain.data.lock import lock_path, read_lock, record, with_lock
 from sustain.data.manifest import Manifest, ManifestFile
 from sustain.data.transfer import transfer
 from sustain.errors import DataError, DownloadError
@@ -54,7 +54,7 @@ def add(
     lock = read_lock(manifest, out)
     known = with_lock(manifest, lock)
     if not manifest.files:
-        known = known.model_copy(update={"files": _everything(source, known.files)})
+        known = _with_one(known, source) if source.is_file() else with_all_below(known, source)
     found = {file.path: place for file in known.files if (place := _find(manifest, file, source)) is not None}
     if not found:
         raise DataError(
@@ -70,6 +70,11 @@ def add(
     record(lock, out, there, arrived)
     if failed:
         lines = [line for _, why in failed for line in why]
+        if any(file.path in lock.files for file, _ in failed):
+            lines.append(
+                f"What came first is recorded in {lock_path(out)}. If the publisher has replaced the file, delete its "
+                "entry there and run again."
+            )
         raise DownloadError(
             f"{out}: not the files of {manifest.name!r} ({manifest.title}):\n" + "\n".join(lines)
         )
@@ -77,16 +82,10 @@ def add(
     return [out / file.path for file in there], missing
 
 
-def _everything(source: Path, known: Sequence[ManifestFile]) -> tuple[ManifestFile, ...]:
-    """Describe every file below a folder, keeping what the lock says of those that came before."""
-    before = {file.path: file for file in known}
-    if source.is_file():
-        paths = [source.name]
-    else:
-        inside = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
-        paths = [path.relative_to(source).as_posix() for path in inside if not path.name.startswith(".")]
-    here = {path: before.get(path) or ManifestFile(path=path) for path in paths}
-    return tuple((before | here).values())
+def _with_one(manifest: Manifest, file: Path) -> Manifest:
+    known = {listed.path: listed for listed in manifest.files}
+    files = known if file.name in known else known | {file.name: ManifestFile(path=file.name)}
+    return manifest.model_copy(update={"files": tuple(files.values())})
 
 
 def _find(manifest: Manifest, file: ManifestFile, source: Path) -> Path | None:

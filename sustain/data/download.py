@@ -150,7 +150,7 @@ class Download:
                 furthest = max(furthest, self._hashed)
                 if failed >= self.attempts.limit:
                     raise Refused(f"{error}; given up after {failed} attempts in a row") from error
-                if self.stop.wait(self.attempts.pause * 2 ** (failed - 1)):
+                if self.stop.wait(max(self.attempts.pause * 2 ** (failed - 1), error.wait)):
                     raise Stopped from error
             except OSError as error:
                 if error.errno != errno.ENOSPC or isinstance(error, DiskSpaceError):

@@ -76,6 +76,8 @@ def fetch(
     base = _mirror_base(mirror or os.environ.get(MIRROR_VARIABLE) or None)
     lock = read_lock(manifest, out)
     known = with_lock(manifest, lock)
+    if not manifest.files and isinstance(base, Path) and (base / manifest.mirror_folder).is_dir():
+        known = with_all_below(known, base / manifest.mirror_folder)
     if not known.files:
         raise DownloadError(
             f"{out}: what {manifest.name!r} ({manifest.title}) consists of is not known, so it cannot be fetched. "
@@ -97,6 +99,15 @@ def fetch(
         left = f"\n\nand {len(advice) - 3} more files of {manifest.name!r}" if len(advice) > 3 else ""
         raise DownloadError("\n\n".join(advice[:3]) + left)
     return [out / file.path for file in wanted]
+
+
+def with_all_below(manifest: Manifest, folder: Path) -> Manifest:
+    """Add every file below a folder to a manifest whose publisher's list nobody has seen."""
+    known = {file.path: file for file in manifest.files}
+    inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    paths = [path.relative_to(folder).as_posix() for path in inside if not path.name.startswith(".")]
+    here = {path: known.get(path) or ManifestFile(path=path) for path in paths}
+    return manifest.model_copy(update={"files": tuple((known | here).values())})
 
 
 def _places(manifest: Manifest, file: ManifestFile, mirror: str | Path | None) -> list[Place]:

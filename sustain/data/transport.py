@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 CHUNK = 1 << 15  # also what a break can lose
+LONGEST_WAIT = 120  # seconds that a server may ask for
 # Too early, too many, or the server's own trouble: another attempt may succeed.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -35,7 +36,11 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 
 class Interrupted(Exception):
-    """Nothing came, or not to the end; asking again may help."""
+    """Nothing came, or not to the end; asking again may help, after `wait` seconds where the server says so."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
 class Refused(Exception):
@@ -133,7 +138,9 @@ def open_url(
                 yield stream
             return
         if status in PASSING:
-            raise Interrupted(f"the server answers {status} {response.reason}")
+            wait = response.headers.get("Retry-After", "")
+            seconds = min(int(wait), LONGEST_WAIT) if wait.isdecimal() else 0
+            raise Interrupted(f"the server answers {status} {response.reason}", seconds)
         if status not in {200, 206}:
             raise Refused(f"the server answers {status} {response.reason}")
         length = response.headers.get("Content-Length", "")

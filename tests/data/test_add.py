@@ -57,7 +57,7 @@ def test_files_are_copied_into_place_and_remembered(tmp_path: Path) -> None:
 def test_what_came_first_is_what_is_expected_from_then_on(tmp_path: Path) -> None:
     add(manifest(), downloads(tmp_path / "one"), tmp_path / "raw")
     other = downloads(tmp_path / "two", **{"tiles.tar.gz": gzip.compress(b"tilts", mtime=0)})
-    with pytest.raises(DownloadError, match=r"wrong (checksum|size).*instead of"):
+    with pytest.raises(DownloadError, match=r"(?s)wrong (checksum|size).*instead of.*delete its entry"):
         add(manifest(), other, tmp_path / "raw")
     assert (tmp_path / "raw/deep/tiles.tar.gz").read_bytes() == ARCHIVE
     (tmp_path / "raw/deep/tiles.tar.gz").write_bytes(ARCHIVE[:-1] + b"x")
@@ -148,6 +148,13 @@ def test_a_source_of_unknown_files_takes_what_it_is_given(tmp_path: Path) -> Non
     (tmp_path / "raw/sub/tile.npz").unlink()
     with pytest.raises(DownloadError, match="no address is known"):
         fetch(unknown, tmp_path / "raw", attempts=QUICK)
+
+
+def test_a_mirror_folder_stands_in_for_an_unknown_list(tmp_path: Path) -> None:
+    downloads(tmp_path / "mirror" / "sustainbench" / "ood" / "a", **{"box_1.npz": b"PK"})
+    (path,) = fetch(load_manifest("ood"), tmp_path / "raw", tmp_path / "mirror", attempts=QUICK)
+    assert path == tmp_path / "raw/a/box_1.npz"
+    assert set(read_lock(load_manifest("ood"), tmp_path / "raw").files) == {"a/box_1.npz"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from sustain.data import fetch as fetch_module
+from sustain.data.download import Download
 from sustain.data.fetch import MIRROR_VARIABLE, Attempts, fetch
 from sustain.data.manifest import Manifest, load_manifest
 from sustain.errors import DataError, DiskSpaceError, DownloadError, MirrorWarning, SustainError
@@ -186,6 +187,36 @@ def test_passing_trouble_passes(server: Server, tmp_path: Path) -> None:
     server.answers["/f"] = busy
     (path,) = fetch(manifest_for(server.address("/f")), tmp_path / "raw", attempts=QUICK)
     assert path.read_bytes() == DATA
+
+
+class Unhurried(threading.Event):
+    """Notes how long it is asked to wait, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return False
+
+
+def test_a_busy_server_says_how_long_to_wait(server: Server, tmp_path: Path) -> None:
+    asked_for = {1: "7", 2: "99999", 3: "soon"}
+
+    def busy(handler: Handler) -> None:
+        if (seconds := asked_for.get(len(server.asked))) is not None:
+            handler.reply(429, b"", length=0, Retry_After=seconds)
+        else:
+            ranged(handler)
+
+    server.answers["/f"] = busy
+    stop, attempts = Unhurried(), Attempts(limit=4, pause=0.5, timeout=5)
+    (file,) = manifest_for(server.address("/f")).files
+    final = tmp_path / "file.bin"
+    Download(file, final, tmp_path / "part", attempts, lambda _: None, stop).run([server.address("/f")])
+    assert final.read_bytes() == DATA
+    assert stop.waits == [7, 120, 2.0]  # the third is its own pause, doubled twice
 
 
 def test_an_earlier_part_of_something_else_is_thrown_away(server: Server, tmp_path: Path) -> None:
@@ -395,6 +426,14 @@ def test_the_environment_names_a_mirror(
     monkeypatch.setenv(MIRROR_VARIABLE, server.address("/m/"))
     manifest = manifest_for("http://127.0.0.1:9/f").model_copy(update={"mirror": "other name"})
     (path,) = fetch(manifest, tmp_path / "raw", attempts=QUICK)
+    assert path.read_bytes() == DATA
+
+
+def test_a_hash_in_a_name_survives_an_address(server: Server, tmp_path: Path) -> None:
+    server.answers["/m/tiny/AL-2008-5%23/tile.npz"] = ranged
+    manifest = manifest_for(None, path="AL-2008-5#/tile.npz")
+    (path,) = fetch(manifest, tmp_path / "raw", server.address("/m"), attempts=QUICK)
+    assert path == tmp_path / "raw" / "AL-2008-5#" / "tile.npz"
     assert path.read_bytes() == DATA
 
 
