@@ -123,7 +123,7 @@ def prefers_one_size(
     """
     args = (basis, mass[None], squares[None], np.array([[level]]), known, np.zeros(3))
     ratio = float(_deviance(np.zeros((1, 3)), *args)[0] - _deviance(c[None], *args)[0])
-    return not ratio > 4 * max(1.0, dispersion) * np.log(np.log(mass.sum()))
+    return not ratio > 4 * max(1.0, dispersion) * np.log(np.log(max(3.0, mass.sum())))
 
 
 def _deviance(
