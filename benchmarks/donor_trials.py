@@ -28,6 +28,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ ABOUT: dict[str, Any] = {"target": {"name": "wealth", "unit": "index"}, "predict
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
-Correct = Callable[[Array], Array]
+Correct = Callable[[Array], Any]
 
 
 def populations(survey: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
@@ -158,18 +159,17 @@ def unshrink_corrections(own: pd.DataFrame) -> dict[str, Correct]:
     x, y = own["y_pred"].to_numpy(), own["y_true"].to_numpy()
     found: dict[str, Correct] = {}
     for name, kind in (("unshrink LCC", LccDebiaser), ("unshrink Tweedie", TweedieDebiaser)):
-        fitted = kind().fit(cal_predictions=x, cal_targets=y)
-        found[name] = lambda values, fitted=fitted: np.asarray(fitted.debiased_predictions(values))
+        found[name] = kind().fit(cal_predictions=x, cal_targets=y).debiased_predictions
     return found
 
 
 def corrections(card: CalibrationCard, pooled: dict[str, Correct], own: pd.DataFrame) -> dict[str, Correct]:
     """All corrections by name: none, in the population, pooled, and those of `unshrink`."""
 
-    def by(method: str) -> Correct:
-        return lambda values: np.asarray(card.transform(values, method, check_support=False))
-
-    return {method: by(method) for method in METHODS} | pooled | unshrink_corrections(own)
+    found: dict[str, Correct] = {
+        method: partial(card.transform, method=method, check_support=False) for method in METHODS
+    }
+    return found | pooled | unshrink_corrections(own)
 
 
 def one_draw(
@@ -181,16 +181,15 @@ def one_draw(
     pooled: dict[str, Correct] = {}
     for kind in (LinearCalibration, TweedieCalibration, BridgeCalibration):
         fitted = kind().fit(half["y_pred"].to_numpy(), half["y_true"].to_numpy())
-        pooled[f"{kind.method} pooled"] = lambda values, fitted=fitted: fitted.transform(
-            values, check_support=False
-        )
+        pooled[f"{kind.method} pooled"] = partial(fitted.transform, check_support=False)
     for name, inside in populations(survey).items():
         own, pool = survey[calibrating & inside], Pool.of(survey, ~calibrating & inside)
         card = build_card(
             own["y_pred"], own["y_true"], methods=METHODS[1:], n_boot=n_boot, seed=seed, **ABOUT
         )
         corrected = {
-            method: correct(pool.predicted) for method, correct in corrections(card, pooled, own).items()
+            method: np.asarray(correct(pool.predicted))
+            for method, correct in corrections(card, pooled, own).items()
         }
         smooth = {method: pool.smooth(values) for method, values in corrected.items()}
         for method, values in corrected.items():
@@ -235,12 +234,13 @@ def simulated(trial: pd.DataFrame, card: CalibrationCard, method: str, effect: f
 def summarise(draws: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     """Shares, their errors, and coverage, by method, population and tau."""
     cells: dict[Any, dict[str, float]] = defaultdict(dict)
-    for key, part in draws.groupby(["method", "population", "tau"], sort=False):
+    keys: Any = draws.groupby(["method", "population", "tau"], sort=False)
+    for (method, population, tau), part in keys:
         effect, n = part["effect"].mean(), len(part)
-        cells[key] = {
+        cells[method, population, tau] = {
             "share": part["expected"].mean() / effect,
             "share_mc_se": part["expected"].std() / np.sqrt(n) / effect,
-            "population_se": noise.error_of_sum(*key) / n / effect,
+            "population_se": noise.error_of_sum(method, population, tau) / n / effect,
             "smooth_share": part["smooth"].mean() / effect,
             "smooth_mc_se": part["smooth"].std() / np.sqrt(n) / effect,
             "coverage": part["covered"].mean(),
@@ -308,7 +308,8 @@ def main() -> None:
         raise SystemExit("../shared/data/yeh_dhs_incountry.parquet is not there: this benchmark needs it.")
     survey = pd.read_parquet(TABLE, columns=["y_true", "urban", "country", f"p_{arguments.model}"])
     survey = survey.rename(columns={f"p_{arguments.model}": "y_pred"})
-    rows, noise = [], Noise(len(survey))
+    rows: list[dict[str, Any]] = []
+    noise = Noise(len(survey))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SustainWarning)  # weak fits are part of what is measured
         for draw in tqdm(range(arguments.draws), unit="draw", disable=None):
