@@ -21,6 +21,12 @@ Strata = Annotated[
     str | None, typer.Option(help="Column of strata, which get slopes and corrections of their own.")
 ]
 Weight = Annotated[str | None, typer.Option(help="Column of sampling weights.")]
+Levels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--level", help="Column of groups (survey, region), for slopes by level; repeat, coarse to fine."
+    ),
+]
 Noise = Annotated[float, typer.Option(help="Variance of the labels' own sampling error.")]
 
 
@@ -39,6 +45,7 @@ def fit(
     method: Annotated[
         list[str] | None, typer.Option(help="linear, tweedie or bridge; repeat for several (default: all).")
     ] = None,
+    level: Levels = None,
     predictor: Annotated[str, typer.Option(help="Which model made the predictions.")] = "unknown",
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws kept in the card.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -46,7 +53,7 @@ def fit(
     """Write the calibration card of a table of predictions and labels."""
     from sustain.debias import build_card
 
-    data, sample = _sample(table, y_pred, y_true, groups, strata, weight)
+    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level)
     card = build_card(
         **sample,
         methods=method or ("linear", "tweedie", "bridge"),
@@ -67,10 +74,13 @@ def correct(
     source: Annotated[Path, typer.Argument(help="Raster of raw predictions, or a CSV or Parquet table.")],
     out: Annotated[Path, typer.Argument(help="What to write: raster to raster, table to table.")],
     card: Annotated[Path, typer.Option(help="The predictions' calibration card.")],
-    method: Annotated[str, typer.Option(help="none, linear, tweedie or bridge.")] = "linear",
+    method: Annotated[str, typer.Option(help="none, linear, tweedie, bridge or level.")] = "linear",
     stratum: Annotated[
         str | None,
         typer.Option(help="Table only: stratum that all rows are in, with a correction of its own."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Table only, with --method level: such as 'between region'.")
     ] = None,
     y_pred: Annotated[str, typer.Option(help="Table only: column of predictions.")] = "y_pred",
 ) -> None:
@@ -85,14 +95,20 @@ def correct(
             raise DataError(
                 "--stratum: a raster's cells are in no one stratum. Correct each stratum's cells as a table."
             )
+        if method == "level" or level is not None:
+            raise DataError(
+                "--level: a corrected map serves contrasts at every level, so it takes no single level's slope. "
+                "Correct a table, or give the level to the estimate of the effect."
+            )
         correct_raster(source, out, card, method=method)
         return
     from sustain.cli.tables import read_table, write_table
 
     loaded = CalibrationCard.load(card)
     data = read_table(source, [y_pred])
-    data[f"{y_pred}_corrected"] = loaded.transform(data[y_pred], method=method, stratum=stratum)
-    data[f"{y_pred}_se"] = loaded.standard_error(data[y_pred], method=method, stratum=stratum)
+    part: dict[str, Any] = {"method": method, "stratum": stratum, "level": level}
+    data[f"{y_pred}_corrected"] = loaded.transform(data[y_pred], **part)
+    data[f"{y_pred}_se"] = loaded.standard_error(data[y_pred], **part)
     write_table(out, data)
 
 
@@ -104,6 +120,7 @@ def diagnose(
     groups: Groups = None,
     strata: Strata = None,
     weight: Weight = None,
+    level: Levels = None,
     noise: Noise = 0.0,
     plot: Annotated[Path | None, typer.Option(help="Picture to write: bias by tenth of the truth.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
@@ -111,7 +128,7 @@ def diagnose(
     """Say what kind of errors predictions make, and what follows for correcting them."""
     from sustain.debias import diagnose as diagnose_sample
 
-    _, sample = _sample(table, y_pred, y_true, groups, strata, weight)
+    _, sample = _sample(table, y_pred, y_true, groups, strata, weight, level)
     found = diagnose_sample(**sample, target_noise_var=noise)
     if plot is not None:
         from matplotlib.figure import Figure
@@ -126,12 +143,22 @@ def diagnose(
 
 
 def _sample(
-    table: Path, y_pred: str, y_true: str, groups: str | None, strata: str | None, weight: str | None
+    table: Path,
+    y_pred: str,
+    y_true: str,
+    groups: str | None,
+    strata: str | None,
+    weight: str | None,
+    levels: list[str] | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a calibration table; the arguments that corrections and diagnoses share."""
     from sustain.cli.tables import read_table
 
-    data = read_table(table, [y_pred, y_true, *(name for name in (groups, strata, weight) if name)])
+    names = [*(name for name in (groups, strata, weight) if name), *(levels or ())]
+    data = read_table(table, [y_pred, y_true, *names])
     optional = {"groups": groups, "strata": strata, "sample_weight": weight}
     columns = {"y_pred": y_pred, "y_true": y_true} | {key: name for key, name in optional.items() if name}
-    return data, {key: data[name].to_numpy() for key, name in columns.items()}
+    sample: dict[str, Any] = {key: data[name].to_numpy() for key, name in columns.items()}
+    if levels:
+        sample["levels"] = {name: data[name].to_numpy() for name in levels}
+    return data, sample

@@ -96,3 +96,20 @@ def test_bad_input_is_one_message_and_writes_nothing(sample, card, tmp_path, arg
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_levels_from_fit_to_correction(sample, tmp_path):
+    out = tmp_path / "card.json"
+    arguments = ("--target", "wealth", "--unit", "index", "--method", "linear", "--level", "survey")
+    ran = sustain("debias", "fit", sample, "-o", out, *arguments)
+    assert ran.returncode == 0, ran.stderr
+    card = CalibrationCard.load(out)
+    assert "within survey" in card.level_names
+    corrected = tmp_path / "corrected.csv"
+    arguments = ("--card", out, "--method", "level", "--level", "within survey")
+    assert sustain("debias", "correct", sample, corrected, *arguments).returncode == 0
+    table = pd.read_csv(corrected)
+    expected = card.transform(table["y_pred"], "level", level="within survey")
+    np.testing.assert_allclose(table["y_pred_corrected"], expected)
+    assert "needs the level" in sustain("debias", "correct", sample, corrected, *arguments[:4]).stderr
+    assert "within survey 0." in sustain("debias", "diagnose", sample, "--level", "survey").stdout
