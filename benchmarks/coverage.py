@@ -21,6 +21,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -248,13 +249,15 @@ class Pool:
         return self._predicted[np.clip(place, 0, len(self._truth) - 1)]
 
 
-def curves(replications: int, seed: int, n_trial: int = 2000, n_boot: int = 50) -> pd.DataFrame:
+def curves(
+    replications: int, seed: int, sizes: tuple[int, ...] = SIZES, n_trial: int = 2000, n_boot: int = 50
+) -> pd.DataFrame:
     """Coverage of curves, and of a line where it is not right, for the difference in means."""
     rows = []
     methods = ("linear", "tweedie", "bridge")
     for kind in ERRORS:
         pool = Pool(kind, np.random.default_rng([seed, 1]))
-        for n in SIZES:
+        for n in sizes:
             tally = {(method, effect): np.zeros(4) for method in methods for effect in EFFECTS}
             for number in tqdm(range(replications), desc=f"curves, {kind}, {n}", unit="replication"):
                 rng = np.random.default_rng([seed, 2, number, n])
@@ -297,12 +300,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=1000, help="Of lines; 0 leaves them out.")
     parser.add_argument("--curves", type=int, default=1000, help="Replications of curves; 0 leaves them out.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="Calibration rows, for curves.")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     machine = describe()
     for name, run, count in (
         ("coverage", lines, arguments.replications),
-        ("coverage_curves", curves, arguments.curves),
+        ("coverage_curves", partial(curves, sizes=tuple(arguments.sizes)), arguments.curves),
     ):
         if not count:
             continue
