@@ -96,7 +96,7 @@ class Places:
         self.lat, self.lon = row[self.region] * 0.9, column[self.region] * 0.9
 
     def field(self, rng: np.random.Generator) -> Floats:
-        return (self.root @ rng.normal(size=REGIONS))[self.region]
+        return self.root @ rng.normal(size=REGIONS)
 
 
 def draw_trial(
@@ -104,11 +104,11 @@ def draw_trial(
 ) -> tuple[Units, list[tuple[str, float, Floats]]]:
     """A trial's units, and its predictions by kind of error and effect."""
     n = REGIONS * IN_REGION
-    level = places.region if clustered else np.arange(n)
     unit, period = np.arange(n), np.zeros(n, dtype=int)
     if design == "did":
-        level = places.region if clustered else np.repeat(np.arange(n // 2), 2)
-        unit, period = np.repeat(np.arange(n // 2), 2), np.tile([0, 1], n // 2)
+        unit, period = np.divmod(np.arange(n), 2)
+    region = places.region[(2 if design == "did" else 1) * unit]  # both periods of a unit are in one region
+    level = region if clustered else unit
     per = int(level.max()) + 1
     x, hidden, offer = (rng.normal(size=per)[level] for _ in range(3))
     chance = rng.uniform(size=per)
@@ -126,14 +126,16 @@ def draw_trial(
     covariates = x[:, None] if adjusts else np.empty((n, 0))
     outcomes = []
     for kind in ERRORS:
-        common = [places.field(rng) if clustered else None for _ in range(2)]
+        # Errors that go together are shocks of a period, or unit effects would take them out.
+        fields = [np.where(period == 1, *(places.field(rng)[region] for _ in range(2))) for _ in range(2)]
+        common = fields if clustered else [None, None]
         own, noise = mix(draw_truth(kind, n, rng), common[0]), mix(draw_noise(kind, n, rng), common[1])
         if design == "did":
             own = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=n)[unit] + 0.2 * period
         for effect in EFFECTS:
             truth = base + SD_TRUTH * own + effect * treated
             outcomes.append((kind, effect, predict(kind, truth, noise)))
-    extra = {"region": places.region, "unit": unit, "time": period, "lat": places.lat, "lon": places.lon}
+    extra = {"region": region, "unit": unit, "time": period, "lat": places.lat, "lon": places.lon}
     units = Units(
         outcome=outcomes[0][2],
         treated=treated,
@@ -178,14 +180,15 @@ def lines(replications: int, seed: int) -> pd.DataFrame:
     places = Places()
     tally: dict[tuple, Floats] = defaultdict(lambda: np.zeros(6))
     for number in tqdm(range(replications), desc="lines", unit="replication"):
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng([seed, number, len(CASES)])
         calibrations = {
             (dependence, kind, n): calibration_line(kind, n, dependence == "regions", rng)
             for dependence in ("independent", "regions")
             for kind in ERRORS
             for n in SIZES
         }
-        for dependence, design, vcov in CASES:
+        for case, (dependence, design, vcov) in enumerate(CASES):
+            rng = np.random.default_rng([seed, number, case])
             spec = Vcov.parse(vcov)
             units, outcomes = draw_trial(design, dependence == "regions", places, rng)
             panel = ("unit", "time") if design == "did" else (None, None)
@@ -219,13 +222,10 @@ def lines(replications: int, seed: int) -> pd.DataFrame:
     names = ["dependence", "design", "vcov", "errors", "n_cal", "effect"]
     rows = []
     for key, (count, delta, fieller, fixed, error, failed) in tally.items():
+        rows_made = {"replications": int(count), "no_estimate": int(failed)}
+        count = count or math.nan
         shares = {"delta": delta / count, "fieller": fieller / count, "calibration_as_known": fixed / count}
-        rows.append(
-            dict(zip(names, key, strict=True))
-            | {"replications": int(count), "no_estimate": int(failed)}
-            | shares
-            | {"mean_error": error / count}
-        )
+        rows.append(dict(zip(names, key, strict=True)) | rows_made | shares | {"mean_error": error / count})
     return pd.DataFrame(rows)
 
 
