@@ -155,6 +155,13 @@ class TestCorrectedEffect:
         low, high = fieller_set(self.effect, self.effect_var, self.slope, self.slope_var, Z).hull
         assert (low, high) == (pytest.approx(4.630319, abs=1e-6), pytest.approx(10.023133, abs=1e-6))
 
+    def test_fieller_of_the_internal_design(self):
+        """Its slope and standard error follow from the published estimate and standard error, 6.973920 (1.287049)."""
+        slope = self.effect / 6.973920
+        slope_var = (1.287049**2 * slope**2 - self.effect_var) / 6.973920**2
+        low, high = fieller_set(self.effect, self.effect_var, slope, slope_var, Z).hull
+        assert (low, high) == (pytest.approx(4.492793, abs=5e-5), pytest.approx(9.557489, abs=5e-5))
+
     def test_assumed_slope_without_error(self):
         assert corrected_effect(self.effect, self.effect_var, 1.1, 0.0).estimate == pytest.approx(
             7.058819664, abs=1e-9
