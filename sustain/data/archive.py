@@ -205,7 +205,7 @@ def _damaged(where: str, error: Exception) -> FileFormatError:
 
 
 def _opened(source: _Readable, where: str) -> BinaryIO:
-    return io.BufferedReader(_Member(source, where), CHUNK)
+    return io.BufferedReader(_Member(source, where), 1 << 16)
 
 
 def _zip_members(path: Path, limits: Limits) -> Iterator[tuple[str, BinaryIO]]:
@@ -250,7 +250,7 @@ class _Forward:
             raise ArchiveError(
                 f"{self._path}: more than {_MAX_HEADERS:,} bytes of headers at one place. Refused."
             )
-        self.tail = (self.tail + block)[-512:]
+        self.tail = (block if len(block) >= 512 else self.tail + block)[-512:]
         return block
 
     def allow(self, member: tarfile.TarInfo) -> None:

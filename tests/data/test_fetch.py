@@ -266,6 +266,28 @@ def test_a_break_without_checksum_or_version_starts_over(server: Server, tmp_pat
     assert server.ranges() == [None, None]
 
 
+def test_the_next_run_goes_on_within_one_version(server: Server, tmp_path: Path) -> None:
+    def breaks(handler: Handler) -> None:
+        if handler.start_at:
+            handler.reply(500, b"", length=0)
+        else:
+            versioned(handler, '"one"', limit=200_000)
+
+    server.answers["/f"] = breaks
+    manifest = manifest_for(server.address("/f"), sha256=None)
+    with pytest.raises(DownloadError, match="500"):
+        fetch(manifest, tmp_path / "raw", attempts=QUICK)
+    assert nothing_in_place(tmp_path / "raw")
+    server.asked.clear()
+    server.answers["/f"] = lambda handler: versioned(handler, '"one"')
+    (path,) = fetch(manifest, tmp_path / "raw", attempts=QUICK)
+    assert path.read_bytes() == DATA
+    (asked,) = server.ranges()
+    assert asked is not None
+    assert asked != "bytes=0-"
+    assert [place.name for place in leftovers(tmp_path / "raw")] == ["raw.lock.json"]
+
+
 def test_another_version_is_fetched_from_the_start(server: Server, tmp_path: Path) -> None:
     newer = DATA[::-1]
 
