@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sustain.errors import ModelError
 from sustain.models.backbone import build_backbone
 from sustain.models.inputs import TileInputs
+from sustain.models.moments import MomentRegression
 
 __all__ = ["TileNetwork", "combine"]
 
@@ -28,14 +29,23 @@ class TileNetwork(nn.Module):
     views : {1, 2, 4, 8}
         How many of a square's symmetries `predict` shows each tile in: as it is, turned by half, by quarters, and
         mirrored too.
+    moments : bool
+        Whether `MomentRegression` is the first term of the prediction, and the backbones add to it.
     """
 
     def __init__(
-        self, backbone: str, inputs: TileInputs, outputs: int = 1, members: int = 1, views: int = 1
+        self,
+        backbone: str,
+        inputs: TileInputs,
+        outputs: int = 1,
+        members: int = 1,
+        views: int = 1,
+        moments: bool = False,
     ) -> None:
         super().__init__()
         self.inputs = inputs
         self.views = views
+        self.moments = MomentRegression(inputs.n_bands) if moments else None
         self.backbones = nn.ModuleList(
             build_backbone(backbone, inputs.n_channels, outputs) for _ in range(members)
         )
@@ -47,7 +57,9 @@ class TileNetwork(nn.Module):
 
     def forward(self, channels: Tensor) -> Tensor:
         """Predict from normalised channels; shape ``(n, outputs)``, in standard deviations of the training labels."""
-        return combine(torch.stack([backbone(channels) for backbone in self.backbones]))
+        return self._with_moments(
+            channels, combine(torch.stack([backbone(channels) for backbone in self.backbones]))
+        )
 
     def predict(self, channels: Tensor) -> Tensor:
         """Predict from normalised channels, the mean over members and views; shape ``(n, outputs)``."""
@@ -57,20 +69,22 @@ class TileNetwork(nn.Module):
             seen = [torch.rot90(channels, turn, dims=(2, 3)) for turn in turns]
             if self.views == 8:
                 seen += [view.flip(3) for view in seen]
-        return combine(
-            torch.stack(
-                [
-                    backbone(view.contiguous(memory_format=torch.channels_last))
-                    for view in seen
-                    for backbone in self.backbones
-                ]
-            )
-        )
+        outputs = [
+            backbone(view.contiguous(memory_format=torch.channels_last))
+            for view in seen
+            for backbone in self.backbones
+        ]
+        return self._with_moments(channels, combine(torch.stack(outputs)))
+
+    def _with_moments(self, channels: Tensor, output: Tensor) -> Tensor:
+        if self.moments is None:
+            return output
+        return torch.cat([output[:, :1] + self.moments(channels)[:, None], output[:, 1:]], dim=1)
 
     @property
     def receptive_field(self) -> int | None:
         """Side of what one feature cell sees, in pixels; None where cells of a scene are not those of a tile."""
-        return None if self.views > 1 else self._field
+        return None if self.views > 1 or self.moments is not None else self._field
 
     @property
     def stride(self) -> int | None:
@@ -83,11 +97,13 @@ class TileNetwork(nn.Module):
         Raises
         ------
         ModelError
-            When cells of a scene are not those of a tile: the backbone pads, or tiles are shown in several views.
+            When cells of a scene are not those of a tile: the backbone pads, tiles are shown in several views, or their
+            moments count.
         """
         if self.receptive_field is None:
             raise ModelError(
-                "only resnet_valid with train.views 1 gives cells of a scene: other backbones pad their tiles."
+                "only resnet_valid, with train.views 1 and no moments, gives cells of a scene: other backbones pad "
+                "their tiles."
             )
         fields: list[Tensor] = [backbone.cells(channels)[:, 0] for backbone in self.backbones]  # type: ignore[operator]
         return torch.stack(fields).mean(dim=0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
@@ -24,6 +25,8 @@ from sustain.models.hardware import is_out_of_memory
 from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
 from sustain.models.loader import TileBatches
 from sustain.models.losses import LOSSES
+from sustain.models.moments import band_moments
+from sustain.models.network import TileNetwork
 from sustain.models.predictor import (
     MODEL_FILE,
     WEIGHTS_FILE,
@@ -39,6 +42,7 @@ __all__ = ["CURVES_FILE", "FOLDS", "Sites", "fold_folder", "fold_sites", "main_r
 CURVES_FILE = "curves.csv"
 FOLDS = "folds"
 
+_CHUNK = 256
 _VALIDATION_SHARE = 0.15
 """Share of a fold's training sites that choose its epoch."""
 
@@ -215,6 +219,7 @@ def _describe(store: TileStore, sites: Sites, params: TrainParams, seed: int) ->
         backbone=params.backbone,
         members=params.members,
         views=params.views,
+        moments=params.moments,
         head=LOSSES[params.loss],
         extras=describe_extras(store, sites.training, params.inputs),
         statistics=band_statistics(store, sites.training),
@@ -231,6 +236,19 @@ def _pretrained(params: TrainParams) -> str | None:
     """Content of a weights file, or the name of published weights, which carries their hash or version."""
     path = Path(params.weights or "")
     return sha256_of(path) if params.weights and path.is_file() else params.weights
+
+
+def fit_moments(network: TileNetwork, training: TileBatches) -> None:
+    """Fit the linear first term of a network on its training tiles."""
+    if network.moments is None:
+        return
+    found = []
+    with torch.inference_mode():
+        for rows in np.array_split(np.arange(len(training)), -(-len(training) // _CHUNK)):
+            batch = training[rows]
+            channels = network.normalise(batch.tiles, batch.sites)
+            found.append(band_moments(channels[:, : network.inputs.n_bands]).double().numpy())
+    network.moments.fit(np.concatenate(found), training.labels.astype(np.float64))
 
 
 def _fit_member(
@@ -256,6 +274,8 @@ def _fit_member(
                     network.inputs.names,
                     network.inputs.n_channels,
                 )
+            if network.moments is not None:
+                fit_moments(network, training)
             return fit_network(network, training, validation, params, seed, folder, title)
 
     # A batch that was too large once is too large for the rest of the run, and when it is resumed.

@@ -1,0 +1,45 @@
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import moment
+
+from sustain.config import TrainParams
+from sustain.data.tiles import TileStore
+from sustain.models.moments import MomentRegression, band_moments
+from sustain.models.predictor import TilePredictor
+from sustain.models.train import train
+
+
+def test_moments_by_scipy():
+    x = np.random.default_rng(0).gamma(2, size=(3, 2, 5, 5))
+    found = band_moments(torch.from_numpy(x)).numpy()
+    pixels = x.reshape(3, 2, -1)
+    expected = [pixels.mean(axis=2), pixels.std(axis=2), np.cbrt(moment(pixels, 3, axis=2))]
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1))
+
+
+def test_a_line_is_found_again_and_a_constant_band_does_no_harm():
+    rng = np.random.default_rng(0)
+    channels = torch.from_numpy(rng.normal(size=(300, 2, 6, 6)) * rng.gamma(2, size=(300, 2, 1, 1))).float()
+    channels[:, 1] = 0.0
+    moments = band_moments(channels).double().numpy()
+    labels = 2 * moments[:, 2] - 0.5 + rng.normal(scale=0.01, size=300)
+    regression = MomentRegression(2)
+    regression.fit(moments, labels)
+    np.testing.assert_allclose(regression(channels).numpy(), 2 * moments[:, 2] - 0.5, atol=0.02)
+    assert not list(regression.parameters())  # fixed, once fitted
+    assert set(regression.state_dict()) == {"weight", "bias"}
+
+
+def test_the_network_starts_from_the_line_and_ends_better(packed_tiles, tmp_path):
+    params = TrainParams(epochs=8, batch_size=32, threads=1, moments=True, members=2, views=2, average=0.9)
+    train(packed_tiles, tmp_path / "model", params, seed=5)
+    predictor = TilePredictor.load(tmp_path / "model")
+    assert predictor.receptive_field is None
+    store = TileStore.open(packed_tiles)
+    rows = np.concatenate([store.rows("calibration"), store.rows("test")])
+    truth = store.index["label"].to_numpy()[rows]
+    predicted = predictor.predict(store.read(rows))
+    assert 1 - np.mean((predicted - truth) ** 2) / truth.var() > 0.4
+    curves = pd.read_csv(tmp_path / "model" / "curves.csv")
+    assert set(curves["member"]) == {0, 1}
