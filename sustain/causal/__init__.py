@@ -1,9 +1,10 @@
 """Causal effects on outcomes that were read off a map, with the map's error in the interval."""
 
+from sustain.causal.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
 from sustain.causal.cross_ppi import cross_ppi_effect, cross_predict
 from sustain.causal.effect import estimate_effect
 from sustain.causal.estimate import Estimate, Note
-from sustain.causal.placebo import AssumptionTests, arm_lines, assumption_tests
+from sustain.causal.placebo import AssumptionTests, assumption_tests
 from sustain.causal.planning import Power, effective_sample_size, minimum_detectable_effect, power
 from sustain.causal.ppi import PPIResult, ppi_effect, ppi_mean, ppi_ols
 from sustain.causal.predict_debias import DebiasedEstimates, least_squares, predict_then_debias
@@ -30,6 +31,8 @@ __all__ = [
     "combined_effect",
     "cross_ppi_effect",
     "cross_predict",
+    "effect_with_arm_lines",
+    "effect_with_slope_ratio",
     "effective_sample_size",
     "estimate_effect",
     "least_squares",

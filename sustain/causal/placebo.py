@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sustain.causal.sensitivity import Line
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AssumptionTests", "arm_lines", "assumption_tests"]
+__all__ = ["AssumptionTests", "assumption_tests", "require_arms"]
 
 Floats = NDArray[np.float64]
 
@@ -126,7 +125,7 @@ def assumption_tests(
             raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
     rows = data.loc[data[list(columns)].notna().all(axis=1)]
     truth, predicted = rows[label].to_numpy(dtype=float), rows[prediction].to_numpy(dtype=float)
-    treated = _arms(rows[treatment].to_numpy(dtype=float), treatment)
+    treated = require_arms(rows[treatment].to_numpy(dtype=float), treatment)
     group = None if clusters is None else np.unique(rows[clusters].astype(str), return_inverse=True)[1]
     others = [rows[name].to_numpy(dtype=float) for name in covariates]
     one = np.ones(len(rows))
@@ -150,35 +149,8 @@ def assumption_tests(
     )
 
 
-def arm_lines(
-    y_pred: ArrayLike, y_true: ArrayLike, treated: ArrayLike, clusters: ArrayLike | None = None
-) -> tuple[Line, Line]:
-    """Fit the line of prediction on truth in each arm, for `sustain.causal.sensitivity.effect_with_arm_lines`.
-
-    Parameters
-    ----------
-    y_pred, y_true, treated : array_like, shape (n,)
-        Calibration rows that carry the treatment.
-    clusters : array_like, shape (n,), optional
-
-    Returns
-    -------
-    treated_line, control_line : (intercept, slope, covariance)
-    """
-    from sustain.debias.regression import fit_line
-    from sustain.debias.sample import as_sample
-
-    arm = _arms(np.asarray(treated, dtype=float), "treated")
-    sample = as_sample(y_pred, y_true, None, clusters)
-    lines = []
-    for value in (1.0, 0.0):
-        part = sample.take(np.flatnonzero(arm == value))
-        found = fit_line(part.y_true, part.y_pred, part.weight, part.group)
-        lines.append((found.intercept, found.slope, found.cov.tolist()))
-    return lines[0], lines[1]
-
-
-def _arms(treated: Floats, name: str) -> Floats:
+def require_arms(treated: Floats, name: str) -> Floats:
+    """Check that a column of labelled rows is 0 and 1, with ten of each."""
     if not np.isin(treated, (0.0, 1.0)).all():
         raise EffectError(f"treatment: column {name!r} must hold 0 and 1 only.")
     n_treated = int(treated.sum())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sustain.causal.ratio import CorrectedEffect, corrected_effect, corrected_mean
+from sustain.causal.ratio import CorrectedEffect, corrected_effect
 from sustain.causal.result import EffectResult
 from sustain.causal.variance import critical_value
 from sustain.errors import EffectError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sustain.debias import CalibrationCard
 
-__all__ = ["Sensitivity", "effect_with_arm_lines", "sensitivity_of"]
+__all__ = ["Sensitivity", "sensitivity_of"]
 
 
 @dataclass(frozen=True)
@@ -316,38 +316,4 @@ def sensitivity_of(result: EffectResult, card: CalibrationCard | None = None) ->
         df=corrected.df,
         level=result.level,
         residual_sd=math.nan if card is None else card.residual_sd,
-    )
-
-
-Line = tuple[float, float, Sequence[Sequence[float]]]
-
-
-def effect_with_arm_lines(
-    treated_mean: tuple[float, float],
-    control_mean: tuple[float, float],
-    treated_line: Line,
-    control_line: Line,
-) -> CorrectedEffect:
-    """Effect when each arm has its own line of prediction on truth: ``(m1 - a1) / b1 - (m0 - a0) / b0``.
-
-    For calibration samples with both arms in them, where a single line is refuted (differential error; Nab et al. 2019,
-    doi:10.1002/sim.8359).
-
-    Parameters
-    ----------
-    treated_mean, control_mean : (mean, variance)
-        Mean prediction of each arm in the trial.
-    treated_line, control_line : (intercept, slope, covariance)
-        Line of prediction on truth in each arm of the calibration sample; covariance of (intercept, slope).
-    """
-    arms = []
-    for (mean, mean_var), (intercept, slope, cov) in (
-        (treated_mean, treated_line),
-        (control_mean, control_line),
-    ):
-        arms.append(corrected_mean(mean, mean_var, intercept, slope, cov))
-    trial = sum(arm.variance_trial for arm in arms)
-    calibration = sum(arm.variance_calibration for arm in arms)
-    return CorrectedEffect(
-        arms[0].estimate - arms[1].estimate, math.sqrt(trial + calibration), trial, calibration
     )

@@ -11,8 +11,10 @@ import pytest
 import statsmodels.formula.api as smf
 
 from sustain.causal import estimate_effect
-from sustain.causal.placebo import arm_lines, assumption_tests
-from sustain.causal.sensitivity import Sensitivity, effect_with_arm_lines
+from sustain.causal.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
+from sustain.causal.placebo import assumption_tests
+from sustain.causal.ratio import corrected_effect
+from sustain.causal.sensitivity import Sensitivity
 from sustain.causal.transport import classifier_auc, transport_checks
 from sustain.debias import CalibrationCard, build_card
 from sustain.debias.sample import as_sample
@@ -149,6 +151,38 @@ class TestAssumptionTests:
             found.append((effect.estimate - 0.5) / effect.std_error)
         assert abs(np.mean(found)) < 0.4
         assert np.std(found) == pytest.approx(1.0, abs=0.3)
+
+
+class TestSlopeRatio:
+    line = (0.2, 0.64, [[0.004, 0.001], [0.001, 0.0009]])
+
+    def test_no_difference_is_the_corrected_effect(self):
+        """At a ratio of 1 the intercept cancels and the delta method's variance is that of a division."""
+        found = effect_with_slope_ratio((0.9, 0.001), (0.5, 0.002), self.line, 1.0)
+        plain = corrected_effect(0.4, 0.003, 0.64, 0.0009)
+        assert found.estimate == pytest.approx(plain.estimate)
+        assert found.variance_trial == pytest.approx(plain.variance_trial)
+        assert found.variance_calibration == pytest.approx(plain.variance_calibration)
+
+    @pytest.mark.parametrize("ratio", [0.7, 1.3])
+    def test_variance_by_simulation(self, ratio):
+        rng = np.random.default_rng(0)
+        means = rng.normal([0.9, 0.5], np.sqrt([0.001, 0.002]), size=(40_000, 2))
+        a, b = rng.multivariate_normal(self.line[:2], self.line[2], size=40_000).T
+        drawn = (means[:, 0] - a) / (ratio * b) - (means[:, 1] - a) / b
+        found = effect_with_slope_ratio((0.9, 0.001), (0.5, 0.002), self.line, ratio)
+        assert found.estimate == pytest.approx(np.median(drawn), abs=0.01)
+        assert found.std_error == pytest.approx(drawn.std(), rel=0.04)
+
+    def test_agrees_with_lines_of_the_arms(self):
+        treated = (0.2, 0.64 * 0.8, [[0.0, 0.0], [0.0, 0.0]])
+        control = (0.2, 0.64, [[0.0, 0.0], [0.0, 0.0]])
+        lines = effect_with_arm_lines((0.9, 0.001), (0.5, 0.002), treated, control)
+        known = effect_with_slope_ratio((0.9, 0.001), (0.5, 0.002), control, 0.8)
+        assert lines.estimate == pytest.approx(known.estimate)
+        assert lines.std_error == pytest.approx(known.std_error)
+        with pytest.raises(EffectError, match="ratio: got 0"):
+            effect_with_slope_ratio((0.9, 0.001), (0.5, 0.002), control, 0)
 
 
 class TestPlacebos:

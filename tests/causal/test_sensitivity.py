@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sustain.causal import estimate_effect
-from sustain.causal.sensitivity import Sensitivity, effect_with_arm_lines
+from sustain.causal.arms import effect_with_arm_lines
+from sustain.causal.sensitivity import Sensitivity
 from sustain.causal.variance import critical_value
 from sustain.debias import build_card
 from sustain.errors import EffectError, SupportWarning
