@@ -20,7 +20,10 @@ def effect(
     treatment: Annotated[
         str, typer.Option(help="Column that is 1 for treated units, 0 for others.")
     ] = "treated",
-    method: Annotated[str, typer.Option(help="none, linear, tweedie or bridge.")] = "linear",
+    method: Annotated[str, typer.Option(help="none, linear, tweedie, bridge or level.")] = "linear",
+    card_level: Annotated[
+        str | None, typer.Option(help="With --method level: which of the card's levels.")
+    ] = None,
     assumption: Annotated[
         Literal["measurement", "outcome", "bracket"] | None,
         typer.Option(help="measurement: correct; outcome: do not; bracket: report both."),
@@ -88,6 +91,7 @@ def effect(
         calibration=loaded,
         method=method,
         assumption=assumption,
+        card_level=card_level,
         strata=strata,
         transport="groups" if new_country else None,
         vcov=_vcov(vcov),
