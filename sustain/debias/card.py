@@ -6,7 +6,6 @@ calibration sample, no label and no coordinate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,16 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sustain.debias import document
 from sustain.debias.apply import apply_elementwise
-from sustain.debias.draws import Components, Draws, expand
+from sustain.debias.draws import Draws
 from sustain.debias.estimator import warn_outside
-from sustain.debias.measurement import NoiseProfile, corrected_noise
+from sustain.debias.lookup import Lookup
 from sustain.debias.schema import (
     Correction,
     Finite,
     GridCard,
     Level,
     LineCard,
-    LineDraws,
     Noise,
     PredictionQuantiles,
     Predictor,
@@ -36,7 +34,6 @@ from sustain.debias.schema import (
     Support,
     Target,
 )
-from sustain.debias.table import Grid, Table
 from sustain.errors import CardError
 from sustain.files import write_text
 
@@ -89,9 +86,6 @@ class CalibrationCard(BaseModel):
         names = [item.name for item in self.levels]
         if len(set(names)) < len(names):
             raise ValueError(f"a level is there twice: {', '.join(names)}")
-        for level in self.levels:
-            if level.draws is not None and not min(level.slope, *level.draws) > 0:
-                raise ValueError(f"the draws of level {level.name!r} are not all above zero")
         if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
             raise ValueError("the grid or the support is empty")
         return self
@@ -114,7 +108,7 @@ class CalibrationCard(BaseModel):
             if item.name == name:
                 return item
         raise CardError(
-            f"level: {name!r} is not in this card; it has {_listed(i.name for i in self.levels) or 'no levels'}. "
+            f"level: {name!r} is not in this card; it has {', '.join(i.name for i in self.levels) or 'no levels'}. "
             "Levels are put there by build_card(..., levels=...)."
         )
 
@@ -151,7 +145,7 @@ class CalibrationCard(BaseModel):
             if item.name == stratum:
                 return item.support_range.low, item.support_range.high
         raise CardError(
-            f"stratum: {stratum!r} is not in this card; it has {_listed(s.name for s in self.strata) or 'no strata'}."
+            f"stratum: {stratum!r} is not in this card; it has {', '.join(s.name for s in self.strata) or 'no strata'}."
         )
 
     def transform(
@@ -188,23 +182,21 @@ class CalibrationCard(BaseModel):
         SupportWarning
             When more than 2% of the predictions lie outside `support`.
         """
-        table = self._tables[self._key(method, stratum, level)]
+        key = self._found.key(method, stratum, level)
         if check_support and method != "none":
             warn_outside(y_pred, self.support_of(stratum))
-        return apply_elementwise(table, y_pred)
+        return apply_elementwise(self._found.tables[key], y_pred)
 
     def derivative(
         self, y_pred: Any, method: str = "linear", stratum: str | None = None, level: str | None = None
     ) -> Any:
         """Slope of the correction at the predictions; same kind out."""
-        return apply_elementwise(self._tables[self._key(method, stratum, level)].derivative, y_pred)
+        key = self._found.key(method, stratum, level)
+        return apply_elementwise(self._found.tables[key].derivative, y_pred)
 
     def draws(self, method: str = "linear", stratum: str | None = None, level: str | None = None) -> Draws:
         """Bootstrap draws of the correction, for intervals that carry calibration uncertainty."""
-        key = self._key(method, stratum, level)
-        if key not in self._draws:
-            self._draws[key] = self._make_draws(*key)
-        return self._draws[key]
+        return self._found.draws(self._found.key(method, stratum, level))
 
     def standard_error(
         self, y_pred: Any, method: str = "linear", stratum: str | None = None, level: str | None = None
@@ -216,17 +208,17 @@ class CalibrationCard(BaseModel):
         deviation that the card has for the truth h(x) (`noise`; of a level, its residual one); where h is straight
         the first part is ``h'(x)^2 Var(e)``.
         """
-        key = self._key(method, stratum, level)
-        draws, grid = self.draws(method, stratum, level), self._grid
-        if key not in self._noises:
-            profile = self._profile(stratum, level)
-            self._noises[key] = corrected_noise(self._tables[key], grid, profile)
-        noise = self._noises[key]
+        key = self._found.key(method, stratum, level)
+        draws, noise, grid = self._found.draws(key), self._found.noise(key), self._found.grid
 
         def error(x: Array) -> Array:
             return np.asarray(np.sqrt(np.interp(x, grid.x, noise) + draws.variance(x)))
 
         return apply_elementwise(error, y_pred)
+
+    @cached_property
+    def _found(self) -> Lookup:
+        return Lookup(self)
 
     # ---- files
 
@@ -276,94 +268,3 @@ class CalibrationCard(BaseModel):
                 f"the file says {str(stored)[:12]}...). Fetch the card again, or build it again from the labels."
             )
         return card
-
-    # ---- inside
-
-    @cached_property
-    def _tables(self) -> dict[tuple[str, str | None], Table]:
-        grid = self._grid
-        identity = Table(Grid(*self.support, 2), np.array(self.support))
-        tables = {("none", name): identity for name in (None, *(s.name for s in self.strata))}
-        tables |= {
-            ("level", item.name): Table(identity.grid, item.corrected(identity.h))
-            for item in self.levels
-            if item.draws is not None
-        }
-        return tables | {
-            (item.method, item.stratum): Table(grid, np.array(item.h)) for item in self.corrections
-        }
-
-    @cached_property
-    def _draws(self) -> dict[tuple[str, str | None], Draws]:
-        return {}
-
-    @cached_property
-    def _grid(self) -> Grid:
-        return Grid(self.grid.start, self.grid.stop, self.grid.n)
-
-    @cached_property
-    def _noises(self) -> dict[tuple[str, str | None], Array]:
-        return {}
-
-    def _profile(self, stratum: str | None, level: str | None) -> NoiseProfile:
-        if level is not None:
-            return NoiseProfile(np.zeros(1), np.array([self.level(level).residual_sd]))
-        noise = self.noise if stratum is None else next(s.noise for s in self.strata if s.name == stratum)
-        return NoiseProfile(np.array(noise.truth), np.array(noise.sd))
-
-    def _key(self, method: str, stratum: str | None, level: str | None) -> tuple[str, str | None]:
-        """Key of a correction among the tables; raises `CardError` when there is none."""
-        if method == "level" or level is not None:
-            return self._level_key(method, stratum, level)
-        if (method, stratum) in self._tables:
-            return method, stratum
-        if method not in self.methods:
-            raise CardError(
-                f"method: {method!r} is not in this card of {self.predictor.id!r}; it has {', '.join(self.methods)}."
-            )
-        known = _listed(s for m, s in self._tables if m == method and s is not None)
-        raise CardError(
-            f"stratum: {stratum!r} is not in this card's {method} correction; it has {known or 'no strata'}."
-        )
-
-    def _level_key(self, method: str, stratum: str | None, level: str | None) -> tuple[str, str]:
-        if method != "level" or stratum is not None:
-            raise CardError(
-                f"level: {level!r} goes with method='level' and without a stratum; got method={method!r}, "
-                f"stratum={stratum!r}."
-            )
-        if level is None:
-            raise CardError(
-                "level: method='level' needs the level at which the treatment varies; this card can correct for "
-                f"{_listed(self.level_names) or 'no level'}."
-            )
-        found = self.level(level)
-        if found.draws is None:
-            raise CardError(
-                f"level: the slope of {level!r} is {found.slope:.3g} (standard error {found.std_error:.2g}) and may "
-                "be zero, so contrasts at this level cannot be corrected with it."
-            )
-        return "level", level
-
-    def _make_draws(self, method: str, name: str | None) -> Draws:
-        ends = Grid(*self.support, 2)
-        if method == "none":
-            first = self.corrections[0].draws
-            n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores[0])
-            return Draws(ends, np.broadcast_to(ends.x, (n_draws, 2)))
-        if method == "level" and name is not None:
-            item = self.level(name)
-            return Draws(ends, item.corrected(ends.x, np.array(item.draws)[:, None]))
-        stored = next(
-            item.draws for item in self.corrections if (item.method, item.stratum) == (method, name)
-        )
-        if isinstance(stored, LineDraws):
-            intercept, slope = np.array(stored.intercept), np.array(stored.slope)
-            return Draws(ends, (ends.x - intercept[:, None]) / slope[:, None])
-        parts = Components(stored.scale, np.array(stored.scores).T, np.array(stored.curves), stored.max_error)
-        table = self._tables[method, name]
-        return Draws(table.grid, expand(parts, table.h))
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -177,6 +177,19 @@ class LevelCalibration:
             )
         return slope_of(design.name, term, self._sample)[0]
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters as passed to ``__init__``: there are none."""
+        return {}
+
+    def set_params(self, **params: Any) -> LevelCalibration:
+        """Set parameters by name. Raises `ValueError`, as there are none."""
+        if params:
+            raise ValueError(f"LevelCalibration has no parameters; got {', '.join(params)}.")
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "levels_")
+
     def transform(self, y_pred: Any, level: str) -> Any:
         """Correct predictions for contrasts at one level.
 

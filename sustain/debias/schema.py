@@ -206,6 +206,12 @@ class Level(_Part):
     centre: Centre
     draws: list[Finite] | None = Field(None, min_length=2)
 
+    @model_validator(mode="after")
+    def _slopes_above_zero(self) -> Level:
+        if self.draws is not None and not min(self.slope, *self.draws) > 0:
+            raise ValueError(f"the draws of level {self.name!r} are not all above zero")
+        return self
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the slope, by Student's t."""
         margin = critical_value(level, self.df) * self.std_error

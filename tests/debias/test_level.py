@@ -1,5 +1,7 @@
 """Slopes by level: each found, whatever the noise of group means; real ones as published; the card's side."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -218,6 +220,10 @@ def test_card_carries_levels_and_corrects_by_them(tmp_path):
         card.transform(x, "level", level="village")
     with pytest.raises(CardError, match="goes with method='level'"):
         card.transform(x, "linear", level=name)
+    content = json.loads(card.to_json())
+    content["levels"][0]["draws"][0] = -0.1
+    with pytest.raises(CardError, match="not all above zero"):
+        CalibrationCard.from_json(json.dumps(content))
     again = own.to_card(target={"name": "w", "unit": "i"}, predictor="m", n_boot=20)
     assert again.level_names == card.level_names
 
