@@ -64,18 +64,21 @@ class TileFormat(BaseModel):
         limited : ndarray of int, shape (C,)
             How many values of each band lay beyond the ends of the range and were set to the nearer end.
         """
-        # float32 resolves a hundredth of a DN at the top of every range, and halves the time.
-        scale, offset = (np.array(x, dtype=np.float32)[:, None, None] for x in (self.scale, self.offset))
-        numbers = values.astype(np.float32) - offset
-        with np.errstate(over="ignore"):  # a wild value becomes infinite, and is limited below
-            numbers /= scale
-        np.rint(numbers, out=numbers)
-        numbers[missing] = 1
-        limited = ((numbers < 1) | (numbers > MAX_DN)).sum(axis=(1, 2))
-        if limited.any():
-            np.clip(numbers, 1, MAX_DN, out=numbers)
-        tile = numbers.astype(np.uint16)
-        tile[missing] = self.nodata
+        tile = np.empty(values.shape, dtype=np.uint16)
+        limited = np.zeros(len(values), dtype=np.int64)
+        for k, (scale, offset) in enumerate(zip(self.scale, self.offset, strict=True)):
+            # Band by band, so that the work stays in the processor's cache. float32 resolves a hundredth of a DN at the
+            # top of every range, and halves the time.
+            numbers = values[k].astype(np.float32) - np.float32(offset)
+            with np.errstate(over="ignore"):  # a wild value becomes infinite, and is limited below
+                numbers /= np.float32(scale)
+            np.rint(numbers, out=numbers)
+            numbers[missing[k]] = 1
+            if numbers.min() < 1 or numbers.max() > MAX_DN:
+                limited[k] = np.count_nonzero((numbers < 1) | (numbers > MAX_DN))
+                np.clip(numbers, 1, MAX_DN, out=numbers)
+            tile[k] = numbers
+            tile[k][missing[k]] = self.nodata
         return tile, limited
 
     def decode(self, tiles: NDArray[np.uint16], band: str) -> NDArray[np.float32]:

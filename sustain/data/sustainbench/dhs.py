@@ -87,6 +87,7 @@ MEMBER = re.compile(r"(?:^|/)(?P<survey>[A-Z0-9]{2}-[0-9]{4}-[0-9A-Z]#)/(?P<id>(
 """Name of a tile in an archive."""
 
 _MAX_SIDE = 1024
+_READ = 1 << 18
 _TILE = ArraySpec("f", (len(BANDS), None, None), 4 * len(BANDS) * _MAX_SIDE**2)
 _MAX_MEMBER_BYTES = _TILE.max_bytes + 4096  # a stored (uncompressed) npz of the largest tile
 
@@ -244,7 +245,7 @@ def iter_tiles(
     try:
         # Strictly forward ("r|"), so that memory and disk stay bounded whatever the archive's size; through gzip's own
         # reader, because tarfile's takes a stream that breaks off between two members for a whole one.
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=_READ) as tar:
             for entry in tar:
                 match = member.search(entry.name)
                 if not entry.isreg() or match is None:
