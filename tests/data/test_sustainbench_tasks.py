@@ -92,6 +92,27 @@ def test_a_dataset_goes_to_worker_processes_without_its_files(root, name):
     assert len(packed) < 100_000
 
 
+@pytest.mark.parametrize("name", ["sdg2-croptype-kenya", "sdg1-asset-dhs", "sdg2-cropland-weak"])
+def test_worker_processes_give_the_same_batches(root, name):
+    dataset = open_task(name, root, normalize=True)
+    alone, shared = (list(torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=n)) for n in (0, 2))
+    assert len(alone) == len(shared) == -(-len(dataset) // 2)
+    for a, b in zip(alone, shared, strict=True):
+        assert a["id"] == b["id"]
+        torch.testing.assert_close(a["image"], b["image"], rtol=0, atol=0)
+
+
+def test_every_split_of_the_registry_is_a_scheme_that_can_be_opened(root):
+    for task in load_tasks().values():
+        for split in task.splits:
+            name = split.variant or task.name
+            described = schemes_of(name, root)[split.scheme]
+            assert described.official == (split.status == "official"), (name, split.scheme)
+            for part, count in split.counts.items():
+                if count is not None:
+                    assert len(open_task(name, root, split=part, scheme=split.scheme)) > 0
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_parts_are_disjoint_in_every_scheme_and_each_has_its_note(root, name):
     for scheme, described in schemes_of(name, root).items():
