@@ -23,8 +23,10 @@ MAY_IMPORT = {
     "models": GROUND | {"data"},
     "causal": GROUND | {"debias"},
     "maps": GROUND,
+    "baselines": GROUND | {"data", "models"},
+    "viewer": GROUND | {"maps"},
     "report": GROUND | {"stage", "data", "debias", "models", "causal", "maps"},
-    "cli": GROUND | {"stage", "data", "debias", "models", "causal", "maps", "report"},
+    "cli": GROUND | {"stage", "data", "debias", "models", "causal", "maps", "report", "baselines", "viewer"},
 }
 # The maps need the model in one module, and the card where rasters are corrected and where maps are published.
 MODULE_MAY_IMPORT = {

@@ -25,9 +25,13 @@ __all__ = [
     "verify",
 ]
 
-# Where a manifest's name is looked up: the working folder's project first, then the one this package lies in.
 TASKS_FILE = "tasks.yaml"  # lies among the manifests and is none: the registry of tasks
-MANIFEST_FOLDERS = (Path("data_manifests"), Path(__file__).parents[2] / "data_manifests")
+# Where a manifest's name is looked up, in this order.
+MANIFEST_FOLDERS = (
+    Path("data_manifests"),  # the project that one stands in
+    Path(__file__).parents[2] / "data_manifests",  # a checkout, wherever one stands
+    Path(__file__).parents[1] / "data_manifests",  # an installed package
+)
 
 
 def _relative_path(value: str) -> str:
