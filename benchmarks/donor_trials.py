@@ -17,7 +17,8 @@ plus tau, a control that of the cluster nearest to its own. The effect is the me
 - coverage: of the 95% intervals of `estimate_effect` in the simulated trials of 800 units, clustered by donor, with
   the calibration's uncertainty from the card.
 
-Settings of the bridge were chosen on resnet_18_ms and on the LSMS table; other models were not used for that.
+Settings of the bridge were chosen on resnet_18_ms and on the LSMS table, a tie decided by resnet_18_nl and
+ridge_ms_hist; the default model here was not used for that.
 Needs the table yeh_dhs_incountry.parquet of published predictions beside the repository (../shared/data).
 """
 
