@@ -72,9 +72,9 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
     tiles : str or Path
         Folder of packed tiles (`sustain.data.tiles`).
     out : str or Path
-        Folder to write: ``weights.safetensors``, ``model.json``, ``curves.csv`` (one row an epoch and member; losses in
-        squared standard deviations of the label), and ``folds/K/`` alike. It appears whole, when training has ended,
-        or not at all. What is unfinished waits in ``.resume/`` beside it.
+        Folder to write: ``weights.safetensors``, ``model.json``, ``curves.csv`` (one row an epoch, the mean of the
+        members that reached it; losses in squared standard deviations of the label), and ``folds/K/`` alike. It appears
+        whole, when training has ended, or not at all. What is unfinished waits in ``.resume/`` beside it.
     params : TrainParams
         Network and schedule.
     seed : int
@@ -193,8 +193,7 @@ def _train_model(
         )
         for name, value in fitted.weights.items():
             weights[name.replace("backbones.0.", f"backbones.{member}.", 1)] = value
-        history = fitted.history.astype({"epoch": int})
-        histories.append(history.assign(member=member) if params.members > 1 else history)
+        histories.append(fitted.history.astype({"epoch": int}))
     if rank() == 0:
         with atomic_directory(done) as folder:
             # Not save_file, which makes the file readable by its owner alone.
@@ -202,9 +201,8 @@ def _train_model(
             sha256 = sha256_of(folder / WEIGHTS_FILE)
             page = description.model_copy(update={"weights_sha256": sha256})
             write_json(folder / MODEL_FILE, page.model_dump())
-            pd.concat(histories).to_csv(
-                folder / CURVES_FILE, index=False, float_format="%.6g", lineterminator="\n"
-            )
+            curves = pd.concat(histories).groupby("epoch", as_index=False).mean()
+            curves.to_csv(folder / CURVES_FILE, index=False, float_format="%.6g", lineterminator="\n")
     return done
 
 

@@ -75,8 +75,9 @@ def test_a_model_of_two_members_is_their_mean(packed_tiles, store, tmp_path):
     network = both._network
     network.backbones = network.backbones[:1]
     np.testing.assert_allclose(both.predict(tiles), alone, rtol=1e-4, atol=1e-5)
-    curves = pd.read_csv(tmp_path / "both" / "curves.csv")
-    assert curves["member"].tolist() == [0, 0, 1, 1]
+    curves = [pd.read_csv(tmp_path / name / "curves.csv") for name in ("both", "first")]
+    assert curves[0]["epoch"].tolist() == [1, 2]
+    assert not np.allclose(curves[0]["val_loss"], curves[1]["val_loss"])
 
 
 def test_ratledge_trains(packed_tiles, tmp_path):
