@@ -91,8 +91,9 @@ def main() -> None:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         store = write_store(Path(temporary))
-        rows = np.arange(len(store))
-        order = BatchOrder(len(store), arguments.batch_size, seed=0)
+        # Many times over, because workers idle at the end of an epoch, and real epochs are long.
+        rows = np.tile(np.arange(len(store)), 16)
+        order = BatchOrder(len(rows), arguments.batch_size, seed=0)
         tiles = TileBatches(store, rows, np.zeros(len(rows)), np.zeros((len(rows), 3)))
         loader = tile_loader(tiles, order, arguments.workers, pin_memory=True)
         from_shards = endless(loader, order)
