@@ -187,6 +187,9 @@ class LevelCalibration:
             raise ValueError(f"LevelCalibration has no parameters; got {', '.join(params)}.")
         return self
 
+    def __repr__(self) -> str:
+        return "LevelCalibration()"
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "levels_")
 
