@@ -1,6 +1,6 @@
 """What nominal 95% intervals of effects cover: every design, with lines; curves for the difference in means.
 
-    python benchmarks/coverage.py [--replications 1000] [--curves 1000] [--seed 0]
+    python benchmarks/coverage.py [--replications 1000] [--curves 1000] [--seed 0] [--out benchmarks/results]
 
 Lines: predictions are 0.64 times the truth plus noise, so that measurement stability and a straight line hold. Truth
 and noise are Gaussian, a skewed mixture with skewed noise, or Gaussian with noise that grows with the truth. Units are
@@ -21,7 +21,9 @@ import math
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -152,6 +154,7 @@ def draw_trial(
     return units, outcomes
 
 
+DESIGNS = ("difference", "ols", "ipw", "aipw", "did", "iv")
 CONLEY = {"conley": {"lat": "lat", "lon": "lon", "cutoff_km": 250}}
 CASES = [
     *(("independent", design, "HC1") for design in ("difference", "ols", "ipw", "aipw", "iv")),
@@ -175,8 +178,8 @@ def corrected(effect: float, variance: float, df: float, line: Line) -> Estimate
     return Estimate("linear", found.estimate, trial, calibration, df, slope=line.slope, slope_var=slope_var)
 
 
-def lines(replications: int, seed: int) -> pd.DataFrame:
-    """Coverage of linear corrections in every design."""
+def lines(replications: int, seed: int, designs: Sequence[str] = DESIGNS) -> pd.DataFrame:
+    """Coverage of linear corrections in every design; each case has random numbers of its own."""
     places = Places()
     tally: dict[tuple, Floats] = defaultdict(lambda: np.zeros(6))
     for number in tqdm(range(replications), desc="lines", unit="replication"):
@@ -188,6 +191,8 @@ def lines(replications: int, seed: int) -> pd.DataFrame:
             for n in SIZES
         }
         for case, (dependence, design, vcov) in enumerate(CASES):
+            if design not in designs:
+                continue
             rng = np.random.default_rng([seed, number, case])
             spec = Vcov.parse(vcov)
             units, outcomes = draw_trial(design, dependence == "regions", places, rng)
@@ -301,11 +306,13 @@ def main() -> None:
     parser.add_argument("--replications", type=int, default=1000, help="Of lines; 0 leaves them out.")
     parser.add_argument("--curves", type=int, default=1000, help="Replications of curves; 0 leaves them out.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="Calibration rows, for curves.")
+    parser.add_argument("--designs", nargs="+", default=DESIGNS, choices=DESIGNS, help="For lines.")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="Folder of the results.")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     machine = describe()
     for name, run, count in (
-        ("coverage", lines, arguments.replications),
+        ("coverage", partial(lines, designs=arguments.designs), arguments.replications),
         ("coverage_curves", partial(curves, sizes=tuple(arguments.sizes)), arguments.curves),
     ):
         if not count:
