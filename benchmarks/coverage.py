@@ -324,7 +324,8 @@ def main() -> None:
             table = run(count, arguments.seed)
         seconds = time.perf_counter() - start
         write_text(
-            RESULTS / f"{name}.csv", f"# {machine}; {seconds:.0f} s\n" + table.round(4).to_csv(index=False)
+            arguments.out / f"{name}.csv",
+            f"# {machine}; {seconds:.0f} s\n" + table.round(4).to_csv(index=False),
         )
         print(table.round(3).to_string())
 
