@@ -312,4 +312,4 @@ class AfricaCropType(TaskDataset):
             ("fullest frame", plots.picture(frame, shown)),
             ("crop", np.where(mask == IGNORE, np.nan, mask)),
         ]
-        return plots.pictures(panels, title or str(sample["id"]))
+        return plots.pictures(panels, title or str(sample["id"]), self.classes)

@@ -176,4 +176,4 @@ class WeakCropland(TaskDataset):
             ("red, green, blue", plots.picture(image, [3, 2, 1])),
             ("cropland", np.where(mask == IGNORE, np.nan, mask)),
         ]
-        return plots.pictures(panels, title or str(sample["id"]))
+        return plots.pictures(panels, title or str(sample["id"]), self.classes)

@@ -158,4 +158,4 @@ class FieldDelineation(TaskDataset):
             ("red, green, blue", plots.picture(sample["image"], [0, 1, 2])),
             (self.target, np.asarray(sample["mask"])),
         ]
-        return plots.pictures(panels, title or str(sample["id"]))
+        return plots.pictures(panels, title or str(sample["id"]), self.classes)

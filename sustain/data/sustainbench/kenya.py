@@ -294,6 +294,6 @@ class KenyaCropType(TaskDataset):
             np.asarray(sample["image"])[shown],
             [BANDS[i] for i in shown],
             title or plots.title_of(sample, CLASSES),
-            x="day of 2017",
+            x="days since 1 January 2017",
             y="top-of-atmosphere reflectance x 10,000",
         )

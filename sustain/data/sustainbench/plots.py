@@ -34,15 +34,35 @@ def picture(image: ArrayLike, channels: Sequence[int]) -> NDArray[np.float64]:
     return np.where(np.isfinite(stretched), stretched, 1)
 
 
-def pictures(panels: Sequence[tuple[str, NDArray[Any]]], title: str) -> Figure:
-    """Draw named panels side by side: ``(H, W, 3)`` in colour, ``(H, W)`` as numbers with a colour bar."""
+def pictures(panels: Sequence[tuple[str, NDArray[Any]]], title: str, classes: Sequence[str] = ()) -> Figure:
+    """Draw named panels side by side.
+
+    Parameters
+    ----------
+    panels : sequence of (name, array)
+        ``(H, W, 3)`` in colour; ``(H, W)`` as numbers with a colour bar.
+    title : str
+    classes : sequence of str, optional
+        Names of the numbers of the last panel, a mask; NaN is left white.
+    """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(panels), 3.8), layout="constrained")
-    for axes, (name, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
-        drawn = axes.imshow(values, interpolation="nearest")
-        if values.ndim == 2:
-            figure.colorbar(drawn, ax=axes, shrink=0.7)
+    for k, (axes, (name, values)) in enumerate(
+        zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True)
+    ):
+        if classes and k == len(panels) - 1:
+            colours = colormaps["viridis"].resampled(len(classes))
+            drawn = axes.imshow(
+                values, interpolation="nearest", cmap=colours, vmin=-0.5, vmax=len(classes) - 0.5
+            )
+            bar = figure.colorbar(drawn, ax=axes, shrink=0.7, ticks=range(len(classes)))
+            bar.ax.set_yticklabels(classes, fontsize=8)
+        else:
+            drawn = axes.imshow(values, interpolation="nearest")
+            if values.ndim == 2:
+                figure.colorbar(drawn, ax=axes, shrink=0.7)
         axes.set_title(name, fontsize=9)
         axes.set_axis_off()
     figure.suptitle(title, fontsize=10)
