@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sustain.data.sustainbench import kenya
 from sustain.data.sustainbench.store import Source
-from sustain.errors import DataError, FileFormatError
+from sustain.errors import DataError, DataWarning, FileFormatError
 from tests.sustainbench_files import SHARED, kenya_pickle, kenya_series, kenya_table, write_kenya
 
 REAL = SHARED / "mirror" / "sustainbench" / "crop_type_kenya"
@@ -160,13 +160,15 @@ def test_labels_without_series_are_counted_and_nan_everywhere_too(tmp_path):
     del series[table["fileName"][4]]
     series[table["fileName"][6]] = kenya_pickle(np.ma.array(np.full((14, 365), 1e20), mask=True))
     write_kenya(tmp_path / "raw", series, table)
-    kenya.ingest(tmp_path / "raw", tmp_path / "out")
+    with pytest.warns(DataWarning) as caught:
+        kenya.ingest(tmp_path / "raw", tmp_path / "out")
+    assert "fields without observation: 1: 106" in [str(warning.message) for warning in caught]
     source = Source.open(tmp_path / "out")
     assert len(source) == 11
     assert source.description["counts"] == {
         "labels_without_file": [table["fileName"][4]],
         "fields_without_crop_type": [100],
-        "fields_without_observation": 1,
+        "fields_without_observation": [106],
     }
     everything = kenya.KenyaCropType(source)
     assert "100" not in everything.ids
@@ -184,7 +186,8 @@ def test_an_archive_that_is_none_is_named(tmp_path, content):
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kenya") / "kenya"
-    kenya.ingest(REAL, folder)
+    with pytest.warns(DataWarning, match="fields without crop type: 8"):
+        kenya.ingest(REAL, folder)
     return Source.open(folder)
 
 

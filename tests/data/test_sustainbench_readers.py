@@ -37,6 +37,9 @@ from tests import sustainbench_files as files
 from tests.dhs_files import npz_bytes, write_archive
 from tests.hdf5_files import write_hdf5
 
+# What is left out is warned of; the tests look at what source.json says of it.
+pytestmark = pytest.mark.filterwarnings("ignore::sustain.errors.DataWarning")
+
 DAMAGES = {
     "empty": lambda content: b"",
     "truncated": lambda content: content[: len(content) // 2],

@@ -210,7 +210,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
             members = {Path(name).name: name for name in files.namelist()}
             table = _read_metadata(files, members, str(archive))
             missing = sorted(set(table["fileName"]) - set(members))
-            n_empty = 0
+            empty = []
             for field in tqdm(
                 records(table[table["fileName"].isin(members)]),
                 desc="ingest kenya",
@@ -226,12 +226,13 @@ def ingest(raw: str | Path, out: str | Path) -> None:
                         f"{where}: {info.file_size} bytes; at most {_MAX_PICKLE} are expected."
                     )
                 series = read_series(files.read(info), where)
-                n_empty += not np.isfinite(series).any()
+                if not np.isfinite(series).any():
+                    empty.append(field["fieldID"])
                 store.add(_row(field), image=series)
             counts = {
                 "labels_without_file": missing,
                 "fields_without_crop_type": table["fieldID"][table["cropType"].isna()].tolist(),
-                "fields_without_observation": n_empty,
+                "fields_without_observation": empty,
             }
             store.finish({"bands": {"image": BANDS}, "counts": counts}, SCHEMES)
     except FileFormatError:

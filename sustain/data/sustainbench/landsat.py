@@ -28,7 +28,7 @@ from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
 from sustain.data.sustainbench.store import Scheme, Source, write_tables
 from sustain.data.tiles import TileStore, encode_landsat, landsat_format
 from sustain.errors import DataError, DataWarning
-from sustain.files import atomic_path, read_json, write_json
+from sustain.files import atomic_path, read_json, require_free_space, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,6 +149,7 @@ def _pack(
                 ids: list[str] = []
                 moments: list[NDArray[np.float64]] = []
                 if first:
+                    require_free_space(work, shard_tiles * first[0][1].nbytes, "a shard of tiles")
                     with atomic_path(shard_path(work, shard)) as partial, open(partial, "wb") as file:
                         shape = first[0][1].shape
                         _header(file, 0, shape)

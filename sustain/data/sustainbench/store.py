@@ -7,6 +7,7 @@ beside it. A series of variable length is a run of frames in one stack: columns 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,8 +18,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sustain.data.sustainbench.csvtable import some_of
 from sustain.data.sustainbench.moments import sample_moments
-from sustain.errors import DataError, FileFormatError
+from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, read_json, write_json
 
 __all__ = ["PARTS", "Scheme", "Source", "StackSpec", "StoreWriter", "write_source", "write_tables"]
@@ -137,7 +139,24 @@ class StoreWriter:
             self._moments[name].append(sample_moments(values, spec.channel_axis + spec.ragged))
 
     def finish(self, description: Mapping[str, Any], schemes: Mapping[str, Scheme]) -> None:
-        """Complete the stacks and write the tables."""
+        """Complete the stacks and write the tables.
+
+        Parameters
+        ----------
+        description : mapping
+            What goes into ``source.json``: ``bands``, and ``counts``, the names of what was left out by reason.
+        schemes : mapping
+
+        Raises
+        ------
+        DataError
+            When there is no sample, or an id comes twice.
+
+        Warns
+        -----
+        DataWarning
+            For each reason why something was left out: how many, and the first of them.
+        """
         if not self.rows:
             raise DataError("no sample could be read, so there is nothing to store.")
         for name, spec in self.stacks.items():
@@ -147,6 +166,9 @@ class StoreWriter:
                 np.save(self.folder / f"{name}.moments.npy", np.stack(self._moments[name]))
         stacks = {name: spec._asdict() for name, spec in self.stacks.items()}
         write_tables(self.folder, pd.DataFrame(self.rows), {"stacks": stacks, **description}, schemes)
+        for reason, names in description.get("counts", {}).items():
+            if names:
+                warnings.warn(f"{reason.replace('_', ' ')}: {some_of(names)}", DataWarning, stacklevel=3)
 
 
 def write_tables(
