@@ -21,6 +21,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         sample["y_true"],
         groups=sample[calibrate.groups],
         strata=sample["urban"].map({True: "urban", False: "rural"}),
+        levels={"block": sample["block"]},
         target=model["target"],
         predictor={
             "id": f"{model['backbone']}-{model['weights_sha256'][:12]}",

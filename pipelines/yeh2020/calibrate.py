@@ -5,7 +5,7 @@ import pandas as pd
 from sustain.config import Params
 from sustain.data.manifest import load_manifest
 from sustain.data.yeh2020 import RASTERS, TARGET, imported_predictions
-from sustain.debias import build_card, diagnose
+from sustain.debias import ContrastFamily, build_card, diagnose
 from sustain.debias.evaluation import correction_curves, evaluate_card
 from sustain.files import atomic_directory, write_json
 from sustain.stage import Artefacts, required, run_stage
@@ -17,6 +17,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
     survey = pd.read_parquet(artefacts.predictions / "survey.parquet")
     sample, test = (survey[survey["split"] == split] for split in ("calibration", "test"))
     strata = sample["urban"].map({True: "urban", False: "rural"})
+    towns = ContrastFamily.treated("urban - rural", sample["urban"], within=sample["survey"])
     mapped = imported_predictions(params).model
     metrics = {}
     with atomic_directory(artefacts.calibration) as folder:
@@ -26,6 +27,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
                 sample["y_true"],
                 groups=sample[calibrate.groups],
                 strata=strata,
+                levels={"survey": sample["survey"], "region": sample["adm2"]},
+                families=[towns],
                 target=TARGET,
                 predictor=f"yeh2020-{model}",
                 methods=calibrate.methods,
