@@ -1,7 +1,7 @@
-"""A linear first term of the network: ridge regression on the moments of each band.
+"""A linear model beside the network: ridge regression on the moments of each band, stacked with it.
 
-With few labels a network spends them on learning what the mean and spread of a band already say. Fitted in closed form
-beforehand and then held fixed, the first term says that, and the backbone learns what it misses.
+With few labels a network spends them on learning what the mean and spread of a band already say. A ridge regression
+says that for next to nothing, and errs elsewhere; the two are averaged by the weight that suits the validation split.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def band_moments(bands: Tensor) -> Tensor:
 
 
 class MomentRegression(nn.Module):
-    """``weight . moments + bias``; buffers, so that they are kept with the weights and never trained.
+    """``share * network + (1 - share) * (weight . moments + bias)``; buffers, kept with the weights and never trained.
 
     Parameters
     ----------
@@ -47,17 +47,22 @@ class MomentRegression(nn.Module):
 
     weight: Tensor
     bias: Tensor
+    share: Tensor
 
     def __init__(self, n_bands: int) -> None:
         super().__init__()
         self.n_bands = n_bands
         self.register_buffer("weight", torch.zeros(3 * n_bands))
         self.register_buffer("bias", torch.zeros(()))
+        self.register_buffer("share", torch.ones(()))
 
-    def forward(self, channels: Tensor) -> Tensor:
-        """Predict from normalised channels; shape ``(n,)``."""
-        with torch.autocast(channels.device.type, enabled=False):
-            return band_moments(channels[:, : self.n_bands].float()) @ self.weight + self.bias
+    def line(self, channels: Tensor) -> Tensor:
+        """Predict from normalised channels by the moments alone; shape ``(n,)``."""
+        return band_moments(channels[:, : self.n_bands].float()) @ self.weight + self.bias
+
+    def forward(self, channels: Tensor, network: Tensor) -> Tensor:
+        """Stack with the network's means, both ``(n,)``."""
+        return self.share * network + (1 - self.share) * self.line(channels)
 
     def fit(self, moments: NDArray[np.float64], labels: NDArray[np.float64]) -> None:
         """Fit by ridge regression on standardised moments, the penalty chosen by leave-one-out.
@@ -74,3 +79,9 @@ class MomentRegression(nn.Module):
         weight = ridge.coef_ / scale
         self.weight.copy_(torch.from_numpy(weight))
         self.bias.copy_(torch.tensor(ridge.intercept_ - centre @ weight))
+
+    def weigh(self, network: Tensor, line: Tensor, labels: Tensor) -> None:
+        """Choose `share` in [0, 1] by least squares on sites that neither was fitted on (Wolpert 1992, stacking)."""
+        apart = network - line
+        share = (apart * (labels - line)).sum() / apart.square().sum().clamp(min=1e-12)
+        self.share.copy_(share.clamp(0, 1))

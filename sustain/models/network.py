@@ -30,7 +30,7 @@ class TileNetwork(nn.Module):
         How many of a square's symmetries `predict` shows each tile in: as it is, turned by half, by quarters, and
         mirrored too.
     moments : bool
-        Whether `MomentRegression` is the first term of the prediction, and the backbones add to it.
+        Whether what `predict` gives is stacked with a `MomentRegression`.
     """
 
     def __init__(
@@ -57,9 +57,7 @@ class TileNetwork(nn.Module):
 
     def forward(self, channels: Tensor) -> Tensor:
         """Predict from normalised channels; shape ``(n, outputs)``, in standard deviations of the training labels."""
-        return self._with_moments(
-            channels, combine(torch.stack([backbone(channels) for backbone in self.backbones]))
-        )
+        return combine(torch.stack([backbone(channels) for backbone in self.backbones]))
 
     def predict(self, channels: Tensor) -> Tensor:
         """Predict from normalised channels, the mean over members and views; shape ``(n, outputs)``."""
@@ -79,7 +77,7 @@ class TileNetwork(nn.Module):
     def _with_moments(self, channels: Tensor, output: Tensor) -> Tensor:
         if self.moments is None:
             return output
-        return torch.cat([output[:, :1] + self.moments(channels)[:, None], output[:, 1:]], dim=1)
+        return torch.cat([self.moments(channels, output[:, 0])[:, None], output[:, 1:]], dim=1)
 
     @property
     def receptive_field(self) -> int | None:

@@ -63,7 +63,7 @@ class ModelDescription(TileFormat):
     views: Literal[1, 2, 4, 8] = Field(
         1, description="Turned and mirrored copies of a tile whose mean is the prediction."
     )
-    moments: bool = Field(False, description="Whether a ridge regression on band moments is the first term.")
+    moments: bool = Field(False, description="Whether it is stacked with a ridge regression on moments.")
     head: Head = "mean"
     extras: ExtraInputs = ExtraInputs()
     statistics: BandStatistics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +24,9 @@ from sustain.files import atomic_directory, sha256_of, write_json
 from sustain.models.fit import Fitted, fit_network, rank, reproducible
 from sustain.models.hardware import is_out_of_memory
 from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
-from sustain.models.loader import TileBatches
+from sustain.models.loader import Batch, TileBatches
 from sustain.models.losses import LOSSES
 from sustain.models.moments import band_moments
-from sustain.models.network import TileNetwork
 from sustain.models.predictor import (
     MODEL_FILE,
     WEIGHTS_FILE,
@@ -195,6 +195,11 @@ def _train_model(
             weights[name.replace("backbones.0.", f"backbones.{member}.", 1)] = value
         histories.append(fitted.history.astype({"epoch": int}))
     if rank() == 0:
+        if params.moments:
+            with reproducible(seed, params.threads):
+                weights = _stack_moments(
+                    description, weights, batches(sites.training), batches(sites.validation)
+                )
         with atomic_directory(done) as folder:
             # Not save_file, which makes the file readable by its owner alone.
             (folder / WEIGHTS_FILE).write_bytes(save(weights))
@@ -236,17 +241,37 @@ def _pretrained(params: TrainParams) -> str | None:
     return sha256_of(path) if params.weights and path.is_file() else params.weights
 
 
-def fit_moments(network: TileNetwork, training: TileBatches) -> None:
-    """Fit the linear first term of a network on its training tiles."""
-    if network.moments is None:
-        return
-    found = []
+def _stack_moments(
+    description: ModelDescription,
+    weights: dict[str, Tensor],
+    training: TileBatches,
+    validation: TileBatches,
+) -> dict[str, Tensor]:
+    """Fit the regression on moments on the training tiles, and its share on the validation tiles."""
+    network = description.build()
+    moments = network.moments
+    if moments is None:
+        return weights
+    network.load_state_dict(weights, strict=False)
+    network.eval()
+
+    def parts(batches: TileBatches) -> Iterator[tuple[Batch, Tensor]]:
+        for rows in np.array_split(np.arange(len(batches)), -(-len(batches) // _CHUNK)):
+            batch = batches[rows]
+            yield batch, network.normalise(batch.tiles, batch.sites)
+
     with torch.inference_mode():
-        for rows in np.array_split(np.arange(len(training)), -(-len(training) // _CHUNK)):
-            batch = training[rows]
-            channels = network.normalise(batch.tiles, batch.sites)
-            found.append(band_moments(channels[:, : network.inputs.n_bands]).double().numpy())
-    network.moments.fit(np.concatenate(found), training.labels.astype(np.float64))
+        found = [
+            band_moments(channels[:, : moments.n_bands]).double().numpy() for _, channels in parts(training)
+        ]
+        moments.fit(np.concatenate(found), training.labels.astype(np.float64))
+        # With share 1, as built, the network speaks alone.
+        told = [
+            (network.predict(channels)[:, 0], moments.line(channels)) for _, channels in parts(validation)
+        ]
+        alone, line = (torch.cat(column) for column in zip(*told, strict=True))
+        moments.weigh(alone, line, torch.from_numpy(validation.labels))
+    return {name: value.contiguous() for name, value in network.state_dict().items()}
 
 
 def _fit_member(
@@ -263,7 +288,7 @@ def _fit_member(
     def fit(params: TrainParams, folder: Path) -> Fitted:
         folder.mkdir(exist_ok=True)
         with reproducible(seed, params.threads):
-            network = description.build(members=1)
+            network = description.model_copy(update={"moments": False}).build(members=1)
             if params.weights is not None:
                 load_pretrained(
                     network.backbones[0],
@@ -272,8 +297,6 @@ def _fit_member(
                     network.inputs.names,
                     network.inputs.n_channels,
                 )
-            if network.moments is not None:
-                fit_moments(network, training)
             return fit_network(network, training, validation, params, seed, folder, title)
 
     # A batch that was too large once is too large for the rest of the run, and when it is resumed.

@@ -25,12 +25,19 @@ def test_a_line_is_found_again_and_a_constant_band_does_no_harm():
     labels = 2 * moments[:, 2] - 0.5 + rng.normal(scale=0.01, size=300)
     regression = MomentRegression(2)
     regression.fit(moments, labels)
-    np.testing.assert_allclose(regression(channels).numpy(), 2 * moments[:, 2] - 0.5, atol=0.02)
+    line = regression.line(channels)
+    np.testing.assert_allclose(line.numpy(), 2 * moments[:, 2] - 0.5, atol=0.02)
+    network = torch.randn(300)
+    torch.testing.assert_close(regression(channels, network), network)  # alone, until they are stacked
+    regression.weigh(network, line, 0.3 * network + 0.7 * line)
+    torch.testing.assert_close(regression(channels, network), 0.3 * network + 0.7 * line)
+    regression.weigh(network, line, line)
+    torch.testing.assert_close(regression(channels, network), line)
     assert not list(regression.parameters())  # fixed, once fitted
-    assert set(regression.state_dict()) == {"weight", "bias"}
+    assert set(regression.state_dict()) == {"weight", "bias", "share"}
 
 
-def test_the_network_starts_from_the_line_and_ends_better(packed_tiles, tmp_path):
+def test_a_stacked_model_predicts_sites_that_it_never_saw(packed_tiles, tmp_path):
     params = TrainParams(epochs=8, batch_size=32, threads=1, moments=True, members=2, views=2, average=0.9)
     train(packed_tiles, tmp_path / "model", params, seed=5)
     predictor = TilePredictor.load(tmp_path / "model")
