@@ -258,7 +258,7 @@ def iter_tiles(
                         f"{archive}: {last} has {entry.size} bytes; a tile has at most {_MAX_MEMBER_BYTES}."
                     )
                 file = tar.extractfile(entry)
-                yield match["id"], _read_npz(b"" if file is None else file.read(), f"{archive}: {last}")
+                yield match["id"], _read_npz(b"" if file is None else file.read(entry.size), f"{archive}: {last}")
             while stream.read(1 << 20):  # to the end, where the checksum of the whole is compared
                 pass
     except FileNotFoundError:
