@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import io
 import struct
 import tarfile
@@ -226,6 +227,26 @@ def test_a_truncated_archive_never_passes_for_a_whole_one(whole_archive, share):
         FileFormatError, match=r"dhs_short.tar.gz: .* truncated, damaged or unreadable at or after"
     ):
         list(dhs.iter_tiles(short))
+
+
+@pytest.mark.parametrize("padding", [b"", bytes(512)])
+def test_an_archive_may_be_of_several_gzip_members(whole_archive, padding):
+    plain = gzip.decompress(whole_archive.read_bytes())
+    joined = whole_archive.with_name("dhs_joined.tar.gz")
+    parts = [plain[:1000], plain[1000:30_000], plain[30_000:]]
+    joined.write_bytes(b"".join(gzip.compress(part) for part in parts) + padding)
+    for (name, x), (other, y) in zip(dhs.iter_tiles(whole_archive), dhs.iter_tiles(joined), strict=True):
+        assert name == other
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_changed_checksum_of_the_archive_is_noticed(whole_archive):
+    content = bytearray(whole_archive.read_bytes())
+    content[-6] ^= 1
+    damaged = whole_archive.with_name("dhs_checksum.tar.gz")
+    damaged.write_bytes(bytes(content))
+    with pytest.raises(FileFormatError, match="incorrect data check"):
+        list(dhs.iter_tiles(damaged))
 
 
 def test_a_truncated_archive_names_the_member(whole_archive):

@@ -10,13 +10,12 @@ The format and its traps, as the files really are (not as the official loaders e
 
 from __future__ import annotations
 
-import gzip
 import re
 import tarfile
 import zlib
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -88,6 +87,7 @@ MEMBER = re.compile(r"(?:^|/)(?P<survey>[A-Z0-9]{2}-[0-9]{4}-[0-9A-Z]#)/(?P<id>(
 
 _MAX_SIDE = 1024
 _READ = 1 << 18
+_GZIP = 31  # zlib's number for a gzip header and its checksum
 _TILE = ArraySpec("f", (len(BANDS), None, None), 4 * len(BANDS) * _MAX_SIDE**2)
 _MAX_MEMBER_BYTES = _TILE.max_bytes + 4096  # a stored (uncompressed) npz of the largest tile
 
@@ -243,9 +243,13 @@ def iter_tiles(
     archive = Path(archive)
     last = "its start"
     try:
-        # Strictly forward ("r|"), so that memory and disk stay bounded whatever the archive's size; through gzip's own
-        # reader, because tarfile's takes a stream that breaks off between two members for a whole one.
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=_READ) as tar:
+        # Strictly forward ("r|"), so that memory and disk stay bounded whatever the archive's size; through a reader of
+        # our own, because tarfile's takes a stream that breaks off between two members for a whole one.
+        with (
+            archive.open("rb") as file,
+            _Gunzip(file) as stream,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=_READ) as tar,  # type: ignore[call-overload]
+        ):
             for entry in tar:
                 match = member.search(entry.name)
                 if not entry.isreg() or match is None:
@@ -257,8 +261,11 @@ def iter_tiles(
                     raise FileFormatError(
                         f"{archive}: {last} has {entry.size} bytes; a tile has at most {_MAX_MEMBER_BYTES}."
                     )
-                file = tar.extractfile(entry)
-                yield match["id"], _read_npz(b"" if file is None else file.read(entry.size), f"{archive}: {last}")
+                tile = tar.extractfile(entry)
+                yield (
+                    match["id"],
+                    _read_npz(b"" if tile is None else tile.read(entry.size), f"{archive}: {last}"),
+                )
             while stream.read(1 << 20):  # to the end, where the checksum of the whole is compared
                 pass
     except FileNotFoundError:
@@ -268,6 +275,39 @@ def iter_tiles(
             f"{archive}: the archive is truncated, damaged or unreadable at or after {last} ({error}). "
             "Fetch it again."
         ) from error
+
+
+class _Gunzip:
+    """A gzip stream read forward in large steps: the standard library's reader takes steps of 8 kB, which is slow."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inflater = zlib.decompressobj(_GZIP)
+        self._waiting = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes, and none only at the end; each gzip member's checksum is compared."""
+        while True:
+            if self._inflater.eof:
+                # Another gzip member may follow; padding of zeros may, too.
+                self._waiting = (self._inflater.unused_data + self._waiting).lstrip(b"\0")
+                self._waiting = self._waiting or self._file.read(_READ).lstrip(b"\0")
+                if not self._waiting:
+                    return b""
+                self._inflater = zlib.decompressobj(_GZIP)
+            if not self._waiting and not (block := self._file.read(_READ)):
+                raise EOFError("the gzip stream ends before its end mark")
+            data, self._waiting = self._waiting or block, b""
+            inflated = self._inflater.decompress(data, size)
+            self._waiting = self._inflater.unconsumed_tail
+            if inflated:
+                return inflated
 
 
 def require_square(x: np.ndarray, side: int, where: str) -> None:
