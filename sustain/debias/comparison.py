@@ -168,14 +168,16 @@ class Comparison:
         if ax is None:
             ax = pyplot.subplots(layout="constrained")[1]
         scores = self.scores[::-1]
-        ax.axvline(self.scores[0].mae, color="0.6", linewidth=1)
+        ax.axvline(self.scores[0].mae, color="0.6", linewidth=1, label="least error")
         ax.errorbar(
             [s.mae for s in scores],
             range(len(scores)),
             xerr=[2 * s.behind_std_error for s in scores],
             fmt="o",
             capsize=3,
+            label="error, and two standard errors\nof its distance from the least",
         )
+        ax.legend(frameon=False)
         ax.set_yticks(range(len(scores)), [s.method for s in scores])
         ax.set_xlim(left=0)
         ax.set_xlabel(f"mean absolute error of the contrasts ({self.family})")

@@ -174,7 +174,9 @@ class Diagnosis:
             yerr=[margin * item.std_error for item in self.deciles],
             fmt="o",
             capsize=3,
+            label=f"mean of a tenth, {self.level:.0%} interval",
         )
+        ax.legend(frameon=False)
         ax.set_xlabel("mean truth of the tenth")
         ax.set_ylabel("prediction less truth")
         return ax

@@ -78,7 +78,9 @@ def diagnose(
         level,
         j_test=_j_test(sample, noise),
         levels={} if not levels else _by_level(sample, levels, strata, noise),
-        stability={name: _stability(name, values, sample) for name, values in (treatment_like or {}).items()},
+        stability={
+            name: _stability(name, values, sample, noise) for name, values in (treatment_like or {}).items()
+        },
     )
 
 
@@ -251,17 +253,26 @@ def _by_level(
     return found.levels_
 
 
-def _stability(name: str, values: Any, sample: CalibrationSample) -> Stability:
-    """Regress truth on prediction and covariate, and prediction on truth and covariate (Dell & Rambachan 2026)."""
+def _stability(name: str, values: Any, sample: CalibrationSample, noise: float) -> Stability:
+    """Regress truth on prediction and covariate, and prediction on truth and covariate (Dell & Rambachan 2026).
+
+    Noise of the labels is taken off in the second: at equal *noisy* truth, predictions would differ with any covariate
+    that the truth differs with.
+    """
     covariate = as_vector(f"treatment_like[{name!r}]", values, sample.n)
     if not np.ptp(covariate) > 0:
         raise CalibrationError(
             f"treatment_like: {name!r} is {covariate[0]:g} in every row; it tests nothing."
         )
     gaps = []
-    for outcome, given in ((sample.y_true, sample.y_pred), (sample.y_pred, sample.y_true)):
+    for outcome, given, noisy in (
+        (sample.y_true, sample.y_pred, 0.0),
+        (sample.y_pred, sample.y_true, noise),
+    ):
         design = np.column_stack([np.ones(sample.n), given - given.mean(), covariate])
-        coefficients, cov, df = least_squares(design, outcome, sample.weight, sample.group)
+        coefficients, cov, df = least_squares(
+            design, outcome, sample.weight, sample.group, np.array([0.0, noisy, 0.0])
+        )
         p_value = wald_test(coefficients[2:], cov[2:, 2:], df).p_value
         gaps += [float(coefficients[2]), math.sqrt(float(cov[2, 2])), p_value]
     return Stability(*gaps)

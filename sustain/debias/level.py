@@ -28,9 +28,11 @@ from sustain.debias.components import (
     nested,
     slope_of,
 )
+from sustain.debias.estimator import warn_outside
 from sustain.debias.families import Design
 from sustain.debias.regression import fit_line
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector, noise_variance
+from sustain.debias.table import support_of
 from sustain.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class LevelCalibration:
         The slope over all rows.
     centre_ : tuple of float
         Means of predictions and labels, about which every line turns.
+    support_ : tuple of float
+        Range of predictions in which the slopes were learned.
     cov_ : ndarray, shape (k, k)
         Covariance of the slopes in `levels_`, in their order, clustered by `groups`, without them by the coarsest
         level.
@@ -80,6 +84,7 @@ class LevelCalibration:
     levels_: dict[str, LevelSlope]
     pooled_: LevelSlope
     centre_: tuple[float, float]
+    support_: tuple[float, float]
     target_noise_var_: float
 
     def fit(
@@ -126,6 +131,7 @@ class LevelCalibration:
                 "levels: expected at least one, such as {'region': labels}, or strata, or families; got none."
             )
         self._sample, self.target_noise_var_ = sample, noise
+        self.support_ = support_of(sample.y_pred, sample.weight)
         self.centre_ = (
             float(np.average(sample.y_pred, weights=sample.weight)),
             float(np.average(sample.y_true, weights=sample.weight)),
@@ -193,7 +199,7 @@ class LevelCalibration:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "levels_")
 
-    def transform(self, y_pred: Any, level: str) -> Any:
+    def transform(self, y_pred: Any, level: str, check_support: bool = True) -> Any:
         """Correct predictions for contrasts at one level.
 
         Parameters
@@ -202,13 +208,22 @@ class LevelCalibration:
             Predictions; NaN passes through, the same kind comes out.
         level : str
             A key of `levels_`.
+        check_support : bool
+            Whether to warn when predictions leave the support (never for lazy arrays).
 
         Raises
         ------
         CalibrationError
             When there is no such level, or its slope is not clearly above zero.
+
+        Warns
+        -----
+        SupportWarning
+            When more than 2% of the predictions lie outside `support_`.
         """
         found, (mean_x, mean_y) = self._usable(level), self.centre_
+        if check_support:
+            warn_outside(y_pred, self.support_)
         return apply_elementwise(lambda x: mean_y + (x - mean_x) / found.slope, y_pred)
 
     def slope_influence(self) -> Array:

@@ -141,7 +141,7 @@ def robust_covariance(influence: Array, group: NDArray[np.intp] | None) -> tuple
 
 
 def least_squares(
-    design: Array, y: Array, weight: Array, group: NDArray[np.intp] | None
+    design: Array, y: Array, weight: Array, group: NDArray[np.intp] | None, noise_var: Array | float = 0.0
 ) -> tuple[Array, Array, int]:
     """Weighted least squares with a robust covariance: (coefficients, covariance, degrees of freedom).
 
@@ -149,12 +149,35 @@ def least_squares(
     ----------
     design : ndarray, shape (n, k)
         Columns of full rank.
+    y : ndarray, shape (n,)
+    weight : ndarray, shape (n,)
+        With a mean of one.
+    noise_var : ndarray, shape (k,), or float
+        Variance of the noise in each column, independent of all else; taken off the moments (Fuller 1987, section
+        2.2, doi:10.1002/9780470316665).
+
+    Raises
+    ------
+    CalibrationError
+        When the noise is as large as what the other columns leave of the variance of its own.
     """
-    root = np.sqrt(weight)
-    coefficients: Array = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0].astype(np.float64)
+    noise = np.broadcast_to(np.asarray(noise_var, dtype=np.float64), design.shape[1:])
+    weighted = design * weight[:, None]
+    products = weighted.T @ design / y.size
+    coefficients: Array
+    if noise.any():
+        products = products - np.diag(noise)
+        if np.linalg.eigvalsh(products)[0] <= 0:
+            raise CalibrationError(
+                f"target_noise_var: {noise.max():g} is not below the variance of the labels that the covariates leave "
+                "unexplained. Give the variance of the labels' sampling error, in squared units of the label."
+            )
+        coefficients = np.linalg.solve(products, weighted.T @ y / y.size)
+    else:
+        root = np.sqrt(weight)
+        coefficients = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0].astype(np.float64)
     residual = y - design @ coefficients
-    bread = np.linalg.inv((design * weight[:, None]).T @ design / y.size)
-    influence = (design * (weight * residual)[:, None]) @ bread
+    influence = (weighted * residual[:, None] + noise * coefficients) @ np.linalg.inv(products)
     cov, df = robust_covariance(influence, group)
     return coefficients, cov, df
 

@@ -8,6 +8,7 @@ __all__ = ["IN_SAMPLE_RATIO", "verdicts"]
 
 IN_SAMPLE_RATIO = 0.9  # of the held-out residual sd; a training residual sd below it shows memory
 USELESS_R2 = 0.1
+MUCH_SKEWNESS = 0.5
 
 
 def verdicts(d: Diagnosis) -> dict[str, str]:
@@ -40,11 +41,18 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
         )
     else:
         said["linearity"] = f"no sign of curvature in E[prediction | truth] (p = {d.linearity.p_value:.2g})."
-    if d.shape.variance_trend.p_value < alpha or abs(d.shape.skewness) > 0.5:
-        said["residuals"] = (
-            f"skewness {d.shape.skewness:.2f}, variance changes with the prediction "
-            f"(p = {d.shape.variance_trend.p_value:.2g}): Tweedie's formula assumes normal errors of one size."
+    faults = []
+    if abs(d.shape.skewness) > MUCH_SKEWNESS:
+        faults.append(
+            f"skewness {d.shape.skewness:.2f}: Tweedie's formula assumes normal errors, the bridge does not"
         )
+    if d.shape.variance_trend.p_value < alpha:
+        faults.append(
+            f"their variance changes with the prediction (p = {d.shape.variance_trend.p_value:.2g}): "
+            "TweedieCalibration(heteroskedastic=False) and the published estimator assume that it does not"
+        )
+    if faults:
+        said["residuals"] = "; ".join(faults) + "."
     if d.strata_differ is not None:
         slopes = ", ".join(f"{name} {item.slope:.3f}" for name, item in d.strata.items())
         said["strata"] = f"slopes {slopes}; p = {d.strata_differ.p_value:.2g} that they share one line: " + (
@@ -80,9 +88,9 @@ def _stability(found: Stability, alpha: float) -> str:
         f"the predictions differ by {found.prediction_gap:.3g} (p = {found.measurement_p:.2g}): "
     )
     if found.outcome_p >= alpha > found.measurement_p:
-        return told + "outcome stability holds; leave such a contrast uncorrected."
+        return told + "measurement stability is rejected, outcome stability is not; leave such a contrast uncorrected."
     if found.measurement_p >= alpha > found.outcome_p:
-        return told + "measurement stability holds; a correction is due."
+        return told + "outcome stability is rejected, measurement stability is not; a correction is due."
     if found.measurement_p >= alpha:
         return told + "neither assumption is rejected; report both ends."
-    return told + "neither assumption holds; use a slope matched to such contrasts."
+    return told + "both assumptions are rejected; use a slope matched to such contrasts."

@@ -190,3 +190,24 @@ def test_levels_and_j_test_are_reported():
     assert curved.j_test.p_value < 1e-6
     assert "J test" in curved.verdicts["bridge"]
     json.dumps(found.to_dict())
+
+
+def test_noise_of_labels_does_not_break_measurement_stability():
+    """Truth differs with the covariate and predictions follow the truth: at equal noisy labels they still differ."""
+    rejected = {0.0: 0, 0.5: 0}
+    gaps = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        treated = (np.arange(1000) % 2).astype(float)
+        truth = rng.normal(size=1000) + treated
+        predicted = 0.6 * truth + rng.normal(scale=0.3, size=1000)
+        labels = truth + rng.normal(scale=0.5**0.5, size=1000)
+        for noise in rejected:
+            found = diagnose(predicted, labels, treatment_like={"road": treated}, target_noise_var=noise)
+            rejected[noise] += found.stability["road"].measurement_p < 0.05
+        gaps.append(found.stability["road"].prediction_gap)
+    assert rejected[0.0] == 60
+    assert rejected[0.5] <= 9
+    assert abs(np.mean(gaps)) < 0.02
+    with pytest.raises(CalibrationError, match="target_noise_var: 1.5 is not below the variance of the labels that"):
+        diagnose(predicted, labels, treatment_like={"road": treated}, target_noise_var=1.5)
