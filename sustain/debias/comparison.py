@@ -21,7 +21,7 @@ from sustain.debias.crossfit import cross_fit
 from sustain.debias.estimator import Calibration
 from sustain.debias.families import Design
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.sample import as_sample
+from sustain.debias.sample import as_codes, as_sample
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
@@ -232,7 +232,7 @@ def compare(
     chosen = chosen if methods is None else dict(methods)
     if {"none", "level"} & set(chosen):
         raise CalibrationError("methods: 'none' and 'level' are always compared. Give other names to yours.")
-    fold = np.unique(np.asarray(folds).astype(str), return_inverse=True)[1]
+    fold = as_codes("folds", folds, sample.n)[0]
     notes: list[str] = []
     estimates: dict[str, Array] = {"none": sample.y_pred}
     for name, calibration in chosen.items():

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from sustain.debias.families import Design
 from sustain.debias.regression import critical_value
-from sustain.debias.sample import CalibrationSample
-from sustain.errors import CalibrationError
+from sustain.debias.sample import CalibrationSample, as_codes
 
 __all__ = [
     "MIN_UNITS",
@@ -90,12 +89,7 @@ class LevelSlope:
 
 def nested(parent: Codes, name: str, labels: Any) -> Codes:
     """Codes of the groups that `labels` make within the groups of `parent`."""
-    values = np.asarray(labels)
-    if values.shape != parent.shape:
-        raise CalibrationError(
-            f"levels: {name!r} has shape {values.shape}, but y_pred has {parent.size} rows."
-        )
-    codes = np.unique(values.astype(str), return_inverse=True)[1]
+    codes = as_codes(name, labels, parent.size)[0]
     combined = parent * (int(codes.max()) + 1) + codes
     return np.asarray(np.unique(combined, return_inverse=True)[1], dtype=np.intp)
 

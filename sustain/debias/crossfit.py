@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sustain.debias.agreement import agreement
 from sustain.debias.estimator import Calibration
-from sustain.debias.sample import as_vector
+from sustain.debias.sample import as_codes, as_vector
 from sustain.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -59,12 +59,9 @@ def cross_fit(
     """
     x = as_vector("y_pred", y_pred)
     y = as_vector("y_true", y_true, x.size)
-    names, fold = np.unique(np.asarray(folds), return_inverse=True)
-    if fold.size != x.size or len(names) < 2:
-        raise CalibrationError(
-            f"folds: got {fold.size} values with {len(names)} different ones for {x.size} predictions; "
-            "expected one a prediction and at least two folds."
-        )
+    fold, names = as_codes("folds", folds, x.size)
+    if len(names) < 2:
+        raise CalibrationError(f"folds: all rows are in fold {names[0]!r}. Pass at least two folds.")
     corrected = np.empty(x.size)
     for number in range(len(names)):
         inside = fold == number

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.sample import as_vector
+from sustain.debias.sample import as_codes, as_vector
 from sustain.errors import CalibrationError
 
 __all__ = ["ContrastFamily", "Design", "DonorTrials"]
@@ -187,7 +187,4 @@ def _nearest_other(ordered: Array, unit: Rows, shift: Array) -> Rows:
 def _codes(name: str, labels: Any, n: int) -> NDArray[np.intp]:
     if labels is None:
         return np.zeros(n, dtype=np.intp)
-    values = np.asarray(labels)
-    if values.shape != (n,):
-        raise CalibrationError(f"{name}: has shape {values.shape}, but there are {n} rows. Pass one a row.")
-    return np.asarray(np.unique(values.astype(str), return_inverse=True)[1], dtype=np.intp)
+    return as_codes(name, labels, n)[0]

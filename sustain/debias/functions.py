@@ -18,20 +18,8 @@ __all__ = ["bridge_correct", "linear_correct", "tweedie_correct"]
 def linear_correct(y_pred: Any, calibration: Any) -> Any:
     """Correct predictions linearly: ``(y_pred - a) / b``.
 
-    Parameters
-    ----------
-    y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
-        Predictions; the same kind comes out.
-    calibration : LinearCalibration, CalibrationCard, path or tuple
-        A fitted calibration; a card or the path of one; or ``(y_pred_cal, y_true_cal)``, calibration rows on which a
-        `LinearCalibration` with its defaults is fitted.
-
-    Raises
-    ------
-    CalibrationError
-        When `calibration` is something else, or is not fitted.
-    CardError
-        When a card cannot be read or has no linear correction.
+    Parameters and errors are those of `tweedie_correct`, with `LinearCalibration` in the place of
+    `TweedieCalibration`.
     """
     return _correct(y_pred, calibration, LinearCalibration)
 
@@ -70,20 +58,8 @@ def tweedie_correct(y_pred: Any, calibration: Any) -> Any:
 def bridge_correct(y_pred: Any, calibration: Any) -> Any:
     """Correct predictions by a bridge function, whose mean given the truth is the truth.
 
-    Parameters
-    ----------
-    y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
-        Predictions; the same kind comes out.
-    calibration : BridgeCalibration, CalibrationCard, path or tuple
-        A fitted calibration; a card or the path of one; or ``(y_pred_cal, y_true_cal)``, calibration rows on which a
-        `BridgeCalibration` with its defaults is fitted.
-
-    Raises
-    ------
-    CalibrationError
-        When `calibration` is something else, or is not fitted.
-    CardError
-        When a card cannot be read or has no bridge correction.
+    Parameters and errors are those of `tweedie_correct`, with `BridgeCalibration` in the place of
+    `TweedieCalibration`.
     """
     return _correct(y_pred, calibration, BridgeCalibration)
 

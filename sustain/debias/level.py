@@ -142,7 +142,7 @@ class LevelCalibration:
         top = parent = np.zeros(sample.n, dtype=np.intp)
         name = ""
         for k, (name, labels) in enumerate((levels or {}).items()):
-            group = nested(parent, name, labels)
+            group = nested(parent, f"levels[{name!r}]", labels)
             self._keep(f"between {name}", between(sample, group, parent))
             parent, top = group, group if k == 0 else top
         self._top = top if levels else np.arange(sample.n)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
 
-__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "as_vector", "noise_variance"]
+__all__ = ["MIN_PAIRS", "CalibrationSample", "as_codes", "as_sample", "as_vector", "noise_variance"]
 
 Array = NDArray[np.float64]
 
@@ -153,8 +153,8 @@ def as_sample(
     _same_index(y_pred, y_true)
     n = predictions.size
     weight = _weights(sample_weight, n)
-    stratum, names = _codes("strata", strata, n)
-    group, group_names = _codes("groups", groups, n)
+    stratum, names = (None, ()) if strata is None else as_codes("strata", strata, n)
+    group, group_names = (None, ()) if groups is None else as_codes("groups", groups, n)
     sample = CalibrationSample(predictions, labels, weight, group, stratum, names)
     sample.require_substance()
     if group is not None and len(group_names) < 2:
@@ -185,9 +185,14 @@ def _weights(sample_weight: Any, n: int) -> Array:
     return np.asarray(weight / weight.mean(), dtype=np.float64)
 
 
-def _codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp] | None, tuple[str, ...]]:
-    if labels is None:
-        return None, ()
+def as_codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Codes ``0, 1, ...`` of `labels`, and the names that they stand for, sorted as text.
+
+    Raises
+    ------
+    CalibrationError
+        When there is not one label a row, or some are missing.
+    """
     values = np.asarray(labels)
     if values.shape != (n,):
         raise CalibrationError(
@@ -202,7 +207,7 @@ def _codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp] | None, tup
         missing = values != values
     if np.any(missing):
         raise CalibrationError(
-            f"{name}: {int(np.sum(missing))} values are missing. Name the cluster of every row."
+            f"{name}: {int(np.sum(missing))} values are missing. Give one for every row, or drop those rows."
         )
     names, codes = np.unique(values.astype(str), return_inverse=True)
     return codes.astype(np.intp), tuple(str(item) for item in names)

@@ -88,7 +88,10 @@ def _stability(found: Stability, alpha: float) -> str:
         f"the predictions differ by {found.prediction_gap:.3g} (p = {found.measurement_p:.2g}): "
     )
     if found.outcome_p >= alpha > found.measurement_p:
-        return told + "measurement stability is rejected, outcome stability is not; leave such a contrast uncorrected."
+        return (
+            told
+            + "measurement stability is rejected, outcome stability is not; leave such a contrast uncorrected."
+        )
     if found.measurement_p >= alpha > found.outcome_p:
         return told + "outcome stability is rejected, measurement stability is not; a correction is due."
     if found.measurement_p >= alpha:

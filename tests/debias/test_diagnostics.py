@@ -209,5 +209,7 @@ def test_noise_of_labels_does_not_break_measurement_stability():
     assert rejected[0.0] == 60
     assert rejected[0.5] <= 9
     assert abs(np.mean(gaps)) < 0.02
-    with pytest.raises(CalibrationError, match="target_noise_var: 1.5 is not below the variance of the labels that"):
+    with pytest.raises(
+        CalibrationError, match=r"target_noise_var: 1\.5 is not below the variance of the labels that"
+    ):
         diagnose(predicted, labels, treatment_like={"road": treated}, target_noise_var=1.5)

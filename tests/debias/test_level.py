@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sustain.debias import CalibrationCard, ContrastFamily, LevelCalibration, build_card
-from sustain.errors import CalibrationError, CardError
+from sustain.errors import CalibrationError, CardError, SupportWarning
 from tests.debias.samples import real
 
 SLOPES = {"between country": 0.95, "between region": 0.8, "within region": 0.5}
@@ -112,6 +112,8 @@ def test_transform_divides_contrasts_and_keeps_the_mean():
         assert np.ptp(corrected) == pytest.approx(np.ptp(x) / item.slope)
     assert np.isnan(fitted.transform(np.array([np.nan]), level="within region"))[0]
     assert fitted.transform(x.astype("f4"), level="within region").dtype == np.float32
+    with pytest.warns(SupportWarning, match=r"100\.0% of 2 predictions lie outside"):
+        fitted.transform(np.array([50.0, 60.0]), level="within region")
     with pytest.raises(CalibrationError, match="'village' is unknown; there are between country"):
         fitted.transform(x, level="village")
 
@@ -183,8 +185,15 @@ def test_few_or_empty_levels_are_left_out_or_refused():
     assert LevelCalibration().fit(x, y, {"place": np.arange(x.size)}).levels_ == {}
     with pytest.raises(CalibrationError, match="levels: expected at least one"):
         LevelCalibration().fit(x, y)
-    with pytest.raises(CalibrationError, match="'region' has shape"):
+    with pytest.raises(CalibrationError, match=r"levels\['region'\]: has shape \(2,\)"):
         LevelCalibration().fit(x, y, {"region": [1, 2]})
+    unknown = np.where(np.arange(x.size) == 3, None, "a")
+    with pytest.raises(CalibrationError, match=r"levels\['region'\]: 1 values are missing"):
+        LevelCalibration().fit(x, y, {"region": unknown})
+    with pytest.raises(CalibrationError, match="strata: 1 values are missing"):
+        LevelCalibration().fit(x, y, strata=unknown)
+    with pytest.raises(CalibrationError, match="labels: 1 values are missing"):
+        ContrastFamily.one_against_rest("region", unknown)
     with pytest.raises(CalibrationError, match="'one' has fewer than five contrasts"):
         LevelCalibration().fit(x, y, levels).matched(ContrastFamily.treated("one", y > 0))
     with pytest.raises(CalibrationError, match="not fitted"):
