@@ -99,7 +99,7 @@ class Diagnosis:
     deciles : tuple of Bin
         Bias (prediction less truth) by tenth of the truth.
     shape : Shape
-        Residuals: Tweedie's formula assumes normal ones of one size.
+        Residuals: Tweedie's formula assumes normal ones, the published estimator also ones of one size.
     support : tuple of float
         Range of predictions in which a correction can be learned.
     strata : dict of str to Slope

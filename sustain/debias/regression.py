@@ -172,7 +172,7 @@ def least_squares(
                 f"target_noise_var: {noise.max():g} is not below the variance of the labels that the covariates leave "
                 "unexplained. Give the variance of the labels' sampling error, in squared units of the label."
             )
-        coefficients = np.linalg.solve(products, weighted.T @ y / y.size)
+        coefficients = np.asarray(np.linalg.solve(products, weighted.T @ y / y.size), dtype=np.float64)
     else:
         root = np.sqrt(weight)
         coefficients = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0].astype(np.float64)
