@@ -13,6 +13,7 @@ import typer
 
 from sustain import __version__
 from sustain.cli import data, debias
+from sustain.cli.bench import bench
 from sustain.cli.effect import effect
 from sustain.cli.maps import map_, serve
 from sustain.cli.models import predict, train
@@ -32,6 +33,7 @@ app.command(name="map")(map_)
 app.command()(serve)
 app.command()(train)
 app.command()(predict)
+app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)
