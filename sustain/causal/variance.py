@@ -14,7 +14,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.errors import EffectError
+from sustain.debias import regression
+from sustain.errors import CalibrationError, EffectError
 
 __all__ = [
     "cluster_covariance",
@@ -84,12 +85,10 @@ def cluster_covariance(influence: ArrayLike, clusters: ArrayLike, n_params: int 
 
 def critical_value(level: float, df: float) -> float:
     """Two-sided critical value of Student's t with `df` degrees of freedom (normal when infinite)."""
-    from scipy.special import ndtri, stdtrit
-
-    if not 0 < level < 1:
-        raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
-    upper = 0.5 + level / 2
-    return float(ndtri(upper) if math.isinf(df) else stdtrit(df, upper))
+    try:
+        return regression.critical_value(level, df)
+    except CalibrationError as error:
+        raise EffectError(str(error)) from error
 
 
 def p_value(statistic: float, df: float) -> float:

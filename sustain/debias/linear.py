@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
-from sustain.debias.regression import critical_value, delta_ratio, fieller_ratio, fit_line, moments
+from sustain.debias.fieller import fieller_set
+from sustain.debias.regression import critical_value, fit_line, moments
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Grid, Table, support_of
 from sustain.errors import CalibrationError
@@ -89,15 +90,17 @@ class LinearCalibration(Calibration):
         level : float
             Confidence level.
         method : {"delta", "fieller"}
-            Fieller's interval is exact under normality and never symmetric.
+            Fieller's interval is exact under normality and never symmetric; unbounded when the slope may be zero
+            at `level`.
         """
         self._require_fit()
         critical = critical_value(level, self.prediction_on_truth_.df)
         error = self.prediction_on_truth_.slope_se
         if method == "delta":
-            return delta_ratio(1.0, 0.0, self.slope_, error, critical)[2:]
+            margin = critical * error / self.slope_**2
+            return 1 / self.slope_ - margin, 1 / self.slope_ + margin
         if method == "fieller":
-            return fieller_ratio(1.0, 0.0, self.slope_, error, critical)
+            return fieller_set(1.0, 0.0, self.slope_, error**2, critical).hull
         raise CalibrationError(f"method: {method!r} is unknown. Pass 'delta' or 'fieller'.")
 
     def _influence_of(self, nodes: Array) -> Array:

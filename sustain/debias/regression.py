@@ -1,4 +1,4 @@
-"""Straight-line regression with robust covariances, and intervals of a ratio.
+"""Straight-line regression with robust covariances.
 
 The line may be corrected for noise in its regressor: with ``x_observed = x + u`` the slope is
 ``Cov(x_observed, y) / (Var(x_observed) - Var(u))``.
@@ -19,8 +19,6 @@ __all__ = [
     "Moments",
     "Wald",
     "critical_value",
-    "delta_ratio",
-    "fieller_ratio",
     "fit_line",
     "least_squares",
     "moments",
@@ -253,35 +251,8 @@ def critical_value(level: float, df: float = math.inf) -> float:
     from scipy.special import ndtri, stdtrit
 
     if not 0 < level < 1:
-        raise CalibrationError(f"level: {level!r} is not a confidence level. Pass a share such as 0.95.")
+        raise CalibrationError(
+            f"level: {level!r} is not a confidence level between 0 and 1. Pass a share such as 0.95."
+        )
     upper = 0.5 + level / 2
     return float(ndtri(upper)) if math.isinf(df) else float(stdtrit(df, upper))
-
-
-def delta_ratio(
-    numerator: float, numerator_se: float, slope: float, slope_se: float, critical: float
-) -> tuple[float, float, float, float]:
-    """Ratio ``numerator / slope`` with its delta-method error: (estimate, standard error, low, high).
-
-    ``V = V_n / b^2 + t^2 V_b / b^2``, for independent numerator and slope (Nab et al. 2019,
-    doi:10.1002/sim.8359, equation for the "delta" interval).
-    """
-    estimate = numerator / slope
-    error = math.hypot(numerator_se, estimate * slope_se) / abs(slope)
-    return estimate, error, estimate - critical * error, estimate + critical * error
-
-
-def fieller_ratio(
-    numerator: float, numerator_se: float, slope: float, slope_se: float, critical: float
-) -> tuple[float, float]:
-    """Fieller's interval of ``numerator / slope`` for independent numerator and slope.
-
-    The roots of ``(b^2 - z^2 V_b) t^2 - 2 n b t + (n^2 - z^2 V_n) = 0``. The interval is bounded only when the slope
-    differs from zero at the level of `critical`; otherwise ``(-inf, inf)`` is returned, the honest answer.
-    """
-    a = slope**2 - (critical * slope_se) ** 2
-    if a <= 0:
-        return -math.inf, math.inf
-    half = numerator * slope
-    root = math.sqrt(max(0.0, half**2 - a * (numerator**2 - (critical * numerator_se) ** 2)))
-    return (half - root) / a, (half + root) / a

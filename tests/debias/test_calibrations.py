@@ -111,6 +111,7 @@ def test_interval_methods():
     low, high = calibration.slope_interval()
     assert fieller == pytest.approx((1 / high, 1 / low), rel=1e-12)
     assert np.mean(delta) == pytest.approx(1 / calibration.slope_)
+    assert np.ptp(delta) == pytest.approx((high - low) / calibration.slope_**2)
     with pytest.raises(CalibrationError, match="method: 'exact'"):
         calibration.factor_interval(method="exact")
     with pytest.raises(CalibrationError, match="level"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration
-from sustain.debias.regression import critical_value, delta_ratio, fieller_ratio
+from sustain.debias.fieller import fieller_set
+from sustain.debias.regression import critical_value
 from sustain.debias.score import MixtureScore, kernel_score, scott_score
 
 # A mixture of four Gaussians (weights, means, standard deviations): predictions x; truth = x + N(0, sigma^2).
@@ -102,23 +103,17 @@ def test_kernel_score_in_the_gaussian_case():
     assert -corrected.score(np.array([1e-3]))[0] / 1e-3 == pytest.approx(1.0, rel=2e-3)
 
 
-def test_delta_and_fieller_of_mecor():
-    """R package mecor 1.0.0, data haemoglobin with the external standard: from its printed summary numbers."""
-    critical = critical_value(0.95)
-    estimate, error, low, high = delta_ratio(7.76470163, 1.39249697, 1.07435684, 0.0638543, critical)
-    assert estimate == pytest.approx(7.227302, abs=1e-6)
-    assert error == pytest.approx(1.365448, abs=1e-6)  # mecor's own derivative is numerical: 1.365435
-    assert (low, high) == pytest.approx((4.551098, 9.903506), abs=4e-5)
-    fieller = fieller_ratio(7.76470163, 1.39249697, 1.07435684, 0.0638543, critical)
-    assert fieller == pytest.approx((4.630319, 10.023133), abs=2e-6)
-    zero_variance = delta_ratio(7.76470163, 1.39249697, 1.07435684, 0.0, critical)
-    assert zero_variance[1] == pytest.approx(1.296121, abs=1e-6)
-    sensitivity = delta_ratio(7.76470163, 1.39249697, 1.1, 0.0, critical)  # mecor's me_coefs = c(0, 1.1)
-    assert sensitivity[0] == pytest.approx(7.058819664, abs=1e-8)
+def test_fieller_of_mecor():
+    """R package mecor 1.0.0, data haemoglobin with the external standard: from its printed summary numbers.
+
+    The delta interval of the same example is with the effects, in tests/causal/test_variance.py.
+    """
+    found = fieller_set(7.76470163, 1.39249697**2, 1.07435684, 0.0638543**2, critical_value(0.95))
+    assert found.hull == pytest.approx((4.630319, 10.023133), abs=2e-6)
 
 
 def test_fieller_is_unbounded_when_the_slope_may_be_zero():
-    assert fieller_ratio(1.0, 0.1, 0.2, 0.15, 1.96) == (-math.inf, math.inf)
+    assert fieller_set(1.0, 0.1**2, 0.2, 0.15**2, 1.96).hull == (-math.inf, math.inf)
 
 
 def _rogan_gladen():
