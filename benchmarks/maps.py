@@ -221,7 +221,7 @@ def main() -> None:
         return
     machine = describe()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".partial-") as name:
         folder = Path(name)
         parts = {
             "read": lambda: read(folder, arguments.cells),

@@ -120,7 +120,7 @@ def make_card() -> CalibrationCard:
 
 def raster(side: int) -> list[Row]:
     """Correct a raster of side x side cells, beside writing the same four bands."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".partial-") as name:
         folder = Path(name)
         make_card().save(folder / "card.json")
         write_source(folder / "raw.tif", side)
