@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NearestMean", "PrototypicalCNN"]
 
+_STEPS = 8
+"""Steps of the year that an encoded series keeps apart: when things grow tells classes from each other."""
+
 
 class NearestMean:
     """The class whose examples' mean series is nearest: what an encoder that learned nothing would do."""
@@ -46,7 +49,7 @@ class NearestMean:
 
 @dataclass(frozen=True)
 class PrototypicalCNN:
-    """A temporal CNN whose output's mean over time places each series, trained on the training regions' episodes.
+    """A temporal CNN whose output places each series, trained on the training regions' episodes.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ class PrototypicalCNN:
 
         with seeded(seed):
             network = nn.Sequential(
-                series_encoder(len(train.bands), self.width), nn.AdaptiveAvgPool1d(1), nn.Flatten()
+                series_encoder(len(train.bands), self.width), nn.AdaptiveAvgPool1d(_STEPS), nn.Flatten()
             )
             fit(
                 network,

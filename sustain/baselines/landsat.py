@@ -67,6 +67,8 @@ class NightlightsKNN:
     DMSP and VIIRS are fitted apart. The number of neighbours is that of the highest squared correlation on the
     validation part; training and validation part together then make the model.
 
+    Without a validation part it is the root of the number of training samples.
+
     Parameters
     ----------
     most : int
@@ -105,7 +107,7 @@ class NightlightsKNN:
         (x, y), held = known[0], known[-1]
         most = min(self.most, len(x))
         if most == 0 or len(known) == 1 or len(held[0]) < 3:
-            return most
+            return min(most, round(len(x) ** 0.5))
         scores = [_pearson_r2(held[1], _nearest(k, x, y, held[0])) for k in range(1, most + 1)]
         return int(np.argmax(scores)) + 1
 
