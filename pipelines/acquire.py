@@ -2,7 +2,7 @@
 
 from sustain.config import DownloadParams, LocalParams, Params, SyntheticWorldParams
 from sustain.data.fetch import fetch
-from sustain.data.local import copy_local
+from sustain.data.local import copy_local, copy_trials
 from sustain.data.manifest import load_manifest
 from sustain.data.synthetic import write_world
 from sustain.stage import Artefacts, required, run_stage
@@ -18,6 +18,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
             fetch(load_manifest(name), artefacts.raw / name)
     elif isinstance(acquire, LocalParams):
         copy_local(acquire, artefacts.raw)
+    if not isinstance(acquire, SyntheticWorldParams):
+        copy_trials(acquire.trials, artefacts.raw / "trials")
         artefacts.truth.mkdir(parents=True, exist_ok=True)  # nobody knows it; DVC expects the folder
 
 

@@ -2,29 +2,37 @@
 
 import pandas as pd
 
-from sustain.causal.trials import effects_table, estimate_trials, load_trials
+from sustain.causal.tile_trials import tile_trials
+from sustain.causal.trials import Trial, effects_table, estimate_trials, load_trials
 from sustain.config import Params
 from sustain.debias import CalibrationCard
 from sustain.files import atomic_directory, write_json
+from sustain.maps.survey_tiles import CELLS_FILE, read_survey_tiles
 from sustain.maps.zonal import sample_points
 from sustain.stage import Artefacts, required, run_stage
 
 MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected.tif"}
 
 
+def sampled_units(trial: Trial, artefacts: Artefacts) -> pd.DataFrame:
+    """Read the raw predictions off the rasters at the units' places."""
+    table = pd.read_csv(artefacts.raw / trial.table)
+    table = table.join(sample_points(artefacts.maps / MAPS[trial.map], table["lon"], table["lat"]))
+    if trial.baseline_map:
+        before = sample_points(artefacts.maps / MAPS["baseline"], table["lon"], table["lat"])
+        table["wealth_raw_before"] = before["wealth_raw"]
+    return table
+
+
 def main(params: Params, artefacts: Artefacts) -> None:
-    """Sample the maps at every trial's units and estimate."""
+    """Read the map at every trial's units and estimate."""
     effects = required(params.effects, "effects", params)
-    trials = load_trials(artefacts.raw / "trials.json")
-    units = {}
-    for trial in trials:
-        table = pd.read_csv(artefacts.raw / trial.table)
-        values = sample_points(artefacts.maps / MAPS[trial.map], table["lon"], table["lat"])
-        table = table.join(values)
-        if trial.baseline_map:
-            before = sample_points(artefacts.maps / MAPS["baseline"], table["lon"], table["lat"])
-            table["wealth_raw_before"] = before["wealth_raw"]
-        units[trial.name] = table
+    if params.maps_survey_tiles:
+        cells, _ = read_survey_tiles(artefacts.maps / CELLS_FILE)
+        trials, units = tile_trials(cells, artefacts.raw / "trials")
+    else:
+        trials = load_trials(artefacts.raw / "trials.json")
+        units = {trial.name: sampled_units(trial, artefacts) for trial in trials}
     results = estimate_trials(
         trials,
         units,

@@ -1,7 +1,8 @@
-"""Stage `map`: wall-to-wall predictions, one map a scene."""
+"""Stage `map`: predictions before correction, wall to wall where there is a scene, else at the survey's tiles."""
 
 from sustain.config import Params
 from sustain.maps.predict import predict_map
+from sustain.maps.survey_tiles import CELLS_FILE, map_survey_tiles
 from sustain.models.predictor import TilePredictor
 from sustain.stage import Artefacts, required, run_stage
 
@@ -9,14 +10,18 @@ SCENES = {"scene_baseline.tif": "wealth.tif", "scene_endline.tif": "wealth_endli
 
 
 def main(params: Params, artefacts: Artefacts) -> None:
-    """Map every scene with the trained model."""
+    """Map every scene with the trained model, or make the table of survey tiles."""
+    section = required(params.map, "map", params)
+    if params.maps_survey_tiles:
+        map_survey_tiles(artefacts.predictions / "survey.parquet", artefacts.raw_maps / CELLS_FILE)
+        return
     predictor = TilePredictor.load(artefacts.model)
     for scene, name in SCENES.items():
         predict_map(
             artefacts.raw / scene,
             predictor,
-            artefacts.maps / name,
-            params=required(params.map, "map", params),
+            artefacts.raw_maps / name,
+            params=section,
             work=artefacts.work / "map" / name,
         )
 

@@ -62,7 +62,13 @@ class SyntheticWorldParams(_Section):
     )
 
 
-class DownloadParams(_Section):
+class _SurveySource(_Section):
+    trials: str | None = Field(
+        None, description="Folder of your trials.json and its tables of tiles (`sustain.causal.tile_trials`)."
+    )
+
+
+class DownloadParams(_SurveySource):
     """Published files to fetch and verify (`sustain.data.fetch`)."""
 
     kind: Literal["download"] = "download"
@@ -71,7 +77,7 @@ class DownloadParams(_Section):
     )
 
 
-class LocalParams(_Section):
+class LocalParams(_SurveySource):
     """Your own tiles and label table (`sustain.data.local`)."""
 
     kind: Literal["local"] = "local"
@@ -203,8 +209,12 @@ class CalibrateParams(_Section):
 
 
 class MapParams(_Section):
-    """Wall-to-wall prediction (`sustain.maps.predict`)."""
+    """Wall-to-wall prediction (`sustain.maps.predict`), or a table of the survey's tiles where there is no scene."""
 
+    kind: Literal["scene", "survey_tiles"] = Field(
+        "scene",
+        description="What a cell is; with `survey_tiles` (`sustain.maps.survey_tiles`) the rest has no meaning.",
+    )
     spacing_px: int = Field(32, gt=0, description="Distance between cells, in pixels of the imagery.")
     block_cells: int = Field(16, gt=0, description="Cells along one side of a work block.")
     batch_size: int = Field(256, gt=0)
@@ -287,6 +297,11 @@ class Params(_Section):
     effects: EffectsParams | None = None
     publish: PublishParams | None = None
     report: ReportParams | None = None
+
+    @property
+    def maps_survey_tiles(self) -> bool:
+        """Whether the map is a table of survey tiles, because there is no scene."""
+        return self.map is not None and self.map.kind == "survey_tiles"
 
     @model_validator(mode="after")
     def _corrections_are_in_the_card(self) -> Params:

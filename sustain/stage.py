@@ -61,8 +61,13 @@ class Artefacts:
         return self.calibration / "card.json"
 
     @property
+    def raw_maps(self) -> Path:
+        """Maps before correction: rasters, or a table of survey tiles."""
+        return self.root / "maps" / f"{self.source}-raw"
+
+    @property
     def maps(self) -> Path:
-        """Raw and corrected rasters."""
+        """Corrected maps, and the raw ones beside them."""
         return self.root / "maps" / self.source
 
     @property

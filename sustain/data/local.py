@@ -20,7 +20,7 @@ from sustain.data.tiles import INDEX_COLUMNS
 from sustain.errors import DataError, FileFormatError
 from sustain.files import atomic_directory, write_json
 
-__all__ = ["TABLE_FILE", "TILES_FOLDER", "copy_local", "pack_local_tiles"]
+__all__ = ["TABLE_FILE", "TILES_FOLDER", "copy_local", "copy_trials", "pack_local_tiles"]
 
 TABLE_FILE = "sites.csv"
 TILES_FOLDER = "tiles"
@@ -55,6 +55,30 @@ def copy_local(params: LocalParams, out: str | Path) -> None:
         (folder / TILES_FOLDER).mkdir()
         for path in tqdm(found, desc="copy tiles", unit="tile", disable=None):
             shutil.copyfile(path, folder / TILES_FOLDER / path.name)
+
+
+def copy_trials(trials: str | None, out: str | Path) -> None:
+    """Copy the folder of your trials; without one, an older copy goes.
+
+    Parameters
+    ----------
+    trials : str or None
+        Folder of ``trials.json`` and the tables that it names.
+    out : str or Path
+        Folder to write.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder holds no ``trials.json``.
+    """
+    if trials is None:
+        shutil.rmtree(out, ignore_errors=True)
+        return
+    if not (Path(trials) / "trials.json").is_file():
+        raise FileNotFoundError(f"{trials}: no trials.json in this folder. Mend acquire.trials, or set it to null.")
+    with atomic_directory(out) as folder:
+        shutil.copytree(trials, folder, dirs_exist_ok=True)
 
 
 def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed: int) -> None:

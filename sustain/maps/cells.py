@@ -29,17 +29,22 @@ from sustain.maps.geotiff import (
 )
 from sustain.maps.places import WGS84
 
-__all__ = ["BandStatistics", "MapSummary", "iter_cells", "write_cells"]
+__all__ = ["GEO", "BandStatistics", "MapSummary", "iter_cells", "write_cells"]
 
 _STRIP_ROWS = 256
 _DEGREE_DIGITS = 6  # 0.1 m
 
 # GeoParquet 1.1; without a "crs" its coordinates are longitude and latitude (OGC:CRS84).
-_GEO = {
-    "version": "1.1.0",
-    "primary_column": "geometry",
-    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Point"]}},
-}
+GEO = json.dumps(
+    {
+        "version": "1.1.0",
+        "primary_column": "geometry",
+        "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Point"]}},
+    },
+    sort_keys=True,
+)
+"""GeoParquet's ``geo`` metadata of a table of points in a column ``geometry``."""
+
 _SCHEMA = pa.schema(
     [
         ("lon", pa.float64()),
@@ -50,7 +55,7 @@ _SCHEMA = pa.schema(
         (SUPPORT, pa.int8()),
         ("geometry", pa.binary()),
     ],
-    metadata={"geo": json.dumps(_GEO, sort_keys=True)},
+    metadata={"geo": GEO},
 )
 
 

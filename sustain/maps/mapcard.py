@@ -14,7 +14,7 @@ from sustain.maps.cells import MapSummary
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
 from sustain.maps.stac import BAND_TEXTS
 
-__all__ = ["FILES", "map_card"]
+__all__ = ["FILES", "LIMITS", "licences", "lineage", "map_card", "markdown_table"]
 
 FILES = {
     "wealth.tif": "Cloud Optimised GeoTIFF, the four bands below. Overviews are averages, for display: read "
@@ -51,7 +51,7 @@ values <- extract(map, project(vect(trial, geom = c("lon", "lat"), crs = "EPSG:4
 ```
 """
 
-_LIMITS = """\
+LIMITS = """\
 - **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.
 - **Not for ranking or targeting single cells by `wealth`.** The correction restores the spread between groups, and
   magnifies the noise of single cells with it; to guess the wealth of one place, `wealth_raw` is the better guess.
@@ -95,9 +95,9 @@ def map_card(
         "## What it is",
         _facts(raster, card, summary, period),
         "## Files",
-        _table(("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]),
+        markdown_table(("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]),
         "## Bands",
-        _table(
+        markdown_table(
             ("band", "unit", "content"),
             [
                 (f"`{name}`", unit, BAND_TEXTS[name])
@@ -105,16 +105,16 @@ def map_card(
             ],
         ),
         "## How it was made",
-        _lineage(card, tags),
+        lineage(card, tags),
         "## What it is for",
         f"Means of groups of places, and effects of programmes on {card.target.name}, with intervals that include the "
         "uncertainty of the correction: estimate from `wealth_raw` and hand `card.json` over, as below.",
         "## How to read it",
         _USE.rstrip(),
         "## What it is not for",
-        _LIMITS.rstrip(),
+        LIMITS.rstrip(),
         "## Licences and citation",
-        _licences(card, params),
+        licences(card, params),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -137,7 +137,7 @@ def _facts(
             (f"`{WEALTH_RAW}`, mean (sd)", f"{raw.mean:.3g} ({raw.std:.3g})"),
             (f"`{WEALTH_SE}`, mean", f"{error.mean:.3g}"),
         ]
-    return _table(("", ""), rows)
+    return markdown_table(("", ""), rows)
 
 
 def _cell_size(raster: rasterio.io.DatasetReader) -> str:
@@ -145,7 +145,8 @@ def _cell_size(raster: rasterio.io.DatasetReader) -> str:
     return f"{raster.res[0]:g} x {raster.res[1]:g} {unit}"
 
 
-def _lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
+def lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
+    """Say in numbered steps how a map was made; `tags` are those of the corrected map."""
     sample = card.sample
     where = "".join(
         f", {name} {', '.join(str(value) for value in values)}"
@@ -171,18 +172,20 @@ def _lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
     )
 
 
-def _licences(card: CalibrationCard, params: PublishParams) -> str:
+def licences(card: CalibrationCard, params: PublishParams) -> str:
+    """Tabulate the licences of map, card, imagery and labels, and say what to cite."""
     rows = [
         ("this map", params.licence),
         ("calibration card", card.licence or params.licence),
         ("imagery", params.imagery_licence or "not stated"),
         ("survey labels (not in this folder)", params.labels_licence or "not stated"),
     ]
-    text = _table(("", "licence"), rows)
+    text = markdown_table(("", "licence"), rows)
     cite = "\n".join(filter(None, [params.citation, params.doi and f"https://doi.org/{params.doi}"]))
     return f"{text}\n\n{cite}" if cite else text
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def markdown_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Write a table in Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -16,7 +16,7 @@ from sustain.maps.mapcard import map_card
 from sustain.maps.raster import BANDS
 from sustain.maps.stac import make_item
 
-__all__ = ["publish_map"]
+__all__ = ["copy_into", "period_of", "publish_map"]
 
 # A row of the CSV and of the GeoParquet together, generously.
 _BYTES_PER_CELL = 160
@@ -65,17 +65,17 @@ def publish_map(
     """
     corrected, card, out = Path(corrected), Path(card), Path(out)
     calibration = CalibrationCard.load(card)
-    period = _period(params, calibration)
+    period = period_of(params, calibration)
     with open_raster(corrected) as raster:
         _check_corrected_with(raster.name, raster.descriptions, raster.tags(), calibration)
         n_cells = raster.height * raster.width
     n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
     require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
     with atomic_directory(out) as folder:
-        _copy(corrected, folder / "wealth.tif")
-        _copy(card, folder / "card.json")
+        copy_into(corrected, folder / "wealth.tif")
+        copy_into(card, folder / "card.json")
         if model_json is not None:
-            _copy(Path(model_json), folder / "model.json")
+            copy_into(Path(model_json), folder / "model.json")
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
         files = [*(path.name for path in folder.iterdir()), "item.json"]
         with open_raster(folder / "wealth.tif") as raster:
@@ -85,12 +85,13 @@ def publish_map(
     return out
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file; the copy appears whole or not at all."""
     with atomic_path(target) as partial:
         shutil.copyfile(source, partial)
 
 
-def _period(params: PublishParams, card: CalibrationCard) -> tuple[date, date]:
+def period_of(params: PublishParams, card: CalibrationCard) -> tuple[date, date]:
     """Period of `params`; by default the years of the calibration sample."""
     if params.start is not None and params.end is not None:
         return params.start, params.end

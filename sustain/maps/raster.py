@@ -35,7 +35,7 @@ from sustain.maps.geotiff import (
     write_failures,
 )
 
-__all__ = ["BANDS", "correct_raster"]
+__all__ = ["BANDS", "correct_raster", "correct_values", "warn_outside_support"]
 
 BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
 
@@ -154,28 +154,48 @@ def _correct_into(
     ):
         for _, window in target.block_windows(1):
             raw = _read_raw(source, index, window)
-            corrected = _correct_block(raw, card, method)
+            corrected = correct_values(raw, card, method)
             target.write(corrected, window=window)
             n_cells += int(np.isfinite(raw).sum())
             n_outside += int((corrected[BANDS.index(SUPPORT)] == OUTSIDE_SUPPORT).sum())
             progress.update(raw.size)
     if not n_cells:
         raise RasterError(f"{source.name}: band {index} holds no value at all; there is nothing to correct.")
-    if n_outside > _WORTH_A_WARNING * n_cells:
-        low, high = card.support
-        warnings.warn(
-            f"{source.name}: {n_outside} of {n_cells} predictions ({n_outside / n_cells:.1%}) lie outside the "
-            f"calibration sample's range [{low:.3g}, {high:.3g}]. Their correction is an extrapolation; they are "
-            f"flagged {OUTSIDE_SUPPORT} in the band {SUPPORT}.",
-            SupportWarning,
-            stacklevel=3,
-        )
+    warn_outside_support(source.name, n_outside, n_cells, card)
 
 
-def _correct_block(
+def warn_outside_support(name: str, n_outside: int, n_cells: int, card: CalibrationCard) -> None:
+    """Warn when more than 2 % of the predictions of a map lie outside the calibration sample's range."""
+    if n_outside <= _WORTH_A_WARNING * n_cells:
+        return
+    low, high = card.support
+    warnings.warn(
+        f"{name}: {n_outside} of {n_cells} predictions ({n_outside / n_cells:.1%}) lie outside the "
+        f"calibration sample's range [{low:.3g}, {high:.3g}]. Their correction is an extrapolation; they are "
+        f"flagged {OUTSIDE_SUPPORT} in the band {SUPPORT}.",
+        SupportWarning,
+        stacklevel=4,
+    )
+
+
+def correct_values(
     raw: npt.NDArray[np.float64], card: CalibrationCard, method: str
 ) -> npt.NDArray[np.float32]:
-    """Bands `BANDS` of a block, from its raw predictions (NaN: none)."""
+    """Correct raw predictions of any shape.
+
+    Parameters
+    ----------
+    raw : ndarray
+        Raw predictions, NaN where there is none.
+    card : CalibrationCard
+    method : str
+        A correction that the card holds, or ``"none"``.
+
+    Returns
+    -------
+    ndarray of float32, shape (4, *raw.shape)
+        The bands `BANDS`, as `correct_raster` describes them.
+    """
     seen = np.isfinite(raw)
     values = raw[seen]
     low, high = card.support

@@ -193,6 +193,7 @@ def _hashes(artefacts: Artefacts) -> tuple[tuple[str, str], ...]:
         artefacts.maps / "wealth.tif",
         artefacts.maps / "wealth_corrected.tif",
         artefacts.maps / "wealth_endline_corrected.tif",
+        artefacts.maps / "cells.parquet",
         artefacts.effects / "effects.json",
         _beside(artefacts.calibration, "crossfit") / "models.csv",
         _beside(artefacts.maps, "survey") / "agreement.csv",

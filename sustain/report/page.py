@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sustain import __version__
 from sustain.config import Params, SurveyPredictionsParams, SyntheticWorldParams
 from sustain.files import atomic_path, write_json, write_text
+from sustain.maps.survey_tiles import CELLS_FILE
 from sustain.report import map_figures
 from sustain.report.blocks import Headline, Section
 from sustain.report.findings import Findings, TrialResult
@@ -33,6 +34,7 @@ from sustain.report.sections import (
 )
 from sustain.report.style import method_style
 from sustain.report.tables import effects_with_truth, report_metrics
+from sustain.report.tile_view import read_tile_map
 from sustain.report.verdict import FAMILY, Verdict, method_scores, verdict
 from sustain.report.words import count, interval, number
 from sustain.stage import Artefacts
@@ -79,7 +81,8 @@ def build_report(artefacts: Artefacts, params: Params) -> None:
     """
     predict = params.predict
     findings = gather(artefacts, predict.model if isinstance(predict, SurveyPredictionsParams) else "cnn")
-    view = read_map(artefacts.maps / "wealth_corrected.tif")
+    raster, tiles = artefacts.maps / "wealth_corrected.tif", artefacts.maps / CELLS_FILE
+    view = read_map(raster) if raster.exists() else read_tile_map(tiles)
     endline = read_map(artefacts.maps / "wealth_endline_corrected.tif")
     page = compose(findings, view, endline, params)
     write_text(artefacts.report / "index.html", render(page))

@@ -26,7 +26,8 @@ _EARTH_M = 6_371_008.8
 class MapView:
     """A corrected map as it is shown: bands as float64 arrays with NaN where there is nothing.
 
-    `cell_m` is the width of a shown cell on the ground, at the map's centre; `native_m` that of the map's own cell.
+    `cell_m` is the width of a shown cell on the ground, at the map's centre; `native_m` that of the map's own cell;
+    `note` what else a reader must know of the cells.
     """
 
     wealth: FloatArray
@@ -38,6 +39,7 @@ class MapView:
     shape: tuple[int, int]
     method: str
     tags: dict[str, str]
+    note: str = ""
 
     @property
     def n_cells(self) -> int:

@@ -26,7 +26,7 @@ def map_section(view: MapView, endline: MapView | None, *, unit: str) -> Section
     shown = " shown" if view.shape != view.raw.shape else ""
     width = f"{view.native_m / 1000:.1f} km" if view.native_m >= 1000 else f"{view.native_m:.0f} m"
     intro = (
-        f"{plural(view.n_cells, 'cell')}{shown} with a prediction, {width} wide each. The corrected map is "
+        f"{plural(view.n_cells, 'cell')}{shown} with a prediction, {width} wide each. {view.note}The corrected map is "
         "for comparing places and periods under the assumption stated with each trial; for a single place "
         "the raw prediction remains the better guess."
     )
