@@ -100,8 +100,8 @@ def _units(trial: Trial, cells: pd.DataFrame, folder: Path) -> pd.DataFrame:
     path = folder / trial.table
     if trial.map != "baseline" or trial.baseline_map:
         raise EffectError(
-            f"trial {trial.name!r} asks for a map of another period; the survey's tiles have one prediction each. Leave "
-            "map and baseline_map out."
+            f"trial {trial.name!r} asks for a map of another period; the survey's tiles have one prediction each. "
+            "Leave map and baseline_map out."
         )
     try:
         table = pd.read_csv(path, dtype={"id": str})
@@ -110,11 +110,13 @@ def _units(trial: Trial, cells: pd.DataFrame, folder: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise EffectError(f"{path}: not a CSV table ({error}).") from error
     if "id" not in table or table["id"].duplicated().any():
-        raise EffectError(f"{path}: expected a column id with one row a tile; got {', '.join(table.columns)}.")
-    if (strange := sorted(set(table["id"]) - set(cells["id"]))):
         raise EffectError(
-            f"{path}: {len(strange)} of {len(table)} tiles are not in the map, such as {', '.join(strange[:3])}: unknown "
-            "ids, or tiles that the model learned from (train.crossfit predicts those too). Leave them out."
+            f"{path}: expected a column id with one row a tile; got {', '.join(table.columns)}."
+        )
+    if strange := sorted(set(table["id"]) - set(cells["id"])):
+        raise EffectError(
+            f"{path}: {len(strange)} of {len(table)} tiles are not in the map, such as {', '.join(strange[:3])}: "
+            "unknown ids, or tiles that the model learned from (train.crossfit predicts those too). Leave them out."
         )
     added = cells[["id", *(name for name in cells if name not in table)]]
     return table.merge(added, on="id", how="left", validate="one_to_one")

@@ -76,7 +76,9 @@ def copy_trials(trials: str | None, out: str | Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         return
     if not (Path(trials) / "trials.json").is_file():
-        raise FileNotFoundError(f"{trials}: no trials.json in this folder. Mend acquire.trials, or set it to null.")
+        raise FileNotFoundError(
+            f"{trials}: no trials.json in this folder. Mend acquire.trials, or set it to null."
+        )
     with atomic_directory(out) as folder:
         shutil.copytree(trials, folder, dirs_exist_ok=True)
 
@@ -94,7 +96,7 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
     raw : str or Path
         Folder of ``sites.csv`` and ``tiles/``.
     out : str or Path
-        Folder to write, as `sustain.data.tiles.pack_dhs_tiles` does.
+        Folder to write, as `sustain.data.dhs_store.pack_dhs_tiles` does.
     params : TilesParams
         Label, its unit, columns, pixel size, shard size, size of a spatial block, shares of the parts.
     seed : int

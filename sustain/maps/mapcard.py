@@ -95,7 +95,9 @@ def map_card(
         "## What it is",
         _facts(raster, card, summary, period),
         "## Files",
-        markdown_table(("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]),
+        markdown_table(
+            ("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]
+        ),
         "## Bands",
         markdown_table(
             ("band", "unit", "content"),

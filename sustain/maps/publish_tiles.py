@@ -140,10 +140,19 @@ def _page(
     facts = [
         ("quantity", f"{card.target.name}, in {card.target.unit}"),
         ("period", f"{period[0].isoformat()} to {period[1].isoformat()}"),
-        ("cells", f"{len(cells)} survey tiles in {cells['country'].nunique()} countries, no wall-to-wall map"),
-        (f"outside the calibration range (`{SUPPORT}` = 1)", f"{int((cells[SUPPORT] == OUTSIDE_SUPPORT).sum())}"),
+        (
+            "cells",
+            f"{len(cells)} survey tiles in {cells['country'].nunique()} countries, no wall-to-wall map",
+        ),
+        (
+            f"outside the calibration range (`{SUPPORT}` = 1)",
+            f"{int((cells[SUPPORT] == OUTSIDE_SUPPORT).sum())}",
+        ),
         (f"`{WEALTH}`, mean (sd)", f"{cells[WEALTH].mean():.3g} ({cells[WEALTH].std(ddof=0):.3g})"),
-        (f"`{WEALTH_RAW}`, mean (sd)", f"{cells[WEALTH_RAW].mean():.3g} ({cells[WEALTH_RAW].std(ddof=0):.3g})"),
+        (
+            f"`{WEALTH_RAW}`, mean (sd)",
+            f"{cells[WEALTH_RAW].mean():.3g} ({cells[WEALTH_RAW].std(ddof=0):.3g})",
+        ),
         (f"`{WEALTH_SE}`, mean", f"{cells[WEALTH_SE].mean():.3g}"),
     ]
     columns = _PLACES | {name: BAND_TEXTS[name] for name in _COLUMNS if name not in _PLACES}
@@ -155,7 +164,9 @@ def _page(
         "are left out, because the card does not describe predictions in sample.",
         markdown_table(("", ""), facts),
         "## Files",
-        markdown_table(("file", "content"), [(f"`{name}`", text) for name, text in _FILES.items() if name in files]),
+        markdown_table(
+            ("file", "content"), [(f"`{name}`", text) for name, text in _FILES.items() if name in files]
+        ),
         "## Columns",
         markdown_table(("column", "content"), [(f"`{name}`", text) for name, text in columns.items()]),
         "## Places and the survey's terms",

@@ -24,8 +24,8 @@ __all__ = ["CELLS_FILE", "PLACE", "correct_survey_tiles", "map_survey_tiles", "r
 
 CELLS_FILE = "cells.parquet"
 PLACE = ("id", "lon", "lat", "year", "country", "urban", "block", "split")
-"""What is known of a cell's place. Coordinates are the survey's, which DHS displaces by up to 2 km in towns and 10 km in
-the country; ``split`` says which tiles shaped the card (calibration) and which did not (test)."""
+"""What is known of a cell's place. Coordinates are the survey's, which DHS displaces by up to 2 km in towns and 10 km
+in the country; ``split`` says which tiles shaped the card (calibration) and which did not (test)."""
 
 
 def map_survey_tiles(predictions: str | Path, out: str | Path) -> Path:

@@ -66,7 +66,7 @@ def prediction_against_truth(
             truth, pred, gridsize=24, extent=(*limits, *limits), mincnt=min_count, linewidths=0.2, zorder=1
         )
         counts = np.asarray(cells.get_array(), float)
-        top = float(counts.max()) if counts.size else 1.0
+        top = float(counts.max()) if counts.size else float(min_count)
         cells.set_array(None)
         cells.set_facecolor([_ink(_shade(value, top)) for value in counts])
         cells.set_edgecolor("none")

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, SUPPORTED, WEALTH, WEALTH_RAW, WEALTH_SE
+from sustain.maps.geotiff import (
+    NO_IMAGERY,
+    OUTSIDE_SUPPORT,
+    SUPPORT,
+    SUPPORTED,
+    WEALTH,
+    WEALTH_RAW,
+    WEALTH_SE,
+)
 from sustain.maps.survey_tiles import read_survey_tiles
 from sustain.report.rasters import MapView
 
@@ -48,7 +56,9 @@ def read_tile_map(path: Path) -> MapView | None:
     row = np.floor((cells["lat"].max() - cells["lat"]) / step).astype(int)
     column = np.floor((cells["lon"] - cells["lon"].min()) / step).astype(int)
     shape = (int(row.max()) + 1, int(column.max()) + 1)
-    squares = cells.assign(outside=cells[SUPPORT] == OUTSIDE_SUPPORT).groupby([row.rename("r"), column.rename("c")])
+    squares = cells.assign(outside=cells[SUPPORT] == OUTSIDE_SUPPORT).groupby(
+        [row.rename("r"), column.rename("c")]
+    )
 
     def spread(values: pd.Series, empty: float = np.nan) -> FloatArray:
         grid = np.full(shape, empty)

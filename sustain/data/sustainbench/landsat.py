@@ -1,34 +1,33 @@
-"""Eight-band Landsat and nightlights tiles of DHS and LSMS: archives into shards, and samples out of them.
-
-Packing streams each archive once, without unpacking it to disk. Every finished shard stands on its own beside a record
-of what it holds, so that a run that was killed goes on after the last of them.
-"""
+"""Eight-band Landsat and nightlights tiles of DHS and LSMS: packed tiles with their tables, and samples out of them."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from sustain.data.shards import TileFormat, shard_path
+from sustain.data.encoding import landsat_format
 from sustain.data.sustainbench import dhs, plots
 from sustain.data.sustainbench.csvtable import some_of
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
+from sustain.data.sustainbench.packing import (
+    PackedShard,
+    moments_path,
+    notes_of,
+    pack_shards,
+    places_of,
+)
 from sustain.data.sustainbench.store import Scheme, Source, write_tables
-from sustain.data.tiles import TileStore, encode_landsat, landsat_format
+from sustain.data.tiles import TileStore
 from sustain.errors import DataError, DataWarning
-from sustain.files import atomic_path, read_json, require_free_space, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +40,6 @@ compare, so each has a channel and the other one is missing."""
 
 LAST_DMSP_YEAR = 2011
 SHARD_TILES = 512
-_RECORD = "shard-{:04d}.json"
 _NOTES = {
     "without_row": "tile(s) without a row in the label table were left out",
     "without_pixel": "tile(s) without one valid pixel were left out",
@@ -92,163 +90,36 @@ def pack_archives(
     """
     out = Path(out)
     work = out.with_name(f".packing-{out.name}")
-    plan = {
-        "archives": {archive.name: archive.stat().st_size for archive in archives},
-        "shard_tiles": shard_tiles,
-        "sites": len(sites),
-    }
-    if not (work / "plan.json").is_file() or read_json(work / "plan.json") != plan:
-        shutil.rmtree(work, ignore_errors=True)
-        write_json(work / "plan.json", plan)
-    records = _finished(work)
-    _pack(archives, set(sites["id"]), work, member, shard_tiles, records)
-    _complete(work, records, sites, schemes)
+    shards = pack_shards(
+        archives,
+        set(sites["id"]),
+        work,
+        plan={"sites": len(sites)},
+        member=member,
+        shard_tiles=shard_tiles,
+        moments=True,
+    )
+    _complete(work, shards, sites, schemes)
     if out.exists():
         shutil.rmtree(out)
     work.rename(out)
 
 
-def _finished(work: Path) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = []
-    while (path := work / _RECORD.format(len(records))).is_file():
-        records.append(read_json(path))
-    return records
-
-
-def _pack(
-    archives: Sequence[Path],
-    wanted: set[str],
-    work: Path,
-    member: re.Pattern[str],
-    shard_tiles: int,
-    records: list[dict[str, Any]],
-) -> None:
-    seen = {
-        name for record in records for name in (*record["ids"], *record["notes"].get("without_pixel", []))
-    }
-    # An archive's last shard says that it is the last; what an earlier run did of the others is passed over.
-    whole = {record["archive"] for record in records if record["last"]}
-    side: list[int] = [record["side"] for record in records[:1]]
-    with tqdm(total=len(wanted), initial=len(seen), desc="pack tiles", unit="tile", disable=None) as bar:
-        for archive in archives:
-            if archive.name in whole:
-                continue
-            # Only what an earlier run did of this archive: a tile that comes twice must be noticed.
-            done = frozenset(
-                name
-                for record in records
-                if record["archive"] == archive.name
-                for name in (*record["ids"], *record["notes"].get("without_pixel", []))
-            )
-            notes: Counter[tuple[str, str]] = Counter()
-            stream = _encoded(archive, member, wanted, done, seen, side, notes)
-            last = False
-            while not last:
-                first = list(islice(stream, 1))
-                shard = len(records)
-                ids: list[str] = []
-                moments: list[NDArray[np.float64]] = []
-                if first:
-                    require_free_space(work, shard_tiles * first[0][1].nbytes, "a shard of tiles")
-                    with atomic_path(shard_path(work, shard)) as partial, open(partial, "wb") as file:
-                        shape = first[0][1].shape
-                        _header(file, 0, shape)
-                        for name, tile, tile_moments in chain(first, islice(stream, shard_tiles - 1)):
-                            file.write(tile.astype("<u2", copy=False).tobytes())
-                            ids.append(name)
-                            moments.append(tile_moments)
-                            bar.update()
-                        file.seek(0)
-                        _header(file, len(ids), shape)
-                    with atomic_path(work / f"shard-{shard:04d}.moments.npy") as partial:
-                        np.save(partial, np.stack(moments))
-                last = len(ids) < shard_tiles
-                record = {
-                    "archive": archive.name,
-                    "ids": ids,
-                    "last": last,
-                    "side": side[0] if side else 0,
-                    "notes": {
-                        kind: sorted(n for k, n in notes if k == kind) for kind in {k for k, _ in notes}
-                    },
-                }
-                notes.clear()
-                records.append(record)
-                write_json(work / _RECORD.format(shard), record)
-
-
-def _header(file: Any, n: int, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (n, *shape)})
-
-
-def _encoded(
-    archive: Path,
-    member: re.Pattern[str],
-    wanted: set[str],
-    done: frozenset[str],
-    seen: set[str],
-    side: list[int],
-    notes: Counter[tuple[str, str]],
-) -> Iterator[tuple[str, NDArray[np.uint16], NDArray[np.float64]]]:
-    for name, x in dhs.iter_tiles(archive, member, done):
-        side[:] = side or [x.shape[1]]
-        dhs.require_square(x, side[0], f"{archive}: tile {name}")
-        if name not in wanted:
-            notes["without_row", name] += 1
-            continue
-        if name in seen:
-            raise DataError(f"{archive}: tile {name} comes twice. Keep one of them.")
-        seen.add(name)
-        encoded = encode_landsat(x)
-        if encoded.with_nan:
-            notes["with_nan", name] += 1
-        if encoded.limited.any():
-            notes["limited", name] += 1
-        if encoded.tile is None:
-            notes["without_pixel", name] += 1
-            continue
-        yield name, encoded.tile, _moments(encoded.tile, landsat_format(side[0]))
-
-
-def _moments(tile: NDArray[np.uint16], form: TileFormat) -> NDArray[np.float64]:
-    """Moments of the packed values; sums of whole numbers below 2**53, hence exact."""
-    n, total, squares = np.zeros((3, len(tile)))
-    for k, band in enumerate(tile):  # band by band, so that the work stays in the processor's cache
-        numbers = band.ravel().astype(np.float64)
-        n[k] = np.count_nonzero(band)  # a missing value is 0 and adds to neither sum
-        total[k], squares[k] = numbers.sum(), numbers @ numbers
-    mean = np.divide(total, n, out=np.zeros_like(total), where=n > 0)
-    scale, offset = np.array(form.scale), np.array(form.offset)
-    return np.stack(
-        [n, np.where(n > 0, scale * mean + offset, 0), scale**2 * np.maximum(squares - total * mean, 0)],
-        axis=1,
-    )
-
-
 def _complete(
-    work: Path, records: list[dict[str, Any]], sites: pd.DataFrame, schemes: Mapping[str, Scheme]
+    work: Path, shards: Sequence[PackedShard], sites: pd.DataFrame, schemes: Mapping[str, Scheme]
 ) -> None:
-    places = pd.DataFrame(
-        [
-            (name, shard, row)
-            for shard, record in enumerate(records)
-            for row, name in enumerate(record["ids"])
-        ],
-        columns=["id", "shard", "row"],
-    )
+    found = [(name, *place) for name, place in places_of(shards).items()]
+    places = pd.DataFrame(found, columns=["id", "shard", "row"])
     if places.empty:
         raise DataError(f"{work}: none of the {len(sites)} sites has a usable tile.")
     samples = places.merge(sites, on="id", how="left", validate="one_to_one")
-    kinds = {kind for record in records for kind in record["notes"]}
-    notes = {
-        kind: sorted(name for record in records for name in record["notes"].get(kind, [])) for kind in kinds
-    }
+    notes = notes_of(shards)
     unusable = set(places["id"]) | set(notes.get("without_pixel", []))
     notes["without_tile"] = sorted(set(sites["id"]) - unusable)
     moments = [
-        np.load(work / f"shard-{shard:04d}.moments.npy", allow_pickle=False)
-        for shard, record in enumerate(records)
-        if record["ids"]
+        np.load(moments_path(work, number), allow_pickle=False)
+        for number, shard in enumerate(shards)
+        if shard.ids
     ]
     np.save(work / "image.moments.npy", np.concatenate(moments))
     counts = {kind: {"n": len(names), "first": names[:10]} for kind, names in notes.items() if names}
@@ -257,7 +128,7 @@ def _complete(
         samples,
         {
             "bands": {"image": CHANNELS},
-            "format": landsat_format(records[0]["side"]).model_dump(),
+            "format": landsat_format(shards[0].side).model_dump(),
             "counts": counts,
         },
         schemes,
