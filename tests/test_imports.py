@@ -32,6 +32,8 @@ MAY_IMPORT = {
 MODULE_MAY_IMPORT = {
     "maps.predict": {"models"},
     "maps.raster": {"debias"},
+    "maps.survey_tiles": {"debias"},
+    "maps.publish_tiles": {"debias"},
     "maps.publish": {"debias"},
     "maps.mapcard": {"debias"},
     "maps.stac": {"debias"},
