@@ -221,6 +221,14 @@ class MapParams(_Section):
     min_coverage: float = Field(
         0.5, ge=0, le=1, description="Least share of a tile's pixels that must hold imagery for a prediction."
     )
+    mode: Literal["exact", "dense"] = Field(
+        "exact", description="Each tile alone, or one pass over a block where the model gives the same."
+    )
+    dense_tolerance: float = Field(
+        1e-3,
+        gt=0,
+        description="Largest difference of a dense map from the tiles' predictions, target's unit.",
+    )
 
 
 class CorrectParams(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ def map_(
     spacing_px: Annotated[int, typer.Option(help="Distance between cells, in pixels of the imagery.")] = 32,
     block_cells: Annotated[int, typer.Option(help="Cells along one side of a work block.")] = 16,
     batch_size: Annotated[int, typer.Option(help="Tiles on the device at once.")] = 256,
+    mode: Annotated[
+        Literal["exact", "dense"],
+        typer.Option(help="exact: each tile alone; dense: one pass a block, for resnet_valid."),
+    ] = "exact",
     workers: Annotated[int, typer.Option(help="Processes of a local Dask cluster; 0: this process.")] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
     work: Annotated[
@@ -27,7 +31,7 @@ def map_(
     from sustain.maps.predict import predict_map
     from sustain.models.predictor import TilePredictor
 
-    params = MapParams(spacing_px=spacing_px, block_cells=block_cells, batch_size=batch_size)
+    params = MapParams(spacing_px=spacing_px, block_cells=block_cells, batch_size=batch_size, mode=mode)
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
         predict_map(scene, TilePredictor.load(model), out, params=params, work=work, client=client)

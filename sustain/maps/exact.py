@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sustain.config import MapParams
 from sustain.errors import ModelError
+from sustain.maps.dense import checked_cells, dense_predictions
 from sustain.maps.grid import Block, Grid
 from sustain.maps.scene import Imagery
 
@@ -22,7 +23,10 @@ __all__ = ["BlockWork", "Predictor", "cut_tiles", "tile_coverage"]
 
 
 class Predictor(Imagery, Protocol):
-    """A model of tiles; `sustain.models.predictor.TilePredictor` is one."""
+    """A model of tiles; `sustain.models.predictor.TilePredictor` is one.
+
+    A model that says ``has_sd`` has ``predict_with_sd`` too, which gives predictions and their standard deviations.
+    """
 
     @property
     def id(self) -> str:
@@ -48,6 +52,11 @@ class BlockWork:
     grid: Grid
     params: MapParams
 
+    @property
+    def has_sd(self) -> bool:
+        """Whether the model gives a predictive standard deviation."""
+        return bool(getattr(self.predictor, "has_sd", False))
+
     def predict(self, block: Block, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
         """Predict the cells of a block.
 
@@ -59,32 +68,71 @@ class BlockWork:
 
         Returns
         -------
-        ndarray of float32, shape (2, rows, cols)
-            Prediction (NaN where there is too little imagery) and coverage.
+        ndarray of float32, shape (2 or 3, rows, cols)
+            Prediction (NaN where there is too little imagery), coverage, and the predictive standard deviation where
+            the model gives one.
 
         Raises
         ------
         ModelError
-            When the model returns something else than one finite number a tile.
+            When the model returns something else than one finite number a tile, or when a checked cell of a dense map
+            differs from its tile's prediction by more than ``dense_tolerance``.
         """
+        grid, params = self.grid, self.params
+        coverage = tile_coverage((pixels != self.predictor.nodata).all(axis=0), grid.tile_px, grid.spacing_px)
+        wanted = (coverage > 0) & (coverage >= params.min_coverage)
+        predict = self._exact if params.mode == "exact" else self._dense
+        values = predict(block, pixels, wanted)
+        return np.stack([values[0], coverage, *values[1:]])
+
+    def _dense(
+        self, block: Block, pixels: npt.NDArray[np.uint16], wanted: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32]:
+        """Predict in one pass, and compare the map's checked cells with their tiles' predictions."""
+        if not wanted.any():
+            return np.full((1, *wanted.shape), np.nan, dtype=np.float32)
+        grid, tolerance = self.grid, self.params.dense_tolerance
+        # A predictor that can: `require_dense` was asked before the first block.
+        predictor: Any = self.predictor
+        dense = dense_predictions(predictor, pixels, grid.tile_px, grid.spacing_px)
+        checked = wanted & checked_cells(grid, block.cells)
+        if checked.any():
+            apart = np.abs(dense - self._exact(block, pixels, checked)[0])[checked]
+            if not apart.max() <= tolerance:
+                raise ModelError(
+                    f"{predictor.id}: dense mode differs from the tiles' own predictions by up to {apart.max():.3g}, "
+                    f"more than dense_tolerance {tolerance:g}, at {int((~(apart <= tolerance)).sum())} of "
+                    f"{apart.size} checked cells. Its map would have other errors than were calibrated; use mode exact."
+                )
+        return np.where(wanted, dense, np.float32(np.nan))[None]
+
+    def _exact(
+        self, block: Block, pixels: npt.NDArray[np.uint16], wanted: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32]:
+        """Predict each wanted cell's tile alone; bands prediction and, where there is one, standard deviation."""
         predictor, grid, params = self.predictor, self.grid, self.params
-        coverage = tile_coverage((pixels != predictor.nodata).all(axis=0), grid.tile_px, grid.spacing_px)
         tiles = cut_tiles(pixels, grid.tile_px, grid.spacing_px)
-        wealth = np.full(coverage.shape, np.nan, dtype=np.float32)
-        rows, cols = np.nonzero((coverage > 0) & (coverage >= params.min_coverage))
+        values = np.full((1 + self.has_sd, *wanted.shape), np.nan, dtype=np.float32)
+        rows, cols = np.nonzero(wanted)
         for start in range(0, rows.size, params.batch_size):
             batch = rows[start : start + params.batch_size], cols[start : start + params.batch_size]
             # Stacked tile by tile, which copies rows of pixels; indexing with arrays would copy pixel by pixel.
             stacked = np.stack([tiles[row, col] for row, col in zip(*batch, strict=True)])
-            predicted = np.asarray(predictor.predict(stacked))
-            if predicted.shape != batch[0].shape or not np.isfinite(predicted).all():
+            predicted = self._predict_tiles(stacked)
+            if predicted.shape != (len(values), batch[0].size) or not np.isfinite(predicted).all():
                 raise ModelError(
                     f"{predictor.id}: expected {batch[0].size} finite predictions for the block at cell row "
-                    f"{block.cells.row}, column {block.cells.col}; got shape {predicted.shape} with "
+                    f"{block.cells.row}, column {block.cells.col}; got shape {predicted.shape[1:]} with "
                     f"{int((~np.isfinite(predicted)).sum())} not finite. Check the model's weights and statistics."
                 )
-            wealth[batch] = predicted
-        return np.stack([wealth, coverage])
+            values[:, batch[0], batch[1]] = predicted
+        return values
+
+    def _predict_tiles(self, tiles: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+        if not self.has_sd:
+            return np.asarray(self.predictor.predict(tiles))[None]
+        predictor: Any = self.predictor
+        return np.stack(predictor.predict_with_sd(tiles))
 
 
 def cut_tiles(pixels: npt.NDArray[Any], tile_px: int, spacing_px: int) -> npt.NDArray[Any]:

@@ -22,6 +22,7 @@ __all__ = [
     "COVERAGE",
     "NO_IMAGERY",
     "OUTSIDE_SUPPORT",
+    "PREDICTIVE_SD",
     "SUPPORT",
     "SUPPORTED",
     "WEALTH",
@@ -41,6 +42,7 @@ WEALTH_RAW = "wealth_raw"
 WEALTH_SE = "wealth_se"
 SUPPORT = "support"
 COVERAGE = "coverage"
+PREDICTIVE_SD = "predictive_sd"
 
 # Values of the support band.
 SUPPORTED = 0

@@ -17,8 +17,16 @@ from sustain.config import MapParams
 from sustain.errors import RasterError
 from sustain.files import atomic_path, require_free_space
 from sustain.maps.blocks import BlockStore, identity_of
+from sustain.maps.dense import require_dense
 from sustain.maps.exact import BlockWork, Predictor
-from sustain.maps.geotiff import COVERAGE, WEALTH_RAW, create_geotiff, target_of, write_failures
+from sustain.maps.geotiff import (
+    COVERAGE,
+    PREDICTIVE_SD,
+    WEALTH_RAW,
+    create_geotiff,
+    target_of,
+    write_failures,
+)
 from sustain.maps.grid import Grid
 from sustain.maps.scene import Scene
 from sustain.maps.workers import predict_here, predict_on_cluster
@@ -26,7 +34,7 @@ from sustain.maps.workers import predict_here, predict_on_cluster
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["predict_map"]
+__all__ = ["block_store", "predict_map"]
 
 
 def predict_map(
@@ -49,9 +57,13 @@ def predict_map(
     out : str or Path
         GeoTIFF to write: float32 bands ``wealth_raw`` (in the target's unit) and ``coverage`` (share of the tile's
         pixels that have a value in every band, 0 to 1), in the scene's coordinate system. ``wealth_raw`` is NaN
-        where coverage is 0 or below `params.min_coverage`: no imagery, no prediction.
+        where coverage is 0 or below `params.min_coverage`: no imagery, no prediction. A model of mean and variance
+        adds ``predictive_sd``, the standard deviation of the truth around its own prediction, in the target's unit;
+        the correction does not use it.
     params : MapParams
-        Spacing of the cells, size of a block, batch size, least coverage.
+        Spacing of the cells, size of a block, batch size, least coverage; and the mode. ``exact`` predicts each tile
+        alone. ``dense`` passes over a block once (`sustain.maps.dense`), for models where that is the same; 256 cells
+        are compared on the way.
     work : str or Path, optional
         Folder for finished blocks, by default a hidden one beside `out`. A run that was killed goes on from them and
         ends with the same bytes; they are removed when the map is whole.
@@ -68,8 +80,11 @@ def predict_map(
     ------
     RasterError, FileFormatError
         When the scene does not fit the model, is smaller than a tile or cannot be read.
+    ConfigError
+        When `params` asks for dense mode and the model or the spacing does not allow it.
     ModelError
-        When the model returns something else than one finite number a tile.
+        When the model returns something else than one finite number a tile, or a dense map differs from the tiles'
+        predictions.
     DiskSpaceError
         When there is no room for the map.
 
@@ -83,20 +98,13 @@ def predict_map(
             grid = Grid(source.height, source.width, predictor.tile_px, params.spacing_px, source.transform)
         except RasterError as error:
             raise RasterError(f"{source.path}: {error}") from error
+        if params.mode == "dense":
+            require_dense(predictor, grid)
         require_free_space(
             out.parent, 4 * 4 * grid.rows * grid.cols, f"the map of {grid.rows} x {grid.cols} cells"
         )
-        store = BlockStore(
-            out.with_name(f".blocks-{out.stem}") if work is None else Path(work),
-            {
-                "model": predictor.id,
-                "imagery": identity_of(source.files),
-                "scene": [grid.scene_height, grid.scene_width, *tuple(grid.scene_transform)[:6]],
-                "tile_px": grid.tile_px,
-                "params": params.model_dump(),
-                "version": sustain.__version__,
-            },
-        )
+        work = out.with_name(f".blocks-{out.stem}") if work is None else Path(work)
+        store = block_store(work, predictor, source, grid, params)
         with tqdm(total=grid.rows * grid.cols, desc=f"map {out.name}", unit="cell", disable=None) as progress:
             missing = []
             for block in grid.blocks(params.block_cells):
@@ -113,15 +121,34 @@ def predict_map(
             for block, values in finished:
                 store.save(block, values)
                 progress.update(block.cells.height * block.cells.width)
-        _write_map(out, source, predictor, grid, params, store)
+        _write_map(out, source, work_on, store)
     store.clear()
     return out
 
 
-def _write_map(
-    out: Path, source: Scene, predictor: Predictor, grid: Grid, params: MapParams, store: BlockStore
-) -> None:
+def block_store(
+    folder: Path, predictor: Predictor, source: Scene, grid: Grid, params: MapParams
+) -> BlockStore:
+    """Where finished blocks of a map are kept, under a fingerprint of all that they depend on."""
+    return BlockStore(
+        folder,
+        {
+            "model": predictor.id,
+            "imagery": identity_of(source.files),
+            "scene": [grid.scene_height, grid.scene_width, *tuple(grid.scene_transform)[:6]],
+            "tile_px": grid.tile_px,
+            "params": params.model_dump(),
+            "version": sustain.__version__,
+        },
+    )
+
+
+def _write_map(out: Path, source: Scene, work: BlockWork, store: BlockStore) -> None:
+    predictor, grid, params = work.predictor, work.grid, work.params
     name, unit = target_of(predictor.target)
+    bands, units = [WEALTH_RAW, COVERAGE], [unit, "1"]
+    if work.has_sd:
+        bands, units = [*bands, PREDICTIVE_SD], [*units, unit]
     with (
         atomic_path(out) as partial,
         write_failures(out),
@@ -130,8 +157,8 @@ def _write_map(
             shape=grid.shape,
             transform=grid.transform,
             crs=source.crs,
-            bands=(WEALTH_RAW, COVERAGE),
-            units=(unit, "1"),
+            bands=bands,
+            units=units,
             tags={
                 "SUSTAIN_PREDICTOR": predictor.id,
                 "SUSTAIN_SPACING_PX": str(params.spacing_px),
@@ -144,7 +171,7 @@ def _write_map(
         ) as target,
     ):
         for blocks in grid.block_rows(params.block_cells):
-            strip = np.empty((2, blocks[0].cells.height, grid.cols), dtype=np.float32)
+            strip = np.empty((len(bands), blocks[0].cells.height, grid.cols), dtype=np.float32)
             for block in blocks:
                 values, span = store.load(block), block.cells
                 if values is None:

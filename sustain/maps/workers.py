@@ -33,7 +33,7 @@ def predict_here(scene: Scene, work: BlockWork, blocks: Sequence[Block]) -> Fini
 
     Yields
     ------
-    (Block, ndarray of float32, shape (2, rows, cols))
+    (Block, ndarray of float32, shape (2 or 3, rows, cols))
     """
     with ThreadPoolExecutor(1, thread_name_prefix="read-imagery") as reader:
         ahead = [reader.submit(scene.read, block.window) for block in blocks[:1]]
@@ -52,7 +52,7 @@ def predict_on_cluster(scene: Path, work: BlockWork, blocks: Sequence[Block], cl
 
     Yields
     ------
-    (Block, ndarray of float32, shape (2, rows, cols))
+    (Block, ndarray of float32, shape (2 or 3, rows, cols))
 
     Raises
     ------
