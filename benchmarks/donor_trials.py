@@ -1,6 +1,6 @@
 """Donor-matched trials: effects that reach the image only through wealth, on the errors of real predictions.
 
-    python benchmarks/donor_trials.py [--model resnet_18_msnl_concat] [--draws 200] [--boot 60]
+    python benchmarks/donor_trials.py [--model resnet_18_msnl_concat] [--draws 200] [--only tweedie,unshrink]
 
 In every draw the survey clusters are halved at random. One half calibrates, in the trial's own population (and, as
 "pooled", in all). Trials are made in the other half: half of 800 units drawn from the population are treated; a
@@ -16,6 +16,10 @@ plus tau, a control that of the cluster nearest to its own. The effect is the me
   ten knots) in the trial's half, which takes most of that noise away. A bias of the method is what is left.
 - coverage: of the 95% intervals of `estimate_effect` in the simulated trials of 800 units, clustered by donor, with
   the calibration's uncertainty from the card.
+
+The time of `unshrink` is proportional to calibration rows times predictions, so it takes part in the first
+`--peer-draws` halvings only; the column `draws` says in how many. With `--only`, rows of all other methods are kept
+from the results that are there.
 
 Settings of the bridge were chosen on resnet_18_ms and on the LSMS table, a tie decided by resnet_18_nl and
 ridge_ms_hist; the default model here was not used for that.
@@ -55,6 +59,9 @@ TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "yeh_dhs_incou
 TAUS = (0.1, 0.3, 0.5)
 UNITS = 800
 METHODS = ("none", "linear", "tweedie", "bridge")
+CALIBRATIONS = {kind.method: kind for kind in (LinearCalibration, TweedieCalibration, BridgeCalibration)}
+PEER = "unshrink"
+NOT_SIMULATED = dict.fromkeys(("estimate", "std_error", "calibration", "covered"), np.nan)
 ABOUT: dict[str, Any] = {"target": {"name": "wealth", "unit": "index"}, "predictor": "yeh2020"}
 
 Array = NDArray[np.float64]
@@ -129,6 +136,7 @@ class Noise:
     """What single clusters weigh in the mean share over all draws, for `population_se`."""
 
     n: int
+    draws: int = 0
     weight: dict[tuple[str, float], Array] = field(default_factory=dict)
     error: dict[tuple[str, str], Array] = field(default_factory=dict)
     seen: dict[tuple[str, str], Array] = field(default_factory=dict)
@@ -145,10 +153,10 @@ class Noise:
         self.error.setdefault(key, np.zeros(self.n))[pool.index] += error
         self.seen.setdefault(key, np.zeros(self.n))[pool.index] += 1
 
-    def error_of_sum(self, method: str, population: str, tau: float) -> float:
-        """Standard error of the sum over draws of the mean estimate, by the clusters' own errors."""
+    def error_of_mean(self, method: str, population: str, tau: float) -> float:
+        """Standard error of the mean over draws of the mean estimate, by the clusters' own errors."""
         mean = self.error[method, population] / np.maximum(self.seen[method, population], 1)
-        return float(np.linalg.norm(self.weight[population, tau] * mean))
+        return float(np.linalg.norm(self.weight[population, tau] * mean)) / self.draws
 
 
 def unshrink_corrections(own: pd.DataFrame) -> dict[str, Correct]:
@@ -164,33 +172,48 @@ def unshrink_corrections(own: pd.DataFrame) -> dict[str, Correct]:
     return found
 
 
-def corrections(card: CalibrationCard, pooled: dict[str, Correct], own: pd.DataFrame) -> dict[str, Correct]:
-    """All corrections by name: none, in the population, pooled, and those of `unshrink`."""
-
+def corrections(
+    card: CalibrationCard, pooled: dict[str, Correct], own: pd.DataFrame, chosen: tuple[str, ...]
+) -> dict[str, Correct]:
+    """The chosen corrections by name: none, in the population, pooled, and those of `unshrink`."""
     found: dict[str, Correct] = {
-        method: partial(card.transform, method=method, check_support=False) for method in METHODS
+        method: partial(card.transform, method=method, check_support=False)
+        for method in METHODS
+        if method in chosen
     }
-    return found | pooled | unshrink_corrections(own)
+    return found | pooled | (unshrink_corrections(own) if PEER in chosen else {})
 
 
 def one_draw(
-    survey: pd.DataFrame, rng: np.random.Generator, n_boot: int, seed: int, noise: Noise
+    survey: pd.DataFrame,
+    rng: np.random.Generator,
+    n_boot: int,
+    seed: int,
+    noise: Noise,
+    chosen: tuple[str, ...],
 ) -> Iterator[dict[str, Any]]:
-    """Figures of all methods in all populations for one halving."""
+    """Figures of the chosen methods in all populations for one halving."""
+    kinds = [CALIBRATIONS[method] for method in METHODS[1:] if method in chosen]
+    noise.draws += 1
     calibrating = rng.permutation(len(survey)) < len(survey) // 2
     half = survey[calibrating]
     pooled: dict[str, Correct] = {}
-    for kind in (LinearCalibration, TweedieCalibration, BridgeCalibration):
+    for kind in kinds:
         fitted = kind().fit(half["y_pred"].to_numpy(), half["y_true"].to_numpy())
         pooled[f"{kind.method} pooled"] = partial(fitted.transform, check_support=False)
     for name, inside in populations(survey).items():
         own, pool = survey[calibrating & inside], Pool.of(survey, ~calibrating & inside)
         card = build_card(
-            own["y_pred"], own["y_true"], methods=METHODS[1:], n_boot=n_boot, seed=seed, **ABOUT
+            own["y_pred"],
+            own["y_true"],
+            methods=[kind.method for kind in kinds] or ["linear"],
+            n_boot=n_boot,
+            seed=seed,
+            **ABOUT,
         )
         corrected = {
             method: np.asarray(correct(pool.predicted))
-            for method, correct in corrections(card, pooled, own).items()
+            for method, correct in corrections(card, pooled, own, chosen).items()
         }
         smooth = {method: pool.smooth(values) for method, values in corrected.items()}
         for method, values in corrected.items():
@@ -209,7 +232,7 @@ def one_draw(
                     "expected": values[treated].mean() - values[control].mean(),
                     "smooth": smooth[method][treated].mean() - smooth[method][control].mean(),
                 }
-                yield row | (simulated(trial, card, method, effect) if method in METHODS else {})
+                yield row | (simulated(trial, card, method, effect) if method in METHODS else NOT_SIMULATED)
 
 
 def simulated(trial: pd.DataFrame, card: CalibrationCard, method: str, effect: float) -> dict[str, Any]:
@@ -241,7 +264,7 @@ def summarise(draws: pd.DataFrame, noise: Noise) -> pd.DataFrame:
         cells[method, population, tau] = {
             "share": part["expected"].mean() / effect,
             "share_mc_se": part["expected"].std() / np.sqrt(n) / effect,
-            "population_se": noise.error_of_sum(method, population, tau) / n / effect,
+            "population_se": noise.error_of_mean(method, population, tau) / effect,
             "smooth_share": part["smooth"].mean() / effect,
             "smooth_mc_se": part["smooth"].std() / np.sqrt(n) / effect,
             "coverage": part["covered"].mean(),
@@ -253,6 +276,13 @@ def summarise(draws: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(cells, orient="index")
     table.index.names = ["method", "population", "tau"]
     return table.reset_index()
+
+
+def order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows in one order, whichever run they come from."""
+    methods = [*METHODS, *(f"{name} pooled" for name in METHODS[1:])]
+    rank = table["method"].map({name: place for place, name in enumerate(methods)}).fillna(len(methods))
+    return table.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
 def report(table: pd.DataFrame) -> str:
@@ -275,7 +305,7 @@ def report(table: pd.DataFrame) -> str:
         lines.append(
             f"{method:18}{off.mean():8.3f}{off.max():8.3f}{smooth.mean():10.3f}{smooth.max():8.3f}{tail:>26}"
         )
-    bridge = table[table["method"] == "bridge"].set_index(["population", "tau"])
+    bridge = table[table["method"] == "bridge"].drop(columns="method").set_index(["population", "tau"])
     names = {
         "share": "share",
         "share_mc_se": "mc se",
@@ -302,6 +332,8 @@ def main() -> None:
     parser.add_argument("--model", default="resnet_18_msnl_concat")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--boot", type=int, default=60, help="Bootstrap draws in each card.")
+    parser.add_argument("--peer-draws", type=int, default=20, help="Halvings in which unshrink takes part.")
+    parser.add_argument("--only", default=",".join((*METHODS, PEER)), help="Methods, with commas between.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -309,19 +341,32 @@ def main() -> None:
         raise SystemExit("../shared/data/yeh_dhs_incountry.parquet is not there: this benchmark needs it.")
     survey = pd.read_parquet(TABLE, columns=["y_true", "urban", "country", f"p_{arguments.model}"])
     survey = survey.rename(columns={f"p_{arguments.model}": "y_pred"})
+    chosen = tuple(arguments.only.split(","))
+    if unknown := set(chosen) - {*METHODS, PEER}:
+        raise SystemExit(
+            f"--only: {', '.join(sorted(unknown))} unknown; there are {', '.join((*METHODS, PEER))}."
+        )
     rows: list[dict[str, Any]] = []
     noise = Noise(len(survey))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SustainWarning)  # weak fits are part of what is measured
         for draw in tqdm(range(arguments.draws), unit="draw", disable=None):
             rng = np.random.default_rng([arguments.seed, draw])
-            rows += one_draw(survey, rng, arguments.boot, draw, noise)
+            now = chosen if draw < arguments.peer_draws else tuple(m for m in chosen if m != PEER)
+            rows += one_draw(survey, rng, arguments.boot, draw, noise, now)
     table = summarise(pd.DataFrame(rows), noise)
-    head = f"{arguments.model}: {arguments.draws} draws, trials of {UNITS} units; {describe()}"
+    path = arguments.out / f"donor_trials_{arguments.model}.csv"
+    kept = ""
+    if set(chosen) != {*METHODS, PEER} and path.exists():
+        before = pd.read_csv(path, comment="#")
+        before = before[~before["method"].isin(table["method"])]
+        kept = f"; kept from an earlier run: {', '.join(before['method'].unique())}"
+        table = pd.concat([before, table])
+    table = order(table)
+    head = f"{arguments.model}: {arguments.draws} draws, trials of {UNITS} units; {describe()}{kept}"
     text = f"{head}\n\n{report(table)}\n"
-    name = f"donor_trials_{arguments.model}"
-    write_text(arguments.out / f"{name}.csv", f"# {head}\n" + table.round(5).to_csv(index=False))
-    write_text(arguments.out / f"{name}.txt", text)
+    write_text(path, f"# {head}\n" + table.round(5).to_csv(index=False))
+    write_text(path.with_suffix(".txt"), text)
     print(text)
 
 
