@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.units import Units
@@ -16,12 +17,14 @@ from sustain.errors import SupportWarning, WeakCalibrationWarning
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = ["assumption_notes", "dropped_notes", "slope_notes", "support_notes"]
+__all__ = ["assumption_notes", "cluster_notes", "dropped_notes", "slope_notes", "support_notes"]
 
 # Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
 MATERIAL = 0.25
 # A unit with more than this share of its arm's weight is said.
 HEAVY = 0.1
+# Clusters of one arm that are worth fewer equally weighted ones, and a quarter of all or less, are said.
+FEW_IN_ARM = 10
 
 
 def dropped_notes(units: Units) -> list[Note]:
@@ -49,6 +52,36 @@ def _heavy_units(units: Units) -> list[Note]:
     return []
 
 
+def cluster_notes(units: Units, weights: NDArray[np.float64], column: str) -> list[Note]:
+    """Arm whose weight lies in few clusters, however many there are in all.
+
+    Few treated clusters, or one that weighting lifts above all others, make a clustered variance far too small or the
+    estimate erratic (MacKinnon and Webb 2018, doi:10.1111/ectj.12107).
+
+    Parameters
+    ----------
+    units : Units
+        With `column`, the clusters, in ``extra``.
+    weights : ndarray, shape (n,)
+        Of the outcome in the estimate.
+    column : str
+    """
+    import pandas as pd
+
+    code, names = pd.factorize(units.extra[column])
+    for name, arm in (("treated", units.treated == 1), ("control", units.treated == 0)):
+        held = np.bincount(code[arm], np.abs(weights[arm]), minlength=len(names))
+        worth = float(held.sum() ** 2 / np.square(held).sum())
+        if worth < FEW_IN_ARM and worth <= len(names) / 4:
+            text = (
+                f"The weight of the {name} units lies in few of the {len(names)} clusters of {column!r}, the heaviest "
+                f"with {held.max() / held.sum():.0%} of it: they are worth {worth:.1f} equally weighted ones. The "
+                "clustered interval is not to be trusted."
+            )
+            return [Note("few_clusters", text)]
+    return []
+
+
 def support_notes(card: CalibrationCard, share: float) -> list[Note]:
     """Weight on predictions outside the range in which the correction was learned; warns of it too."""
     from sustain.debias.estimator import EXPECTED_OUTSIDE
@@ -60,7 +93,7 @@ def support_notes(card: CalibrationCard, share: float) -> list[Note]:
         f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
         "the correction was learned; there it is an extrapolation."
     )
-    warnings.warn(text, SupportWarning, stacklevel=4)
+    warnings.warn(text, SupportWarning, stacklevel=3)
     return [Note("support", text)]
 
 
@@ -76,7 +109,7 @@ def slope_notes(corrected: Estimate, level: float) -> list[Note]:
         f"{math.sqrt(corrected.slope_var):.2g}), does not differ from zero at this level. Fieller's set is "
         f"{fieller}; the delta interval is not to be trusted."
     )
-    warnings.warn(text, WeakCalibrationWarning, stacklevel=4)
+    warnings.warn(text, WeakCalibrationWarning, stacklevel=3)
     return [Note("weak_slope", text)]
 
 

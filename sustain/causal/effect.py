@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.cards import Assumption, choose_method, load_card, require_same_product
-from sustain.causal.caveats import assumption_notes, dropped_notes, slope_notes, support_notes
+from sustain.causal.caveats import (
+    assumption_notes,
+    cluster_notes,
+    dropped_notes,
+    slope_notes,
+    support_notes,
+)
 from sustain.causal.correction import correct, corrected_outcome, slope_of, support_share, widened
 from sustain.causal.designs import Design
 from sustain.causal.estimate import Estimate, Note
@@ -218,6 +224,8 @@ def estimate_effect(
     naive = Estimate("none", linear.estimate(units.outcome), float(trial.covariance[0, 0]), 0.0, trial.df)
     notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
     notes += dropped_notes(units)
+    if spec.kind == "CRV1":
+        notes += cluster_notes(units, linear.weights, spec.columns[0])
     corrected, outside = None, math.nan
     if card is not None and corrects:
         corrected = correct(card, method, linear, units, naive, slope, trial, strata, card_level)

@@ -81,6 +81,15 @@ class PPIResult:
             return p_value(statistic, math.inf)
         return float(ndtr(-statistic if alternative == "larger" else statistic))
 
+    def __str__(self) -> str:
+        low, high = self.conf_int()
+        factors = ", ".join(f"{lam:.3g}" for lam in self.lam)
+        return (
+            f"{self.estimate:.4g} (standard error {self.std_error:.3g}), 95% interval {low:.4g} to {high:.4g}\n"
+            f"{self.n_labelled} labelled and {self.n_unlabelled} other units; weight of the predictions {factors} "
+            "(0: labels alone). Rests on labels drawn at random, and on neither assumption about the map's errors."
+        )
+
 
 def ppi_mean(
     y: ArrayLike,

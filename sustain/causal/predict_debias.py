@@ -72,6 +72,20 @@ class DebiasedEstimates:
             return np.quantile(self.draws, [0.5 - level / 2, 0.5 + level / 2], axis=0).T
         raise EffectError(f"method: got {method!r}, expected 'normal' or 'percentile'.")
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.n_labelled} labelled and {self.n_unlabelled} other units",
+            f"{'':4}{'estimate':>10}{'std.error':>11}{'95% interval':>24}"
+            f"{'labels only':>13}{'std.error':>11}{'naive':>10}",
+        ]
+        for number, (low, high) in enumerate(self.conf_int()):
+            lines.append(
+                f"{number:<4}{self.estimates[number]:>10.4g}{self.std_errors[number]:>11.4g}"
+                f"{f'{low:.4g} to {high:.4g}':>24}{self.labels_only[number]:>13.4g}"
+                f"{self.labels_only_std_error[number]:>11.4g}{self.naive[number]:>10.4g}"
+            )
+        return "\n".join(lines)
+
 
 def predict_then_debias(
     data: pd.DataFrame,

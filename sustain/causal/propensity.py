@@ -31,6 +31,8 @@ Classify = Callable[[NDArray[np.intp], NDArray[np.intp]], Floats]
 SEPARATION = 1e-6
 # A unit with more than this share of its arm's weight is said.
 HEAVY = 0.1
+# Sums of inverse propensities over more than this many times the number of units are said.
+REACH = 1.5
 
 _NO_OVERLAP = (
     "covariates: they tell (almost) exactly who is treated, so treated and controls cannot be compared by "
@@ -165,6 +167,15 @@ def doubly_robust(
 
     arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
     notes = _overlap_notes(tuple(arm / arm.sum() for arm in arms), propensity)
+    # Weights 1/p stand for all units, and those of an arm add up to about as many as there are, unless p is off.
+    reach = max(float(arm.sum() / weights.sum()) for arm in arms)
+    if reach > REACH:
+        text = (
+            f"The inverse propensities of one arm add up to {reach:.1f} times the units that they stand for: out of "
+            "their fold some propensities are too near 0 or 1, and the estimate is erratic. Use fewer covariates or "
+            "folds, or keep to the units where both arms occur."
+        )
+        notes = (*notes, ("overlap", text))
     return CrossFitted(
         f"doubly robust (AIPW, {n_folds} folds)", omega, influence, 1, notes, folds=tuple(folds)
     )

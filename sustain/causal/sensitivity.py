@@ -191,6 +191,9 @@ class Sensitivity:
         ]
         return "\n".join(lines)
 
+    def __str__(self) -> str:
+        return self.summary()
+
     def plot(self, ax: Axes | None = None, card: CalibrationCard | None = None) -> Axes:
         """Draw the effect and its interval against the differential error.
 

@@ -40,6 +40,16 @@ class StabilityTest(NamedTuple):
     corrected: float
     powered: float
 
+    def __str__(self) -> str:
+        verdict = (
+            "the correction does not hold here" if self.pvalue < 0.05 else "no sign against the correction"
+        )
+        return (
+            f"corrected effect {self.corrected:.4g}, labels' effect {self.powered:.4g}: difference "
+            f"{self.difference:.3g} (standard error {self.std_error:.2g}), p = {self.pvalue:.2g}: {verdict}. "
+            f"Differences under {2.8 * self.std_error:.2g} often go unseen."
+        )
+
 
 def stability_test(
     data: pd.DataFrame,
@@ -89,6 +99,13 @@ class CombinedEffect:
     test: StabilityTest
     passed: bool
     note: str
+
+    def __str__(self) -> str:
+        low, high = self.conf_int()
+        numbers = (
+            f"{self.estimate:.4g} (standard error {self.std_error:.3g}), 95% interval {low:.4g} to {high:.4g}"
+        )
+        return f"{numbers}\n{self.note}"
 
     def conf_int(self, level: float = 0.95) -> tuple[float, float]:
         """Give a normal confidence interval."""

@@ -56,14 +56,35 @@ def summary_text(result: EffectResult) -> str:
 
 
 def html_text(result: EffectResult) -> str:
-    """Table of the reported estimates and list of the caveats."""
-    table = result.tidy().to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
-    head = (
-        f"{result.estimator}, {result.vcov}; n = {result.n}; method {result.method}; "
-        f"assumption {result.assumption}"
+    """Table of the naive and the corrected estimate, those that are meant in bold, and list of the caveats."""
+    rows = []
+    for end in (result.naive, result.corrected):
+        if end is None:
+            continue
+        low, high = end.conf_int(result.level)
+        name = "naive (no correction)" if end.method == "none" else f"corrected ({end.method})"
+        numbers = f"{end.estimate:.4g}", f"{end.std_error:.4g}", f"{low:.4g} to {high:.4g}"
+        cells = "".join(
+            f"<td>{escape(cell)}</td>" for cell in (name, *numbers, f"{end.share_calibration:.0%}")
+        )
+        bold = ' style="font-weight: bold"' if end in result.reported else ""
+        rows.append(f"<tr{bold}>{cells}</tr>")
+    titles = (
+        "",
+        "estimate",
+        "std. error",
+        f"{100 * result.level:.4g}% interval",
+        "calibration's share of variance",
+    )
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    unit = f" ({result.unit})" if result.unit else ""
+    about = (
+        f"Effect of {result.term} on {result.outcome}{unit}: {result.estimator}, {result.vcov}; n = {result.n}; "
+        f"assumption: {result.assumption or 'none named'}"
     )
     notes = "".join(f"<li><b>{escape(note.kind)}</b>: {escape(note)}</li>" for note in result.notes)
-    return f"<p>{escape(head)}</p>{table}<ul>{notes}</ul>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<p>{escape(about)}</p>{table}<ul>{notes}</ul>"
 
 
 def plot_effects(result: EffectResult, ax: Axes | None = None) -> Axes:

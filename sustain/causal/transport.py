@@ -86,6 +86,9 @@ class TransportReport:
             )
         return "\n".join([*lines, *(f"  {note.kind}: {note}" for note in self.notes)])
 
+    def __str__(self) -> str:
+        return self.summary()
+
 
 def transport_checks(
     y_pred: ArrayLike,

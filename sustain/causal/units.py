@@ -173,7 +173,8 @@ def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
     import pandas as pd
 
     if not pd.api.types.is_numeric_dtype(data[name]):  # bool counts as numeric
-        raise EffectError(f"{role}: column {name!r} is {data[name].dtype}, expected numbers.")
+        arms = " Code the arms as 0 (control) and 1 (treated)." if role == "treatment" else ""
+        raise EffectError(f"{role}: column {name!r} is {data[name].dtype}, expected numbers.{arms}")
     return data[name].to_numpy(dtype=float, na_value=np.nan)
 
 

@@ -15,12 +15,14 @@ from sustain.causal.blocks import block_bootstrap, spatial_blocks
 from sustain.causal.conley import conley_covariance
 from sustain.causal.estimators import LeastSquares, LinearEstimator
 from sustain.causal.leverage import bias_reduced_covariance
-from sustain.causal.variance import cluster_covariance, robust_covariance
+from sustain.causal.variance import cluster_covariance, residual_df, robust_covariance
 from sustain.errors import EffectError
 
 __all__ = ["TrialCovariance", "Vcov"]
 
-FEW_CLUSTERS = 10
+FEW_CLUSTERS = 30  # Cameron and Miller (2015): few is anything from under 20 to under 50
+FEW_BLOCKS = 20
+WIDE_KERNEL = 0.1
 FEW_DF = 4.0  # under which Imbens and Kolesar's t is no longer near its nominal size
 
 Floats = NDArray[np.float64]
@@ -169,7 +171,9 @@ class Vcov:
             # Effects within clusters use up nothing between clusters: not counted, as in fixest and Stata.
             across = [code for code in estimator.effects if not is_nested(code, clusters)]
             n_params -= rank_of(estimator.effects) - rank_of(across)
-        notes = [_few_clusters(n_clusters, self.columns[0])] if n_clusters < FEW_CLUSTERS else []
+        reducible = isinstance(estimator, LeastSquares)
+        few = n_clusters < FEW_CLUSTERS
+        notes = [_few_clusters(n_clusters, self.columns[0], reducible)] if few else []
         return TrialCovariance(
             cluster_covariance(psi, clusters, n_params),
             float(n_clusters - 1),
@@ -202,9 +206,11 @@ class Vcov:
 
     def _conley(self, psi: Floats, estimator: LinearEstimator, columns: Columns) -> TrialCovariance:
         lat, lon = self._coordinates(columns)
-        covariance = conley_covariance(
-            psi, lat, lon, self.distance_km, kernel=self.kernel, n_params=estimator.n_params
-        )
+        # A column of 1/n beside the influences gives the kernel's mean weight over all pairs of units.
+        beside = np.column_stack([psi, np.full(len(psi), 1 / len(psi))])
+        extended = conley_covariance(beside, lat, lon, self.distance_km, kernel=self.kernel)
+        mean_weight = float(extended[-1, -1])
+        covariance = extended[:-1, :-1] * (len(psi) / residual_df(len(psi), estimator.n_params))
         # Influences sum to zero: where all units are neighbours, what is left is rounding.
         if np.any(np.diag(covariance) <= 1e-12 * np.square(psi).sum(axis=0)):
             raise EffectError(
@@ -213,13 +219,21 @@ class Vcov:
                 f"region; use a smaller one{', or the bartlett kernel' if self.kernel == 'uniform' else ''}."
             )
         notes: tuple[tuple[str, str], ...] = ()
+        if mean_weight > WIDE_KERNEL:
+            # Influences sum to zero, so that errors alike in all units leave V (1 - mean weight) of a variance V.
+            text = (
+                f"The cutoff of {self.distance_km:g} km spans much of the region: two units have a weight of "
+                f"{mean_weight:.2f} on average, and the variance is too small by about that share, or more. Use a "
+                "smaller cutoff, or cluster by regions."
+            )
+            notes = (("wide_cutoff", text),)
         places = len(np.unique(np.column_stack([lat, lon]), axis=0))
         if places < len(psi):
             text = (
                 f"{len(psi)} units stand at {places} places: those of one place count as fully dependent. Are "
                 "coordinates displaced, rounded or given by district?"
             )
-            notes = (("duplicate_places", text),)
+            notes = (*notes, ("duplicate_places", text))
         return TrialCovariance(
             covariance, math.inf, f"Conley ({self.kernel}, {self.distance_km:g} km)", notes
         )
@@ -230,7 +244,7 @@ class Vcov:
         covariance, failed = block_bootstrap(blocks, estimates, self.n_boot, self.seed)
         n_blocks = int(blocks.max()) + 1
         notes = []
-        if n_blocks < FEW_CLUSTERS:
+        if n_blocks < FEW_BLOCKS:
             text = (
                 f"Only {n_blocks} blocks of {self.distance_km:g} km: the bootstrap's standard error is too small "
                 f"with so few, and the interval, by t with {n_blocks - 1} degrees of freedom, is still optimistic."
@@ -266,10 +280,11 @@ def _place(options: Mapping[str, Any], kind: str, key: str) -> tuple[tuple[str, 
     return (str(options["lat"]), str(options["lon"])), float(distance)
 
 
-def _few_clusters(n_clusters: int, column: str) -> tuple[str, str]:
+def _few_clusters(n_clusters: int, column: str, reducible: bool) -> tuple[str, str]:
     text = (
         f"Only {n_clusters} clusters in {column!r}: clustered standard errors are too small with so few, "
-        f"and the interval, by t with {n_clusters - 1} degrees of freedom, is still optimistic. "
-        f"vcov={{'CR2': {column!r}}} is made for this."
+        f"and the interval, by t with {n_clusters - 1} degrees of freedom, is still optimistic."
     )
+    if reducible:
+        text += f" vcov={{'CR2': {column!r}}} is made for this."
     return "few_clusters", text

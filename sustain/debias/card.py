@@ -6,6 +6,7 @@ calibration sample, no label and no coordinate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -221,6 +222,13 @@ class CalibrationCard(BaseModel):
         return Lookup(self)
 
     # ---- files
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> CalibrationCard:
+        """Copy the card, perhaps with other content; what was computed from the old content is not copied."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("sha256", "_found"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @cached_property
     def sha256(self) -> str:

@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 from sustain.causal import estimate_effect
-from sustain.causal.propensity import make_folds
+from sustain.causal.propensity import doubly_robust, make_folds
 from sustain.errors import EffectError
 
 
@@ -79,6 +79,24 @@ class TestDoublyRobust:
             naive += low <= 0.4 <= high
         assert covered / 200 == pytest.approx(0.95, abs=0.05)
         assert naive / 200 < 0.3
+
+    def test_propensities_that_stand_for_too_many_are_said(self):
+        data = make_trial(0, 300)
+        treated = data["treated"].to_numpy(dtype=float)
+
+        def notes(least: float) -> list[str]:
+            one = np.flatnonzero(treated)[0]
+
+            def classify(_, rows):
+                return np.where(rows == one, least, treated.mean())
+
+            x = data[["x"]].to_numpy()
+            return [
+                kind for kind, _ in doubly_robust(treated, x, ["x"], np.ones(300), classify=classify).notes
+            ]
+
+        assert notes(0.2) == []
+        assert notes(0.004) == ["overlap", "overlap"]  # one heavy unit, and its 250 beside 300
 
     def test_seed_and_folds(self):
         data = make_trial(0, 300)

@@ -332,7 +332,11 @@ class TestResult:
         assert "CRV1 by area (30 clusters)" in str(result)
         assert max(map(len, result.summary().splitlines())) <= 100
         assert "EffectResult(treated on wealth" in repr(result)
-        assert result._repr_html_().count("<li>") == len(result.notes)
+        page = result._repr_html_()
+        assert page.count("<li>") == len(result.notes)
+        assert page.count("bold") == 1
+        assert f"<td>{result.naive.estimate:.4g}</td>" in page
+        assert f"<td>{result.estimate:.4g}</td>" in page
 
     def test_counts(self, result, trial, card):
         assert (result.n, result.n_treated) == (len(trial), trial["treated"].sum())
@@ -400,6 +404,19 @@ class TestBadInput:
         few = effect_of(trial.assign(area=trial["area"] % 6), vcov={"CRV1": "area"})
         assert "few_clusters" in kinds(few)
         assert few.df == 5
+        assert "few_clusters" not in kinds(effect_of(trial, vcov={"CRV1": "area"}))  # thirty of them
+
+    def test_weight_in_few_clusters_of_one_arm(self):
+        """Forty clusters, of which three are treated; and forty of which one has nearly all the weight of its arm."""
+        rng = np.random.default_rng(0)
+        area = np.repeat(np.arange(40), 10)
+        data = pd.DataFrame({"wealth": rng.normal(size=400), "area": area, "treated": (area < 3).astype(int)})
+        few = effect_of(data, vcov={"CRV1": "area"})
+        assert "they are worth 3.0 equally weighted ones" in few.summary().replace("\n  ", " ")
+        half = data.assign(treated=area % 2)
+        assert "few_clusters" not in kinds(effect_of(half, vcov={"CRV1": "area"}))
+        heavy = effect_of(half, vcov={"CRV1": "area"}, weights=np.where(area == 7, 90.0, 1.0))
+        assert "the heaviest with 83%" in " ".join(heavy.notes)
 
     @pytest.mark.parametrize("copy", ["same", "constant"])
     def test_singular_design(self, trial, copy):
@@ -470,7 +487,8 @@ class TestBadInput:
         far = trial.assign(wealth=trial["wealth"] + 2)
         with pytest.warns(SupportWarning, match="where the correction was learned") as caught:
             result = estimate_effect(far, outcome="wealth", treatment="treated", calibration=card)
-        assert len([w for w in caught if issubclass(w.category, SupportWarning)]) == 1
+        said = [w for w in caught if issubclass(w.category, SupportWarning)]
+        assert [w.filename for w in said] == [__file__]  # at the caller's line
         assert "support" in kinds(result)
         assert result.share_outside > 0.1
         with warnings.catch_warnings():

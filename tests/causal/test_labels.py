@@ -211,6 +211,7 @@ class TestPredictThenDebias:
         result = predict_then_debias(data, estimator, predicted={"y": "f"}, n_boot=50)
         with pytest.raises(EffectError, match="'basic'"):
             result.conf_int(method="basic")
+        assert f"{result.std_errors[0]:.4g}" in str(result).splitlines()[2]
 
 
 class TestCombination:
@@ -233,6 +234,8 @@ class TestCombination:
     def test_takes_the_labels_when_it_does_not(self, card):
         both = combined_effect(trial(0, visible=1.5), **ROLES, calibration=card)
         assert not both.passed
+        assert "the correction does not hold here" in str(both.test)
+        assert str(both).startswith(f"{both.estimate:.4g} (standard error")
         assert both.weight == 0
         assert both.estimate == ppi_effect(trial(0, visible=1.5), **ROLES).estimate
         assert both.std_error == pytest.approx(ppi_effect(trial(0, visible=1.5), **ROLES).std_error)

@@ -213,6 +213,9 @@ class TestStability:
         data = make_labelled_trial(0, visible=True)
         test = stability_test(data, label="y", prediction="f", treatment="t", calibration=card)
         assert test.difference == pytest.approx(test.corrected - test.powered)
+        assert f"{test.powered:.4g}" in str(test)
+        alone = ppi_effect(data, label="y", prediction="f", treatment="t")
+        assert f"95% interval {alone.conf_int()[0]:.4g}" in str(alone)
         assert test.powered == ppi_effect(data, label="y", prediction="f", treatment="t").estimate
 
 

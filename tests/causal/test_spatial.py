@@ -81,6 +81,22 @@ class TestConley:
         assert "duplicate_places" in [note.kind for note in result.notes]
         assert "fully dependent" in " ".join(result.summary().split())
 
+    def test_wide_cutoff_is_said(self):
+        """The mean weight of two units is what is missing from the variance of independent errors."""
+        rng = np.random.default_rng(0)
+        data = make_places(0)
+        wide = {"conley": PLACE | {"cutoff_km": 600}}
+        notes = [note for note in effect_of(data, vcov=wide).notes if note.kind == "wide_cutoff"]
+        share = float(notes[0].split("a weight of ")[1].split(" ")[0])
+        ratios = []
+        for _ in range(100):
+            again = data.assign(wealth=rng.normal(size=300), treated=rng.permutation(300) % 2)
+            ratios.append((effect_of(again, vcov=wide).std_error / effect_of(again).std_error) ** 2)
+        assert share > 0.1
+        assert np.mean(ratios) == pytest.approx(1 - share, abs=0.06)
+        near = effect_of(data, vcov={"conley": PLACE | {"cutoff_km": 150}})
+        assert "wide_cutoff" not in [note.kind for note in near.notes]
+
     def test_missing_place(self):
         data = make_places(0)
         data.loc[3, "lat"] = np.nan

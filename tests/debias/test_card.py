@@ -379,3 +379,10 @@ def test_published_estimator_fits_in_a_card():
 def test_draws_object_is_straight_beyond_its_ends():
     draws = Draws(Grid(0.0, 1.0, 3), np.array([[0.0, 1.0, 3.0], [0.0, 2.0, 3.0]]))
     np.testing.assert_allclose(draws(np.array([2.0, -1.0])), [[7.0, -2.0], [5.0, -4.0]])
+
+
+def test_a_changed_copy_has_a_hash_of_its_own(card, tmp_path):
+    assert card.transform(0.3) == card.model_copy().transform(0.3)
+    copied = card.model_copy(update={"licence": "CC0-1.0"})
+    assert copied.sha256 != card.sha256
+    assert CalibrationCard.load(copied.save(tmp_path / "card.json")) == copied
