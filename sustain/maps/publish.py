@@ -11,6 +11,7 @@ from sustain.debias import CalibrationCard
 from sustain.errors import ConfigError, RasterError
 from sustain.files import atomic_directory, atomic_path, require_free_space, write_json, write_text
 from sustain.maps.cells import write_cells
+from sustain.maps.collection import COLLECTION_FILE, make_collection
 from sustain.maps.geotiff import open_raster
 from sustain.maps.mapcard import map_card
 from sustain.maps.raster import BANDS
@@ -40,8 +41,9 @@ def publish_map(
         File of the calibration card that corrected it.
     out : str or Path
         Folder to write, whole or not at all; an older one is replaced. It holds ``wealth.tif`` (Cloud Optimised
-        GeoTIFF), ``item.json`` (STAC 1.1), ``card.json``, ``cells.parquet`` (GeoParquet), ``cells.csv``,
-        ``README.md`` (map card) and, if given, ``model.json``. The same inputs give the same bytes.
+        GeoTIFF), ``item.json`` and ``collection.json`` (STAC 1.1), ``card.json``, ``cells.parquet``
+        (GeoParquet), ``cells.csv``, ``README.md`` (map card) and, if given, ``model.json``. The same inputs give the
+        same bytes.
     params : PublishParams
         Title, dates, licences and citation.
     model_json : str or Path, optional
@@ -77,10 +79,14 @@ def publish_map(
         if model_json is not None:
             copy_into(Path(model_json), folder / "model.json")
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
-        files = [*(path.name for path in folder.iterdir()), "item.json"]
+        files = [*(path.name for path in folder.iterdir()), "item.json", COLLECTION_FILE]
         with open_raster(folder / "wealth.tif") as raster:
             write_text(folder / "README.md", map_card(raster, calibration, summary, period, params, files))
         item = make_item(folder, calibration, summary, period, params)
+        collection = make_collection(folder, item, calibration, params)
+        write_json(
+            folder / COLLECTION_FILE, collection.to_dict(include_self_link=False, transform_hrefs=False)
+        )
         write_json(folder / "item.json", item.to_dict(include_self_link=False, transform_hrefs=False))
     return out
 

@@ -20,10 +20,10 @@ from sustain.maps.cells import MapSummary
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
 from sustain.maps.places import WGS84
 
-__all__ = ["BAND_TEXTS", "describe_bands", "item_id", "make_item"]
+__all__ = ["BAND_TEXTS", "EXTENSIONS", "describe_bands", "item_id", "make_item", "slug"]
 
 # Schemas that the fields below follow. pystac would fetch them to validate; the tests do it without a network.
-_EXTENSIONS = {
+EXTENSIONS = {
     "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "file": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -95,7 +95,7 @@ def make_item(
         start_datetime=start,
         end_datetime=end,
         properties=_properties(card, method, params) | projection,
-        stac_extensions=[url for name, url in _EXTENSIONS.items() if name != "sci" or _scientific(params)],
+        stac_extensions=[url for name, url in EXTENSIONS.items() if name != "sci" or _scientific(params)],
     )
     for name, (key, title, media_type, roles) in _ASSETS.items():
         path = folder / name
@@ -140,9 +140,13 @@ def describe_bands(raster: rasterio.io.DatasetReader, summary: MapSummary) -> li
 
 def item_id(title: str, period: tuple[date, date]) -> str:
     """Make an identifier of title and years: lower-case letters, digits and hyphens."""
+    return "-".join([slug(title), *sorted({str(day.year) for day in period})])
+
+
+def slug(title: str) -> str:
+    """Lower-case letters, digits and hyphens of a title; ``map`` where none is left."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    years = sorted({str(day.year) for day in period})
-    return "-".join([re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "map", *years])
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "map"
 
 
 def _properties(card: CalibrationCard, method: str, params: PublishParams) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
-from sustain.errors import CardError, ConfigError, DiskSpaceError, RasterError
+from sustain.errors import CardError, ConfigError, DiskSpaceError, FileFormatError, RasterError
 from sustain.files import sha256_of
 from sustain.maps import publish
 from sustain.maps.cells import BandStatistics, iter_cells
@@ -34,7 +34,9 @@ PARAMS = PublishParams(
     labels_licence="by registration",
     citation="A. Nobody (2026)",
 )
-FILES = ["README.md", "card.json", "cells.csv", "cells.parquet", "item.json", "model.json", "wealth.tif"]
+FILES = ["README.md", "card.json", "cells.csv", "cells.parquet", "collection.json", "item.json", "model.json"]
+FILES.append("wealth.tif")
+MODEL = {"bands": ["BLUE"], "backbone": "resnet18", "versions": {"torch": "2.0"}}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def made(tmp_path_factory):
         tags={"SUSTAIN_PREDICTOR": "mean-0123456789ab", "SUSTAIN_TILE_PX": "64", "SUSTAIN_SPACING_PX": "32"},
     )
     correct_raster(root / "raw.tif", root / "corrected.tif", card)
-    (root / "model.json").write_text('{"bands": ["BLUE"]}\n')
+    (root / "model.json").write_text(json.dumps(MODEL))
     publish_map(root / "corrected.tif", card, root / "out", PARAMS, model_json=root / "model.json")
     return root
 
@@ -97,7 +99,67 @@ def test_item_is_valid_stac_and_reads_back(made):
         file = made / "out" / asset.href
         assert asset.extra_fields["file:size"] == file.stat().st_size
         assert asset.extra_fields["file:checksum"] == "1220" + sha256_of(file)
-    assert {asset.href[2:] for asset in item.assets.values()} == set(FILES) - {"item.json"}
+    assert {asset.href[2:] for asset in item.assets.values()} == set(FILES) - {"item.json", "collection.json"}
+
+
+def test_the_collection_is_valid_stac_and_holds_the_item(made):
+    content = json.loads((made / "out" / "collection.json").read_text())
+    RegisteredValidator.get_validator().validate_core(content, pystac.STACObjectType.COLLECTION, "1.1.0")
+    collection = pystac.Collection.from_file(str(made / "out" / "collection.json"))
+    (item,) = collection.get_items()
+    assert (item.id, item.collection_id) == ("wealth-of-exampleland-a-test-2016", collection.id)
+    assert item.get_collection().id == collection.id == "wealth-of-exampleland-a-test"
+    assert content["extent"]["temporal"]["interval"] == [["2016-01-01T00:00:00Z", "2016-12-31T23:59:59Z"]]
+    assert content["extent"]["spatial"]["bbox"] == [item.bbox]
+    assert set(content["item_assets"]) == set(item.assets)
+    assert content["license"] == "CC-BY-4.0"
+    assert content["sci:citation"] == "A. Nobody (2026)"
+
+
+def test_every_field_of_an_extension_is_declared(made):
+    for name in ("item.json", "collection.json"):
+        content = json.loads((made / "out" / name).read_text())
+        declared = {url.split("/")[3] for url in content["stac_extensions"]}
+        text = (made / "out" / name).read_text()
+        for prefix, extension in (
+            ("proj:", "projection"),
+            ("raster:", "raster"),
+            ("file:", "file"),
+            ("processing:", "processing"),
+            ("sci:", "scientific"),
+            ("mlm:", "mlm"),
+        ):
+            assert (f'"{prefix}' in text) == (extension in declared), (name, prefix)
+
+
+def test_the_collection_describes_the_model(made):
+    content = json.loads((made / "out" / "collection.json").read_text())
+    summaries, asset = content["summaries"], content["assets"]["model"]
+    assert summaries["mlm:name"] == ["mean-0123456789ab"]
+    assert summaries["mlm:architecture"] == ["resnet18"]
+    assert asset["mlm:architecture"] == "resnet18"
+    assert asset["mlm:framework_version"] == "2.0"
+    # Of these the extension's schema says that they belong to a model's own item.
+    assert not {"mlm:name", "mlm:input", "mlm:output", "mlm:hyperparameters"} & set(asset)
+    assert not {"mlm:input", "mlm:output"} & set(summaries)
+
+
+@pytest.mark.parametrize("model", [None, '{"bands": ["BLUE"]}', "[]"])
+def test_a_collection_without_a_network(made, tmp_path, model):
+    path = tmp_path / "model.json"
+    if model is not None:
+        path.write_text(model)
+    publish = (made / "corrected.tif", made / "card.json", tmp_path / "out", PARAMS)
+    if model == "[]":
+        with pytest.raises(FileFormatError, match=r"model\.json: expected a JSON object"):
+            publish_map(*publish, model_json=path)
+        assert not (tmp_path / "out").exists()
+        return
+    publish_map(*publish, model_json=path if model else None)
+    content = json.loads((tmp_path / "out" / "collection.json").read_text())
+    RegisteredValidator.get_validator().validate_core(content, pystac.STACObjectType.COLLECTION, "1.1.0")
+    assert "mlm" not in str(content)
+    assert ("model" in content.get("assets", {})) == (model is not None)
 
 
 def test_item_says_how_the_map_was_corrected(made):
