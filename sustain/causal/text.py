@@ -102,7 +102,11 @@ def plot_effects(result: EffectResult, ax: Axes | None = None) -> Axes:
         middle = result.path(np.linspace(0, 1, 21).tolist())
         axes.plot(middle["estimate"], 1 - middle["mediated"], color="C0", linewidth=0.8, linestyle="--")
     axes.axvline(0, color="0.5", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(ends)), ["naive" if end.method == "none" else end.method for end in ends])
+    names = [
+        "naive\n(outcome stability)" if end.method == "none" else f"{end.method}\n(measurement stability)"
+        for end in ends
+    ]
+    axes.set_yticks(range(len(ends)), names if len(ends) > 1 else ["naive"])
     axes.set_ylim(-0.6, len(ends) - 0.4)
     axes.set_xlabel(
         f"effect of {result.term} on {result.outcome}" + (f" ({result.unit})" if result.unit else "")

@@ -352,7 +352,10 @@ class TestResult:
 
         mpl.use("Agg")
         axes = result.plot()
-        assert [label.get_text() for label in axes.get_yticklabels()] == ["tweedie", "naive"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == [
+            "tweedie\n(measurement stability)",
+            "naive\n(outcome stability)",
+        ]
 
 
 class TestBadInput:
