@@ -106,7 +106,12 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` as JSON with sorted keys, atomically; non-finite numbers become ``null``."""
-    return write_text(path, json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
+    return write_text(path, json_text(value) + "\n")
+
+
+def json_text(value: Any) -> str:
+    """JSON with sorted keys; non-finite numbers become ``null``, for which JSON has no word."""
+    return json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

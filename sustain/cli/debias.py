@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,19 +126,18 @@ def diagnose(
 ) -> None:
     """Say what kind of errors predictions make, and what follows for correcting them."""
     from sustain.debias import diagnose as diagnose_sample
+    from sustain.files import atomic_path, json_text
 
     _, sample = _sample(table, y_pred, y_true, groups, strata, weight, level)
     found = diagnose_sample(**sample, target_noise_var=noise)
     if plot is not None:
         from matplotlib.figure import Figure
 
-        from sustain.files import atomic_path
-
         figure = Figure(layout="constrained")
         found.plot(figure.add_subplot())
         with atomic_path(plot) as partial:
             figure.savefig(partial, dpi=150)
-    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+    typer.echo(json_text(found.to_dict()) if as_json else str(found))
 
 
 def _sample(

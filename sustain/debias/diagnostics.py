@@ -105,7 +105,7 @@ def describe(
         "prediction_on_truth": _slope(down, level),
         "truth_on_prediction": _slope(up, level),
         "berkson": wald_test(np.array([up.intercept, up.slope - 1.0]), up.cov, up.df),
-        "linearity": _linearity(sample),
+        "linearity": _linearity(sample, down.r2),
         "deciles": _deciles(sample),
         "shape": _shape(sample, up),
         "support": support_of(x, weight),
@@ -126,11 +126,12 @@ def _slope(line: Line, level: float) -> Slope:
     return Slope(line.slope, line.slope_se, low, high, line.intercept, line.sigma, line.n)
 
 
-def _linearity(sample: CalibrationSample) -> Wald:
+def _linearity(sample: CalibrationSample, r2: float) -> Wald:
     """Wald test of the square and the cube of the truth in E[prediction | truth]."""
     z = (sample.y_true - sample.y_true.mean()) / sample.y_true.std()
     design = np.column_stack([np.ones_like(z), z, z**2, z**3])
-    if np.linalg.matrix_rank(design) < 4:  # a truth of two or three values has no cubic
+    # A truth of two or three values has no cubic; residuals of an exact line are rounding, and no test is.
+    if np.linalg.matrix_rank(design) < 4 or r2 > 1 - 1e-12:
         return Wald(math.nan, (2, sample.n - 4), math.nan)
     coefficients, cov, df = least_squares(design, sample.y_pred, sample.weight, sample.group)
     return wald_test(coefficients[2:], cov[2:, 2:], df)

@@ -77,6 +77,13 @@ def test_diagnose_speaks_writes_json_and_draws(sample, tmp_path):
     assert 0.5 < found["prediction_on_truth"]["slope"] < 0.7
 
 
+def test_figures_that_cannot_be_are_null_in_json(tmp_path):
+    table = tmp_path / "perfect.csv"
+    pd.DataFrame({"y_pred": np.arange(50.0), "y_true": np.arange(50.0)}).to_csv(table, index=False)
+    text = sustain("debias", "diagnose", table, "--json").stdout
+    assert json.loads(text, parse_constant=pytest.fail)["linearity"]["p_value"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

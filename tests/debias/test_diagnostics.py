@@ -111,6 +111,7 @@ def test_perfect_and_binary_columns_do_not_break_it():
     perfect = diagnose(y, y)
     assert perfect.prediction_on_truth.slope == pytest.approx(1)
     assert np.isnan(perfect.berkson.p_value)
+    assert np.isnan(perfect.linearity.p_value)
     binary = diagnose(np.tile([0.2, 0.8, 0.4, 0.6], 25), np.tile([0.0, 1.0], 50))
     assert np.isnan(binary.linearity.p_value)
 
