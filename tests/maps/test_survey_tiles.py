@@ -1,0 +1,149 @@
+"""A map whose cells are survey tiles: what is in it, what is refused, and the page of a source without a contrast."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sustain.causal.tile_trials import tile_trials, urban_contrasts
+from sustain.config import PublishParams
+from sustain.errors import DataError, EffectError, FileFormatError, RasterError, SupportWarning
+from sustain.maps.publish_tiles import publish_survey_tiles
+from sustain.maps.survey_tiles import CELLS_FILE, correct_survey_tiles, map_survey_tiles, read_survey_tiles
+from sustain.report import build_report
+from tests.report.fabricate import artefacts, card, made_card, params
+from tests.report.fabricate import survey as labelled
+
+
+def survey(n=60, model=None, **columns):
+    rng = np.random.default_rng(2)
+    split = np.resize(["train", "val", "calibration", "test"], n)
+    table = {
+        "id": [f"KE-2014-7#-{i:08d}" for i in reversed(range(n))],
+        "lat": rng.uniform(-3, 3, n),
+        "lon": rng.uniform(35, 40, n),
+        "year": 2014,
+        "country": "KE",
+        "urban": np.arange(n) % 3 == 0,
+        "n": 22,
+        "block": [f"b{i % 12}" for i in range(n)],
+        "split": split,
+        "y_true": 77.0,
+        "y_pred": rng.normal(0, 0.3, n),
+        "model": model or made_card().predictor.id,
+        "out_of_sample": np.isin(split, ["calibration", "test"]),
+    }
+    return pd.DataFrame(table | columns)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    survey().to_parquet(tmp_path / "survey.parquet")
+    map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+    return correct_survey_tiles(tmp_path / "raw.parquet", tmp_path / CELLS_FILE, made_card())
+
+
+def test_cells_are_the_tiles_out_of_sample_without_their_labels(cells):
+    table, tags = read_survey_tiles(cells)
+    kept = survey().query("out_of_sample").sort_values("id")
+    assert table["id"].tolist() == kept["id"].tolist()
+    np.testing.assert_array_equal(table["wealth_raw"], kept["y_pred"].astype("f4"))
+    assert not {"y_true", "n", "label"} & set(table)
+    assert not (table.select_dtypes("number") == 77.0).any().any()
+    assert tags["SUSTAIN_CARD_SHA256"] == made_card().sha256
+
+
+def test_the_same_input_gives_the_same_bytes(cells, tmp_path):
+    again = correct_survey_tiles(tmp_path / "raw.parquet", tmp_path / "again.parquet", made_card())
+    assert again.read_bytes() == cells.read_bytes()
+
+
+def test_a_prediction_beyond_the_calibration_is_flagged(tmp_path):
+    survey(y_pred=50.0).to_parquet(tmp_path / "survey.parquet")
+    map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+    with pytest.warns(SupportWarning, match="30 of 30 predictions"):
+        correct_survey_tiles(tmp_path / "raw.parquet", tmp_path / CELLS_FILE, made_card())
+    assert (read_survey_tiles(tmp_path / CELLS_FILE)[0]["support"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"out_of_sample": False}, DataError, "none of 60 predictions is finite and out of sample"),
+        ({"y_pred": np.nan}, DataError, "none of 60 predictions"),
+        ({"model": "another"}, RasterError, "predicted by another, but the card corrects"),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused(tmp_path, change, kind, message):
+    survey(**change).to_parquet(tmp_path / "survey.parquet")
+    with pytest.raises(kind, match=message):
+        map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+        correct_survey_tiles(tmp_path / "raw.parquet", tmp_path / CELLS_FILE, made_card())
+    assert not (tmp_path / CELLS_FILE).exists()
+
+
+def test_a_table_of_something_else_or_no_table_is_named(tmp_path):
+    pd.DataFrame({"id": [1]}).to_parquet(tmp_path / "survey.parquet")
+    with pytest.raises(FileFormatError, match="missing column lon"):
+        map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+    (tmp_path / "survey.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FileFormatError, match="not a readable Parquet"):
+        map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+    with pytest.raises(FileNotFoundError, match="Run the predict stage"):
+        map_survey_tiles(tmp_path / "none.parquet", tmp_path / "raw.parquet")
+
+
+def test_a_map_of_another_card_is_not_published(cells, tmp_path):
+    card(labelled(seed=1)).save(tmp_path / "card.json")
+    with pytest.raises(RasterError, match="corrected with card"):
+        publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "out", PublishParams())
+    assert not (tmp_path / "out").exists()
+
+
+# --- trials
+
+
+def test_the_contrast_is_of_test_tiles_alone(cells):
+    table, _ = read_survey_tiles(cells)
+    trials, units = urban_contrasts(table)
+    assert [trial.assumption for trial in trials] == ["outcome", "measurement"]
+    assert set(units["split"]) == {"test"}
+    assert (units["treated"] == units["urban"]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "message"),
+    [
+        ("id,treated\nKE-2014-7#-99999999,1\n", {}, "1 of 1 tiles are not in the map"),
+        ("place,treated\na,1\n", {}, "expected a column id"),
+        ("", {}, "not a CSV table"),
+        ("id,treated\n", {"map": "endline"}, "a map of another period"),
+        (None, {}, "no such table"),
+    ],
+)
+def test_a_trial_that_does_not_fit_the_tiles_is_refused(cells, tmp_path, text, entry, message):
+    trial = {
+        "name": "t",
+        "title": "t",
+        "question": "?",
+        "table": "t.csv",
+        "assumption": "outcome",
+        "why": "!",
+    }
+    (tmp_path / "trials").mkdir()
+    pd.Series([trial | entry]).to_json(tmp_path / "trials" / "trials.json", orient="values")
+    if text is not None:
+        (tmp_path / "trials" / "t.csv").write_text(text)
+    with pytest.raises(EffectError, match=message):
+        tile_trials(read_survey_tiles(cells)[0], tmp_path / "trials")
+
+
+def test_without_towns_there_is_no_contrast_and_still_a_page(cells, tmp_path):
+    table, _ = read_survey_tiles(cells)
+    assert tile_trials(table.assign(urban=False), tmp_path / "nowhere") == ([], {})
+    places = artefacts(tmp_path / "page", trials=[], maps=False)
+    places.maps.mkdir(parents=True)
+    cells.rename(places.maps / CELLS_FILE)
+    build_report(places, params())
+    page = (places.report / "index.html").read_text()
+    assert "The survey&#39;s 30 tiles" in page or "The survey's 30 tiles" in page
+    assert (places.report / "maps.png").exists()
