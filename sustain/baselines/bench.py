@@ -153,7 +153,7 @@ def _pool(task: str, runs: list[_Run], n_draws: int, seed: int) -> list[MetricRe
 
 def _rows(task: str, baseline: str, against: str, run: _Run) -> Iterable[tuple[Any, ...]]:
     for result in run.results:
-        figures = [
+        figures: list[Published | None] = [
             figure
             for figure in find_task(task).published
             if figure.metric == result.metric

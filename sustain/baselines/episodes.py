@@ -93,7 +93,7 @@ class PrototypicalCNN:
             )
             fit(
                 network,
-                [_sample(episode) for episode in _regions(train).episodes()],  # type: ignore[arg-type]
+                [_sample(episode) for episode in _regions(train).episodes()],
                 loss,
                 epochs=self.epochs if epochs is None else epochs,
                 batch_size=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ class NightlightsKNN:
         (x, y), held = known[0], known[-1]
         most = min(self.most, len(x))
         if most == 0 or len(known) == 1 or len(held[0]) < 3:
-            return min(most, round(len(x) ** 0.5))
+            return min(most, math.isqrt(len(x)))
         scores = [_pearson_r2(held[1], _nearest(k, x, y, held[0])) for k in range(1, most + 1)]
         return int(np.argmax(scores)) + 1
 

@@ -47,8 +47,8 @@ class TemporalCNN:
         seed: int,
         *,
         classes: bool,
-        epochs: int = 30,
-        batch_size: int = 64,
+        epochs: int = 20,
+        batch_size: int = 128,
         width: int = 64,
         learning_rate: float = 3e-3,
     ) -> None:
@@ -112,10 +112,12 @@ class TemporalCNN:
         return np.asarray(softmax(self._output(x).astype(np.float64), axis=1))
 
     def _output(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate(list(predict(self._network, _Series(self._scaled(x)), batch_size=1024)))
+        batches = predict(self._network, _Series(self._scaled(x)), batch_size=1024)
+        return np.concatenate(list(batches))
 
     def _scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ((x - self._mean) / self._std).astype(np.float32)
+        scaled: NDArray[np.float32] = ((x - self._mean) / self._std).astype(np.float32)
+        return scaled
 
 
 class _Series:

@@ -49,7 +49,7 @@ class UNet:
         epochs: int | None = None,
     ) -> Prediction:
         """See `sustain.baselines.baseline.Baseline.fit_predict`; the datasets must be normalised."""
-        import segmentation_models_pytorch as smp
+        import segmentation_models_pytorch as smp  # type: ignore[import-untyped]
         import torch
         from torch import nn
 
@@ -78,7 +78,7 @@ class UNet:
             )
             fit(
                 network,
-                train,  # type: ignore[arg-type]
+                train,
                 loss,
                 epochs=self.epochs if epochs is None else epochs,
                 batch_size=self.batch_size,
@@ -92,7 +92,7 @@ class UNet:
             output: Tensor = network(_padded(images))
             return output[..., : images.shape[2], : images.shape[3]]
 
-        batches = predict(whole, test, self.batch_size)  # type: ignore[arg-type]
+        batches = predict(whole, test, self.batch_size)
         return Prediction(mask for batch in batches for mask in batch.argmax(axis=1))
 
 
@@ -130,7 +130,7 @@ class PictureCNN:
         with seeded(seed):
             network = fit(
                 build_backbone(self.backbone, len(train.bands), len(train.classes)),
-                train,  # type: ignore[arg-type]
+                train,
                 lambda output, batch: nn.functional.cross_entropy(output, batch["label"]),
                 epochs=self.epochs if epochs is None else epochs,
                 batch_size=self.batch_size,
@@ -139,7 +139,7 @@ class PictureCNN:
                 prepare=_turned(torch.Generator().manual_seed(seed)),
                 title=f"train {self.backbone}",
             )
-        output = np.concatenate(list(predict(network, test, 256)))  # type: ignore[arg-type]
+        output = np.concatenate(list(predict(network, test, 256)))
         scores = softmax(output.astype(np.float64), axis=1)[:, 1] if len(train.classes) == 2 else None
         return Prediction(output.argmax(axis=1), scores)
 

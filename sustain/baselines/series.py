@@ -14,7 +14,7 @@ from sustain.errors import DataError
 
 __all__ = ["composite", "field_series", "fill_gaps", "tile_series", "yield_moments", "yield_series"]
 
-_FIELD_STEPS = 36
+_FIELD_STEPS = 24
 _TILE_STEPS = 12
 _BRIGHT_BLUE = 2000.0
 """Top-of-atmosphere reflectance x 10,000 in B2 above which a field in Kenya is under cloud."""
@@ -54,11 +54,12 @@ def fill_gaps(series: NDArray[np.floating]) -> NDArray[np.float32]:
     right = np.where(after == n, before, after) % n
     low, high = (np.take_along_axis(series, side, axis=-1) for side in (left, right))
     share = np.where(right > left, (places - left) / np.maximum(right - left, 1), 0)
-    return np.nan_to_num(low + share * (high - low), nan=0.0).astype(np.float32)
+    filled: NDArray[np.float32] = np.nan_to_num(low + share * (high - low), nan=0.0).astype(np.float32)
+    return filled
 
 
 def field_series(train: TaskDataset, dataset: TaskDataset, seed: int) -> NDArray[np.float32]:
-    """Series of Kenya's fields: ten-day means of 14 bands, NDVI and a water index; ``(n, 16, 36)``.
+    """Series of Kenya's fields: half-month means of 14 bands, NDVI and a water index; ``(n, 16, 24)``.
 
     Days whose blue is bright are clouds and left out, unless the field has no others.
     """

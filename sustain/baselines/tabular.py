@@ -109,7 +109,7 @@ class OnPixels:
             raise DataError(f"no pixel of the {len(train)} training tiles has a label.")
         model = _fitted(self.estimator, seed, epochs, np.concatenate(xs), np.concatenate(ys))
         masks = (
-            _predict(model, self.features(test, i)).values.reshape(test.mask(i).shape)  # type: ignore[union-attr]
+            np.asarray(_predict(model, self.features(test, i)).values).reshape(test.mask(i).shape)
             for i in range(len(test))
         )
         return Prediction(masks)
@@ -138,11 +138,11 @@ def _as_asked(model: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def forest_classifier(seed: int) -> Any:
-    """Random forest of 300 trees, classes weighted by rarity in each tree's sample."""
+    """Random forest of 200 trees, classes weighted by rarity in each tree's sample."""
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(
-        300, min_samples_leaf=3, class_weight="balanced_subsample", random_state=seed, n_jobs=1
+        200, min_samples_leaf=3, class_weight="balanced_subsample", random_state=seed, n_jobs=1
     )
 
 

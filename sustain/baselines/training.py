@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,19 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.utils.data import Dataset
 
-__all__ = ["device_for", "fit", "predict", "seeded"]
+__all__ = ["Samples", "device_for", "fit", "predict", "seeded"]
 
 _WEIGHT_DECAY = 1e-2
 _WARM_UP = 0.2
+
+
+class Samples(Protocol):
+    """What PyTorch's DataLoader asks of a dataset; a sample is a dict of arrays or tensors, with ``image``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> dict[str, Any]: ...
 
 
 @contextmanager
@@ -44,7 +51,7 @@ def device_for() -> Any:
 
 def fit(
     network: nn.Module,
-    samples: Dataset[Any],
+    samples: Samples,
     loss: Callable[[Tensor, dict[str, Tensor]], Tensor],
     *,
     epochs: int,
@@ -60,8 +67,7 @@ def fit(
     ----------
     network : Module
         Called with ``batch["image"]``.
-    samples : Dataset
-        Samples are dicts of tensors with ``image``.
+    samples : Samples
     loss : callable
         Of the network's output and the batch.
     epochs, batch_size : int
@@ -85,9 +91,9 @@ def fit(
 
     device = device_for()
     order = torch.Generator().manual_seed(seed)
-    n = len(samples)  # type: ignore[arg-type]
-    loader = DataLoader(
-        samples,
+    n = len(samples)
+    loader: DataLoader[Any] = DataLoader(
+        samples,  # type: ignore[arg-type]  # torch asks for its own class, and needs no more than `Samples` has
         batch_size=min(batch_size, n),
         shuffle=True,
         drop_last=n % batch_size == 1 < n,
@@ -119,14 +125,15 @@ def _rate(done: float) -> float:
 
 
 def predict(
-    network: Callable[[Tensor], Tensor], samples: Dataset[Any], batch_size: int
+    network: Callable[[Tensor], Tensor], samples: Samples, batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
     """Yield a network's outputs batch by batch, in the order of the samples."""
     import torch
     from torch.utils.data import DataLoader
 
     device = device_for()
-    for batch in tqdm(DataLoader(samples, batch_size=batch_size), desc="predict", unit="batch", disable=None):
+    loader: DataLoader[Any] = DataLoader(samples, batch_size=batch_size)  # type: ignore[arg-type]
+    for batch in tqdm(loader, desc="predict", unit="batch", disable=None):
         with torch.inference_mode():
             output = network(batch["image"].to(device)).float().cpu().numpy()
         yield output

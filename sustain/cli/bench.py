@@ -27,6 +27,7 @@ def bench(
         typer.echo(f"{task}: {', '.join(baselines_of(task))}")
         return
 
+    import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
@@ -41,19 +42,19 @@ def bench(
         box=None,
         pad_edge=False,
     )
-    for row in figures.itertuples():
-        published = f"{row.published:g} ({row.published_model})" if row.published_model else ""
-        interval = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else ""
+    for row in figures.to_dict("records"):
+        published = f"{row['published']:g} ({row['published_model']})" if row["published_model"] else ""
+        interval = f"{row['low']:.3f} to {row['high']:.3f}" if pd.notna(row["low"]) else ""
         table.add_row(
-            row.scheme,
-            row.metric,
-            f"{row.estimate:.3f}",
+            row["scheme"],
+            row["metric"],
+            f"{row['estimate']:.3f}",
             interval,
-            str(row.n),
-            str(row.n_groups),
+            str(row["n"]),
+            str(row["n_groups"]),
             published,
-            row.comparable,
-            row.note,
+            row["comparable"],
+            row["note"],
         )
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width to keep to
