@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,7 +11,7 @@ from sustain.errors import CardError, EffectError
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = ["Assumption", "choose_method", "load_card", "require_same_product"]
+__all__ = ["Assumption", "choose_method", "load_card", "require_raw", "require_same_product"]
 
 Assumption = Literal["measurement", "outcome", "bracket"]
 
@@ -62,6 +62,16 @@ def choose_method(
             )
         )
     return method
+
+
+def require_raw(columns: Collection[Any], outcome: str) -> None:
+    """Raise `EffectError` when the outcome seems to be corrected already: its raw predictions stand beside it."""
+    raw = f"{outcome}_raw"
+    if raw in columns:
+        raise EffectError(
+            f"outcome: {outcome!r} stands beside {raw!r}, so it is corrected already, and the card would correct it "
+            f"once more. Pass outcome={raw!r}, which the card corrects with its uncertainty, or rename the column."
+        )
 
 
 def require_same_product(attrs: Mapping[Any, Any], card: CalibrationCard) -> None:

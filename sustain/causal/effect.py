@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.causal.cards import Assumption, choose_method, load_card, require_same_product
+from sustain.causal.cards import Assumption, choose_method, load_card, require_raw, require_same_product
 from sustain.causal.caveats import (
     assumption_notes,
     cluster_notes,
@@ -216,6 +216,8 @@ def estimate_effect(
 
     linear = design.build(units, spec)
     corrects = card is not None and method != "none" and assumption != "outcome"
+    if corrects:
+        require_raw(data.columns, roles.outcome)
     slope = slope_of(card, method, card_level) if card is not None and corrects and strata is None else None
     outcomes = units.outcome[None]
     if card is not None and corrects and slope is None:

@@ -114,6 +114,10 @@ def read_units(
     MissingDataWarning
         When rows are left out because a value is missing.
     """
+    if not hasattr(data, "columns"):
+        raise EffectError(
+            f"data: got {type(data).__name__}, expected a pandas DataFrame with one row a unit."
+        )
     outcome, treatment = roles.outcome, roles.treatment
     covariates, instruments = roles.covariates, roles.instruments
     extra = tuple(extra)

@@ -15,14 +15,15 @@ from sustain.causal.blocks import block_bootstrap, spatial_blocks
 from sustain.causal.conley import conley_covariance
 from sustain.causal.estimators import LeastSquares, LinearEstimator
 from sustain.causal.leverage import bias_reduced_covariance
-from sustain.causal.variance import cluster_covariance, residual_df, robust_covariance
+from sustain.causal.variance import cluster_covariance, robust_covariance
 from sustain.errors import EffectError
 
 __all__ = ["TrialCovariance", "Vcov"]
 
 FEW_CLUSTERS = 30  # Cameron and Miller (2015): few is anything from under 20 to under 50
 FEW_BLOCKS = 20
-WIDE_KERNEL = 0.1
+WIDE_KERNEL = 0.1  # mean weight of two units, which is missing from the variance
+SOME_UNITS = 2000
 FEW_DF = 4.0  # under which Imbens and Kolesar's t is no longer near its nominal size
 
 Floats = NDArray[np.float64]
@@ -206,11 +207,15 @@ class Vcov:
 
     def _conley(self, psi: Floats, estimator: LinearEstimator, columns: Columns) -> TrialCovariance:
         lat, lon = self._coordinates(columns)
-        # A column of 1/n beside the influences gives the kernel's mean weight over all pairs of units.
-        beside = np.column_stack([psi, np.full(len(psi), 1 / len(psi))])
-        extended = conley_covariance(beside, lat, lon, self.distance_km, kernel=self.kernel)
-        mean_weight = float(extended[-1, -1])
-        covariance = extended[:-1, :-1] * (len(psi) / residual_df(len(psi), estimator.n_params))
+        covariance = conley_covariance(
+            psi, lat, lon, self.distance_km, kernel=self.kernel, n_params=estimator.n_params
+        )
+        # Influences that are all 1/n give the kernel's mean weight over pairs of units; some units tell it.
+        some = np.linspace(0, len(psi) - 1, min(len(psi), SOME_UNITS)).astype(np.intp)
+        alike = np.full(len(some), 1 / len(some))
+        mean_weight = conley_covariance(
+            alike, lat[some], lon[some], self.distance_km, kernel=self.kernel
+        ).item()
         # Influences sum to zero: where all units are neighbours, what is left is rounding.
         if np.any(np.diag(covariance) <= 1e-12 * np.square(psi).sum(axis=0)):
             raise EffectError(

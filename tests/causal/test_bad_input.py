@@ -118,6 +118,13 @@ class TestEveryDesign:
         with pytest.raises(CardError, match="published with this map"):
             effect_of(data, calibration=card, **design)
 
+    def test_predictions_that_are_corrected_already(self, design, card):
+        data = make_trial()
+        twice = data.assign(wealth_raw=data["wealth"], wealth=card.transform(data["wealth"]))
+        with pytest.raises(EffectError, match="Pass outcome='wealth_raw'"):
+            effect_of(twice, calibration=card, **design)
+        assert effect_of(twice, calibration=card, assumption="outcome", **design).corrected is None
+
     def test_a_card_for_something_else(self, design, card):
         data = make_trial()
         data.attrs["target"] = "nightlights"
@@ -130,6 +137,11 @@ def test_perfect_separation(estimator):
     data = make_trial().assign(decides=lambda frame: frame["treated"] * 2.0 + 0.1 * frame["x"])
     with pytest.raises(EffectError, match="exactly who is treated"):
         effect_of(data, estimator=estimator, covariates=["decides"], n_folds=2)
+
+
+def test_data_that_are_no_table():
+    with pytest.raises(EffectError, match="got ndarray, expected a pandas DataFrame"):
+        effect_of(make_trial().to_numpy())
 
 
 def test_duplicated_coordinates_are_said():
