@@ -37,6 +37,7 @@ MODULE_MAY_IMPORT = {
     "maps.publish": {"debias"},
     "maps.mapcard": {"debias"},
     "maps.stac": {"debias"},
+    "maps.collection": {"debias"},
 }
 
 HEAVY = (
