@@ -143,7 +143,7 @@ def read(folder: Path, cells: int) -> list[Row]:
             for line in view:
                 np.ascontiguousarray(line)
         copied = time.perf_counter() - start
-    cached = read_tiles(folder / "scene.tif", grid, 256, 1)
+    cached = read_tiles(folder / "scene.tif", grid, 256 << 20, 1)
     decoding = read_tiles(folder / "scene.tif", grid, 0, 16)
     network = Network()
     few = MapParams(spacing_px=32, block_cells=16, batch_size=64)
@@ -169,11 +169,11 @@ def read(folder: Path, cells: int) -> list[Row]:
     ]
 
 
-def read_tiles(path: Path, grid: Grid, cache_mb: int, every: int) -> float:
+def read_tiles(path: Path, grid: Grid, cache_bytes: int, every: int) -> float:
     """Seconds that one windowed read a tile would take for all tiles, from every so-manieth of them."""
     tiles = list(np.ndindex(*grid.shape))[::every]
     # Without a cache every read decodes its blocks, as on a scene much larger than memory.
-    with rasterio.Env(GDAL_CACHEMAX=cache_mb), rasterio.open(path) as source:
+    with rasterio.Env(GDAL_CACHEMAX=cache_bytes), rasterio.open(path) as source:
         start = time.perf_counter()
         for r, c in tiles:
             source.read(window=Window(c * 32, r * 32, TILE_PX, TILE_PX))

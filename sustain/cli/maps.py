@@ -10,7 +10,12 @@ import typer
 
 
 def map_(
-    scene: Annotated[Path, typer.Argument(help="Imagery, a GeoTIFF or VRT with named bands.")],
+    scenes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SCENE...", help="Imagery, GeoTIFFs or VRTs with named bands, on one pixel grid."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Raw map to write.")],
     model: Annotated[Path, typer.Option(help="Folder of a trained model.")],
     spacing_px: Annotated[int, typer.Option(help="Distance between cells, in pixels of the imagery.")] = 32,
@@ -34,6 +39,7 @@ def map_(
     params = MapParams(spacing_px=spacing_px, block_cells=block_cells, batch_size=batch_size, mode=mode)
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
+        scene = scenes[0] if len(scenes) == 1 else scenes
         predict_map(scene, TilePredictor.load(model), out, params=params, work=work, client=client)
     typer.echo(f"{out}: written")
 

@@ -51,7 +51,9 @@ NO_IMAGERY = 2
 
 BLOCK_PX = 512
 # No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
+# rasterio takes the cache in bytes. Next to none while writing: each block goes to the file at once, in our order.
 _GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
+_READ = _GDAL | {"GDAL_CACHEMAX": 256 << 20}
 # GDAL may need the file system itself to have some slack; below this, call the disk full.
 _FULL_DISK_BYTES = 1 << 20
 
@@ -70,7 +72,7 @@ def open_raster(path: str | Path) -> Iterator[rasterio.io.DatasetReader]:
     path = Path(path)
     if not path.exists():
         raise RasterError(f"{path}: no such raster. Check the path, or run the stage that makes it.")
-    with rasterio.Env(**_GDAL):
+    with rasterio.Env(**_READ):
         try:
             dataset = rasterio.open(path)
         except RasterioError as error:

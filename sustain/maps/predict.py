@@ -5,6 +5,7 @@ Blocks are predicted here or on a cluster, kept as files when they are finished,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from sustain.maps.geotiff import (
     write_failures,
 )
 from sustain.maps.grid import Grid
+from sustain.maps.mosaic import Mosaic, open_imagery
 from sustain.maps.scene import Scene
 from sustain.maps.workers import predict_here, predict_on_cluster
 
@@ -38,7 +40,7 @@ __all__ = ["block_store", "predict_map"]
 
 
 def predict_map(
-    scene: str | Path,
+    scene: str | Path | Sequence[str | Path],
     predictor: Predictor,
     out: str | Path,
     *,
@@ -50,8 +52,9 @@ def predict_map(
 
     Parameters
     ----------
-    scene : str or Path
-        Imagery; see `sustain.maps.scene.Scene` for what is asked of it.
+    scene : str or Path, or a sequence of them
+        Imagery; see `sustain.maps.scene.Scene` for what is asked of it. Several scenes of one pixel grid are read as
+        one (`sustain.maps.mosaic.Mosaic`).
     predictor : Predictor
         The model that also made the calibration predictions.
     out : str or Path
@@ -93,7 +96,7 @@ def predict_map(
     Memory: two blocks of imagery, one batch of tiles and one row of blocks of the map, whatever the scene's size.
     """
     out = Path(out)
-    with Scene(scene, predictor) as source:
+    with open_imagery(scene, predictor) as source:
         try:
             grid = Grid(source.height, source.width, predictor.tile_px, params.spacing_px, source.transform)
         except RasterError as error:
@@ -116,7 +119,7 @@ def predict_map(
             finished = (
                 predict_here(source, work_on, missing)
                 if client is None
-                else predict_on_cluster(source.path, work_on, missing, client)
+                else predict_on_cluster(scene, work_on, missing, client)
             )
             for block, values in finished:
                 store.save(block, values)
@@ -127,7 +130,7 @@ def predict_map(
 
 
 def block_store(
-    folder: Path, predictor: Predictor, source: Scene, grid: Grid, params: MapParams
+    folder: Path, predictor: Predictor, source: Scene | Mosaic, grid: Grid, params: MapParams
 ) -> BlockStore:
     """Where finished blocks of a map are kept, under a fingerprint of all that they depend on."""
     return BlockStore(
@@ -143,7 +146,7 @@ def block_store(
     )
 
 
-def _write_map(out: Path, source: Scene, work: BlockWork, store: BlockStore) -> None:
+def _write_map(out: Path, source: Scene | Mosaic, work: BlockWork, store: BlockStore) -> None:
     predictor, grid, params = work.predictor, work.grid, work.params
     name, unit = target_of(predictor.target)
     bands, units = [WEALTH_RAW, COVERAGE], [unit, "1"]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sustain.errors import ClusterError
 from sustain.maps.exact import BlockWork
 from sustain.maps.grid import Block
+from sustain.maps.mosaic import Mosaic, open_imagery
 from sustain.maps.scene import Scene
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _AHEAD = (
 )
 
 
-def predict_here(scene: Scene, work: BlockWork, blocks: Sequence[Block]) -> Finished:
+def predict_here(scene: Scene | Mosaic, work: BlockWork, blocks: Sequence[Block]) -> Finished:
     """Predict blocks one after the other, while a thread reads the next one's imagery.
 
     Yields
@@ -47,7 +48,9 @@ def predict_here(scene: Scene, work: BlockWork, blocks: Sequence[Block]) -> Fini
             yield block, values
 
 
-def predict_on_cluster(scene: Path, work: BlockWork, blocks: Sequence[Block], client: Client) -> Finished:
+def predict_on_cluster(
+    scene: str | Path | Sequence[str | Path], work: BlockWork, blocks: Sequence[Block], client: Client
+) -> Finished:
     """Predict blocks on the workers of a Dask cluster, in the order in which they finish.
 
     Yields
@@ -73,11 +76,12 @@ def predict_on_cluster(scene: Path, work: BlockWork, blocks: Sequence[Block], cl
     try:
         # The model goes out once, to every worker; a worker that joins later takes it from another.
         shared = cluster.scatter(work, broadcast=True, hash=False)
+        places = str(scene) if isinstance(scene, str | Path) else [str(path) for path in scene]
         waiting = iter(blocks)
         where: dict[Any, Block] = {}
 
         def submit(block: Block) -> Any:
-            future = cluster.submit(_predict_window, shared, str(scene), block, pure=False)
+            future = cluster.submit(_predict_window, shared, places, block, pure=False)
             where[future.key] = block
             return future
 
@@ -104,9 +108,9 @@ def predict_on_cluster(scene: Path, work: BlockWork, blocks: Sequence[Block], cl
         ) from error
 
 
-def _predict_window(work: BlockWork, scene: str, block: Block) -> npt.NDArray[np.float32]:
+def _predict_window(work: BlockWork, scene: str | list[str], block: Block) -> npt.NDArray[np.float32]:
     """Read and predict one block, on a worker."""
-    with Scene(scene, work.predictor) as source:
+    with open_imagery(scene, work.predictor) as source:
         return work.predict(block, source.read(block.window))
 
 
