@@ -18,7 +18,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
             fetch(load_manifest(name), artefacts.raw / name)
     elif isinstance(acquire, LocalParams):
         copy_local(acquire, artefacts.raw)
-    if not isinstance(acquire, SyntheticWorldParams):
+    if isinstance(acquire, DownloadParams | LocalParams):
         copy_trials(acquire.trials, artefacts.raw / "trials")
         artefacts.truth.mkdir(parents=True, exist_ok=True)  # nobody knows it; DVC expects the folder
 
