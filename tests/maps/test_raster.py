@@ -99,9 +99,9 @@ def test_is_a_strictly_valid_cog_of_the_same_bytes(tmp_path, card):
 
 def test_works_through_large_rasters_a_block_at_a_time(tmp_path, card, monkeypatch):
     sizes = []
-    original = raster._correct_block
+    original = raster.correct_values
     monkeypatch.setattr(
-        raster, "_correct_block", lambda block, *rest: sizes.append(block.size) or original(block, *rest)
+        raster, "correct_values", lambda block, *rest: sizes.append(block.size) or original(block, *rest)
     )
     path = write_raster(tmp_path / "big.tif", np.zeros((1, 1500, 1100)), ("wealth_raw",), tiled=True)
     correct_raster(path, tmp_path / "map.tif", card)
