@@ -30,6 +30,7 @@ def test_every_artefact_is_there_and_no_leftover(finished):
         "maps/synthetic/wealth.tif",
         "maps/synthetic/wealth_corrected.tif",
         "effects/synthetic/effects.json",
+        "publish/synthetic/collection.json",
         "publish/synthetic/item.json",
         "reports/synthetic/index.html",
     ):
