@@ -240,10 +240,15 @@ def main() -> None:
         "raster": lambda: raster(arguments.side),
         "import": start_up,
     }
-    rows = [found for name in arguments.only.split(",") for found in parts[name]()]
+    chosen = arguments.only.split(",")
+    rows = [{"part": name, **found, "machine": machine} for name in chosen for found in parts[name]()]
     table = pd.DataFrame(rows).assign(value=lambda t: t["value"].map(lambda v: float(f"{v:.4g}")))
-    print(table.to_string(index=False))
-    write_text(RESULTS / "speed.csv", f"# {machine}\n" + table.to_csv(index=False))
+    print(table.drop(columns="machine").to_string(index=False))
+    path = RESULTS / "speed.csv"
+    if path.exists():  # parts that were not run keep their last figures, with the machine's state at the time
+        kept = pd.read_csv(path)
+        table = pd.concat([kept[~kept["part"].isin(chosen)], table])
+    write_text(path, table.sort_values("part", kind="stable").to_csv(index=False))
 
 
 if __name__ == "__main__":
