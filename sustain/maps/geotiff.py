@@ -53,7 +53,7 @@ BLOCK_PX = 512
 # No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
 # rasterio takes the cache in bytes. Next to none while writing: each block goes to the file at once, in our order.
 _GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
-_READ = _GDAL | {"GDAL_CACHEMAX": 256 << 20}
+_READ = _GDAL | {"GDAL_CACHEMAX": 256 << 20}  # also for COGs, whose driver orders the blocks by itself
 # GDAL may need the file system itself to have some slack; below this, call the disk full.
 _FULL_DISK_BYTES = 1 << 20
 
@@ -174,7 +174,7 @@ def copy_as_cog(source: Path, path: Path) -> None:
 
     Call it inside `sustain.files.atomic_path` and `write_failures`.
     """
-    with rasterio.Env(**_GDAL):
+    with rasterio.Env(**_READ):
         rasterio.shutil.copy(
             source,
             path,

@@ -109,6 +109,14 @@ def test_works_through_large_rasters_a_block_at_a_time(tmp_path, card, monkeypat
     assert max(sizes) == geotiff.BLOCK_PX**2
 
 
+def test_the_bytes_of_a_cog_do_not_depend_on_gdals_cache(tmp_path, card, monkeypatch):
+    values = np.random.default_rng(0).normal(0, 0.3, (1, 1300, 1100))
+    path = write_raster(tmp_path / "big.tif", values, ("wealth_raw",), tiled=True)
+    large = correct_raster(path, tmp_path / "large.tif", card).read_bytes()
+    monkeypatch.setitem(geotiff._READ, "GDAL_CACHEMAX", 1 << 20)
+    assert correct_raster(path, tmp_path / "small.tif", card).read_bytes() == large
+
+
 def test_support_is_flagged_and_said_once(tmp_path, card):
     low, high = card.support
     values = np.full((600, 600), 0.5)
