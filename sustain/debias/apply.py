@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.debias.table import Table
 from sustain.errors import CalibrationError
 
 __all__ = ["apply_by_label", "apply_elementwise", "is_lazy", "named"]
@@ -141,10 +142,12 @@ def _result_type(dtype: Any) -> np.dtype[Any]:
 def _on_array(values: NDArray[Any], function: Function, whole: bool = False) -> NDArray[Any]:
     dtype = _result_type(values.dtype)
     flat = values.reshape(-1)
+    if isinstance(function, Table):  # works in float64 by itself, a block at a time
+        return function(flat.astype(dtype, copy=False)).reshape(values.shape)
     if whole or dtype == np.float64:
         return function(np.asarray(flat, dtype=np.float64)).astype(dtype, copy=False).reshape(values.shape)
     out = np.empty(flat.shape, dtype=dtype)
-    step = 1 << 14  # small enough that the float64 copies stay in cache
+    step = 1 << 16  # small enough that the float64 copies stay in cache
     for begin in range(0, flat.size, step):
         out[begin : begin + step] = function(flat[begin : begin + step].astype(np.float64))
     return out.reshape(values.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ Array = NDArray[np.float64]
 SUPPORT_QUANTILES = (0.005, 0.995)
 """Quantiles of the calibration predictions that bound the support of a correction."""
 
-_BLOCK = 1 << 14  # values at a time: the temporaries then stay in the processor's cache
+# Values at a time. Few enough that the temporaries stay in the processor's cache; enough that a thread is not kept
+# busy by asking for Python's lock between two operations.
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -75,27 +78,27 @@ class Table:
         slope = self._pieces[1]
         return np.concatenate([slope[:1], (slope[1:] + slope[:-1]) / 2, slope[-1:]])
 
-    def __call__(self, x: Array) -> Array:
-        """Evaluate at `x` (float64, one dimension); NaN stays NaN."""
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Evaluate at `x` (floats, one dimension) in float64; the type is kept, and NaN stays NaN."""
         constant, slope = self._pieces
-        out = np.empty(x.shape)
         scale, last = 1.0 / self.grid.step, slope.size - 1
+        out = np.empty(x.shape, dtype=x.dtype)
         size = min(_BLOCK, x.size)
-        place, index, gathered = np.empty(size), np.empty(size, dtype=np.intp), np.empty(size)
+        values, places, indices = np.empty(size), np.empty(size), np.empty(size, dtype=np.intp)
         for begin in range(0, x.size, _BLOCK):
-            block = x[begin : begin + _BLOCK]
-            result, k = out[begin : begin + _BLOCK], block.size
-            np.subtract(block, self.grid.start, out=place[:k])
-            np.multiply(place[:k], scale, out=place[:k])
-            np.fmax(
-                place[:k], 0.0, out=place[:k]
-            )  # fmax, fmin: a NaN takes piece 0 and stays NaN in the product
-            np.fmin(place[:k], last, out=place[:k])
-            index[:k] = place[:k]
-            np.take(slope, index[:k], out=result, mode="clip")
-            np.multiply(result, block, out=result)
-            np.take(constant, index[:k], out=gathered[:k], mode="clip")
-            np.add(result, gathered[:k], out=result)
+            part = x[begin : begin + _BLOCK]
+            value, place, index = values[: part.size], places[: part.size], indices[: part.size]
+            value[:] = part
+            np.subtract(value, self.grid.start, out=place)
+            np.multiply(place, scale, out=place)
+            np.fmax(place, 0.0, out=place)  # fmax, fmin: a NaN takes piece 0 and stays NaN in the product
+            np.fmin(place, last, out=place)
+            index[:] = place
+            np.take(slope, index, out=place, mode="clip")
+            np.multiply(place, value, out=place)
+            np.take(constant, index, out=value, mode="clip")
+            np.add(place, value, out=place)
+            out[begin : begin + _BLOCK] = place
         return out
 
     def derivative(self, x: Array) -> Array:
