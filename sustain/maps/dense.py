@@ -1,8 +1,8 @@
 """Dense predictions of a block: one pass over its window, for networks whose cells see nothing beyond their tile.
 
 Neighbouring tiles share most of their pixels, which exact mode looks at once a tile. Where a network pads nothing and
-averages its feature cells, a tile's prediction is the mean over the cells inside it; then a box mean of one pass over
-the window is the same map. That it is, is checked: some cells of every map are predicted in exact mode too.
+averages its feature cells, a tile's outputs are means over the cells inside it; then box means of one pass over the
+window are the same map. That they are, is checked: some cells of every map are predicted in exact mode too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class DensePredictor(Protocol):
         """Distance of feature cells, in pixels; None where only whole tiles can be predicted."""
 
     def predict_cells(self, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
-        """Predict every feature cell of a window of shape (bands, height, width)."""
+        """Put a window of shape (bands, height, width) through the network; shape (fields, h, w)."""
+
+    def combine_cells(self, means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Turn means of the fields into predictions and, where the model has them, standard deviations."""
 
 
 def require_dense(predictor: object, grid: Grid) -> None:
@@ -46,8 +49,7 @@ def require_dense(predictor: object, grid: Grid) -> None:
     Raises
     ------
     ConfigError
-        When the model sees whole tiles only, also predicts a standard deviation, or when cells of the map do not fall
-        on its feature cells.
+        When the model sees whole tiles only, or when cells of the map do not fall on its feature cells.
     """
     name = getattr(predictor, "id", type(predictor).__name__)
     stride = getattr(predictor, "stride", None)
@@ -56,11 +58,6 @@ def require_dense(predictor: object, grid: Grid) -> None:
             f"mode is dense, but {name} predicts whole tiles only: it pads, shows tiles in several views or counts "
             "their moments, so a dense map would differ from what was calibrated. Use mode exact, or train "
             "resnet_valid with views 1 and no moments."
-        )
-    if getattr(predictor, "has_sd", False):
-        raise ConfigError(
-            f"mode is dense, but {name} also gives a standard deviation, which is known of whole tiles only. "
-            "Use mode exact."
         )
     if grid.spacing_px % stride:
         raise ConfigError(
@@ -83,15 +80,15 @@ def dense_predictions(
 
     Returns
     -------
-    ndarray of float32, shape (rows, cols)
+    ndarray of float32, shape (1 or 2, rows, cols)
+        Prediction and, where the model gives one, standard deviation.
     """
     stride, field = predictor.stride or 1, predictor.receptive_field or 1
-    values = predictor.predict_cells(pixels)
+    fields = predictor.predict_cells(pixels)
     side, step = (tile_px - field) // stride + 1, spacing_px // stride
     # Not by a summed-area table: its differences lose digits that the comparison with exact mode is about.
-    windows = np.lib.stride_tricks.sliding_window_view(values, (side, side))[::step, ::step]
-    means: npt.NDArray[np.float64] = windows.mean(axis=(2, 3))
-    return means.astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(fields, (side, side), axis=(1, 2))[:, ::step, ::step]
+    return predictor.combine_cells(windows.mean(axis=(3, 4))).astype(np.float32)
 
 
 def checked_cells(grid: Grid, block: Span) -> npt.NDArray[np.bool_]:

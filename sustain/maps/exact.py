@@ -90,21 +90,23 @@ class BlockWork:
     ) -> npt.NDArray[np.float32]:
         """Predict in one pass, and compare the map's checked cells with their tiles' predictions."""
         if not wanted.any():
-            return np.full((1, *wanted.shape), np.nan, dtype=np.float32)
+            return np.full((1 + self.has_sd, *wanted.shape), np.nan, dtype=np.float32)
         grid, tolerance = self.grid, self.params.dense_tolerance
         # A predictor that can: `require_dense` was asked before the first block.
         predictor: Any = self.predictor
         dense = dense_predictions(predictor, pixels, grid.tile_px, grid.spacing_px)
         checked = wanted & checked_cells(grid, block.cells)
         if checked.any():
-            apart = np.abs(dense - self._exact(block, pixels, checked)[0])[checked]
-            if not apart.max() <= tolerance:
-                raise ModelError(
-                    f"{predictor.id}: dense mode differs from the tiles' own predictions by up to {apart.max():.3g}, "
-                    f"more than dense_tolerance {tolerance:g}, at {int((~(apart <= tolerance)).sum())} of "
-                    f"{apart.size} checked cells. Its map would have other errors than were calibrated; use mode exact."
-                )
-        return np.where(wanted, dense, np.float32(np.nan))[None]
+            differences = np.abs(dense - self._exact(block, pixels, checked))[:, checked]
+            for what, apart in zip(("predictions", "standard deviations"), differences, strict=False):
+                if not apart.max() <= tolerance:
+                    raise ModelError(
+                        f"{predictor.id}: dense mode differs from the tiles' own {what} by up to {apart.max():.3g}, "
+                        f"more than dense_tolerance {tolerance:g}, at {int((~(apart <= tolerance)).sum())} of "
+                        f"{apart.size} checked cells. Its map would have other errors than were calibrated; use mode "
+                        "exact."
+                    )
+        return np.where(wanted, dense, np.float32(np.nan))
 
     def _exact(
         self, block: Block, pixels: npt.NDArray[np.uint16], wanted: npt.NDArray[np.bool_]

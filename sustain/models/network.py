@@ -90,7 +90,10 @@ class TileNetwork(nn.Module):
         return getattr(self.backbones[0], "stride", None) if self.receptive_field else None
 
     def cells(self, channels: Tensor) -> Tensor:
-        """Mean prediction of every feature cell, ``(n, h, w)``; see `sustain.models.valid.ValidResNet.cells`.
+        """Give the outputs of every feature cell, ``(members, n, outputs, h, w)``; see `ValidResNet.cells`.
+
+        `combine` makes a tile's prediction of their means over its cells. Members stay apart until then, because the
+        variance of a mixture is not linear in what they put out.
 
         Raises
         ------
@@ -103,8 +106,7 @@ class TileNetwork(nn.Module):
                 "only resnet_valid, with train.views 1 and no moments, gives cells of a scene: other backbones pad "
                 "their tiles."
             )
-        fields: list[Tensor] = [backbone.cells(channels)[:, 0] for backbone in self.backbones]  # type: ignore[operator]
-        return torch.stack(fields).mean(dim=0)
+        return torch.stack([backbone.cells(channels) for backbone in self.backbones])  # type: ignore[operator]
 
     @property
     def _field(self) -> int | None:

@@ -21,7 +21,7 @@ from sustain.errors import HardwareWarning, ModelError
 from sustain.files import read_json, sha256_of
 from sustain.models.inputs import BandStatistics, ExtraInputs, TileInputs, site_columns
 from sustain.models.losses import Head
-from sustain.models.network import TileNetwork
+from sustain.models.network import TileNetwork, combine
 
 __all__ = [
     "MODEL_FILE",
@@ -282,11 +282,11 @@ class TilePredictor:
         return predicted, sd
 
     def predict_cells(self, pixels: NDArray[np.uint16]) -> NDArray[np.float64]:
-        """Predict every feature cell of a window of imagery, at once.
+        """Put every feature cell of a window of imagery through the network, at once.
 
-        The mean over the cells of a tile is what `predict` gives for it, to float error; so the map of a scene is a box
-        mean of this field. Cell (i, j) sees the square of `receptive_field` pixels whose corner is at row ``i *
-        stride``, column ``j * stride``.
+        Of the means over a tile's cells `combine_cells` makes what `predict` gives for the tile, to float error; so the
+        map of a scene is made of box means of these fields. Cell (i, j) sees the square of `receptive_field` pixels
+        whose corner is at row ``i * stride``, column ``j * stride``.
 
         Parameters
         ----------
@@ -295,20 +295,44 @@ class TilePredictor:
 
         Returns
         -------
-        ndarray of float64, shape ((H - receptive_field) // stride + 1, (W - receptive_field) // stride + 1)
-            In the unit of `target`.
+        ndarray of float64, shape (fields, (H - receptive_field) // stride + 1, (W - receptive_field) // stride + 1)
+            A field for each output of each member of the network.
 
         Raises
         ------
         ModelError
             When the backbone pads, so that no field of cells equals the tiles' predictions.
         """
-        label = self.description.label
         with torch.inference_mode():
             # Copied: torch takes neither strided views of a scene nor read-only memory.
             tiles = torch.from_numpy(np.array(pixels[None])).to(self.device)
             cells = self._network.cells(self._channels(tiles, self._sites(None, 1)))
-            return np.asarray(cells[0].double().cpu().numpy() * label.std + label.mean)
+            return np.asarray(cells[:, 0].flatten(0, 1).double().cpu().numpy())
+
+    def combine_cells(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn means of the fields of `predict_cells` over the cells of tiles into predictions of the tiles.
+
+        Parameters
+        ----------
+        means : ndarray of float64, shape (fields, ...)
+
+        Returns
+        -------
+        ndarray of float64, shape (1 or 2, ...)
+            Prediction in the unit of `target` and, from a model that `has_sd`, the standard deviation of the truth
+            around it.
+        """
+        outputs = 1 + self.has_sd
+        by_member = torch.from_numpy(means.reshape(-1, outputs, means[0].size)).transpose(1, 2)
+        return self._in_units(combine(by_member).numpy()).reshape(outputs, *means.shape[1:])
+
+    def _in_units(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predictions, and standard deviations where there are any, of the network's outputs (n, outputs)."""
+        label = self.description.label
+        bands = [outputs[:, 0] * label.std + label.mean]
+        if self.has_sd:
+            bands.append(np.exp(outputs[:, 1] / 2) * label.std)
+        return np.stack(bands)
 
     def _sites(self, sites: pd.DataFrame | None, n: int) -> Tensor | None:
         needs = self.description.extras.needs
@@ -349,7 +373,6 @@ class TilePredictor:
         self, tiles: NDArray[np.uint16], batch_size: int, sites: Tensor | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         mean, sd = np.empty(len(tiles), dtype=np.float32), np.full(len(tiles), np.nan, dtype=np.float32)
-        label = self.description.label
         with torch.inference_mode():
             for start in range(0, len(tiles), batch_size):
                 part = slice(start, start + batch_size)
@@ -358,9 +381,9 @@ class TilePredictor:
                 output = self._network.predict(
                     self._channels(on_device, None if sites is None else sites[part])
                 )
-                numbers = output.double().cpu().numpy()
+                bands = self._in_units(output.double().cpu().numpy())
                 empty = (batch == self.nodata).all(axis=(1, 2, 3))
-                mean[part] = np.where(empty, np.nan, numbers[:, 0] * label.std + label.mean)
+                mean[part] = np.where(empty, np.nan, bands[0])
                 if self.has_sd:
-                    sd[part] = np.where(empty, np.nan, np.exp(numbers[:, 1] / 2) * label.std)
+                    sd[part] = np.where(empty, np.nan, bands[1])
         return mean, sd

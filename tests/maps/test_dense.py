@@ -62,11 +62,28 @@ def test_dense_equals_exact_also_around_holes(tmp_path, pixels, spacing):
     assert np.nanstd(maps[0][0]) > 1e-3
 
 
-def test_a_cell_that_differs_is_refused_and_no_map_is_left(tmp_path, scene_path):
-    predictor = make_predictor()
-    honest = predictor.predict_cells
-    predictor.predict_cells = lambda pixels: honest(pixels) + 0.01
-    with pytest.raises(ModelError, match=r"up to 0\.01, more than dense_tolerance 0\.001") as caught:
+@pytest.mark.parametrize("members", [1, 3])
+def test_dense_gives_the_sd_of_exact_mode(tmp_path, scene_path, members):
+    """Of several members too, whose mixture's variance is not the mean of anything that one of them puts out."""
+    predictor = make_predictor(head="mean_variance", members=members)
+    maps = [
+        read(predict_map(scene_path, predictor, tmp_path / "w.tif", params=params))
+        for params in (EXACT, DENSE)
+    ]
+    assert maps[1][:2] == maps[0][:2]
+    assert maps[1][0] == ("wealth_raw", "coverage", "predictive_sd")
+    np.testing.assert_allclose(maps[1][2], maps[0][2], rtol=0, atol=1e-5)
+    assert maps[0][2][2].std() > 1e-5
+
+
+@pytest.mark.parametrize(("band", "what"), [(0, "predictions"), (1, "standard deviations")])
+def test_a_cell_that_differs_is_refused_and_no_map_is_left(tmp_path, scene_path, band, what):
+    predictor = make_predictor(head="mean_variance")
+    honest = predictor.combine_cells
+    predictor.combine_cells = lambda means: honest(means) + 0.01 * (np.arange(2) == band)[:, None, None]
+    with pytest.raises(
+        ModelError, match=rf"own {what} by up to 0\.01, more than dense_tolerance 0\.001"
+    ) as caught:
         predict_map(scene_path, predictor, tmp_path / "w.tif", params=DENSE)
     assert "in the block at cell row" in caught.value.__notes__[0]
     assert not (tmp_path / "w.tif").exists()
@@ -77,7 +94,6 @@ def test_a_cell_that_differs_is_refused_and_no_map_is_left(tmp_path, scene_path)
     [
         ({"backbone": "resnet_narrow"}, 8, "whole tiles only"),
         ({"views": 2}, 8, "whole tiles only"),
-        ({"head": "mean_variance"}, 8, "standard deviation"),
         ({}, 12, "spacing_px is 12, .* multiple of 8"),
     ],
 )

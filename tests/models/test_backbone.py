@@ -113,8 +113,8 @@ def test_the_valid_network_s_receptive_field_is_what_it_says():
     image = torch.randn(1, 3, 100, 100, requires_grad=True)
     cells = net.cells(image)
     side = (100 - net.receptive_field) // net.stride + 1
-    assert cells.shape == (1, side, side)
-    (gradient,) = torch.autograd.grad(cells[0, 2, 3], image)
+    assert cells.shape == (2, 1, 1, side, side)
+    (gradient,) = torch.autograd.grad(cells[:, 0, 0, 2, 3].sum(), image)
     rows = gradient[0].abs().sum(dim=(0, 2)).nonzero()[:, 0]
     cols = gradient[0].abs().sum(dim=(0, 1)).nonzero()[:, 0]
     first = (2 * net.stride, 3 * net.stride)
@@ -131,7 +131,7 @@ def test_the_mean_over_a_scene_s_cells_is_the_tile_s_prediction():
         cells = net.cells(scene)
         for row, col in ((0, 0), (2, 5), (7, 9)):
             cut = scene[:, :, row * 8 : row * 8 + tile, col * 8 : col * 8 + tile]
-            mean = cells[0, row : row + side, col : col + side].mean()
+            mean = cells[:, 0, 0, row : row + side, col : col + side].mean()
             torch.testing.assert_close(mean, net(cut)[0, 0], atol=1e-5, rtol=1e-5)
 
 
