@@ -25,6 +25,7 @@ FILES = {
     "uncertainty.",
     "model.json": "What the model was trained on: bands, units, tile size, statistics.",
     "item.json": "STAC item of the map, with checksums of the files.",
+    "model_item.json": "STAC item of the model, by the MLM extension: what goes in and what comes out.",
     "collection.json": "STAC collection that the item belongs to: what maps of other periods share with it.",
 }
 

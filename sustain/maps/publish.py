@@ -14,6 +14,7 @@ from sustain.maps.cells import write_cells
 from sustain.maps.collection import COLLECTION_FILE, make_collection
 from sustain.maps.geotiff import open_raster
 from sustain.maps.mapcard import map_card
+from sustain.maps.model_item import MODEL_ITEM_FILE, make_model_item, read_model, says_what_goes_in
 from sustain.maps.raster import BANDS
 from sustain.maps.stac import make_item
 
@@ -42,8 +43,8 @@ def publish_map(
     out : str or Path
         Folder to write, whole or not at all; an older one is replaced. It holds ``wealth.tif`` (Cloud Optimised
         GeoTIFF), ``item.json`` and ``collection.json`` (STAC 1.1), ``card.json``, ``cells.parquet``
-        (GeoParquet), ``cells.csv``, ``README.md`` (map card) and, if given, ``model.json``. The same inputs give the
-        same bytes.
+        (GeoParquet), ``cells.csv``, ``README.md`` (map card) and, if given, ``model.json`` and ``model_item.json``
+        (STAC 1.1 with the MLM extension). The same inputs give the same bytes.
     params : PublishParams
         Title, dates, licences and citation.
     model_json : str or Path, optional
@@ -80,14 +81,17 @@ def publish_map(
             copy_into(Path(model_json), folder / "model.json")
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
         files = [*(path.name for path in folder.iterdir()), "item.json", COLLECTION_FILE]
+        if says_what_goes_in(read_model(folder)):
+            files.append(MODEL_ITEM_FILE)
         with open_raster(folder / "wealth.tif") as raster:
             write_text(folder / "README.md", map_card(raster, calibration, summary, period, params, files))
         item = make_item(folder, calibration, summary, period, params)
-        collection = make_collection(folder, item, calibration, params)
-        write_json(
-            folder / COLLECTION_FILE, collection.to_dict(include_self_link=False, transform_hrefs=False)
-        )
-        write_json(folder / "item.json", item.to_dict(include_self_link=False, transform_hrefs=False))
+        model_item = make_model_item(folder, calibration, item)
+        collection = make_collection(item, calibration, params, model_item)
+        catalogue = {"item.json": item, MODEL_ITEM_FILE: model_item, COLLECTION_FILE: collection}
+        for name, found in catalogue.items():
+            if found is not None:
+                write_json(folder / name, found.to_dict(include_self_link=False, transform_hrefs=False))
     return out
 
 

@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pystac
 import rasterio
+from pyproj import Geod
 from rasterio.warp import transform_bounds, transform_geom
 
 import sustain
@@ -20,7 +22,16 @@ from sustain.maps.cells import MapSummary
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
 from sustain.maps.places import WGS84
 
-__all__ = ["BAND_TEXTS", "EXTENSIONS", "describe_bands", "item_id", "make_item", "slug"]
+__all__ = [
+    "BAND_TEXTS",
+    "EXTENSIONS",
+    "describe_bands",
+    "figure",
+    "file_fields",
+    "item_id",
+    "make_item",
+    "slug",
+]
 
 # Schemas that the fields below follow. pystac would fetch them to validate; the tests do it without a network.
 EXTENSIONS = {
@@ -101,10 +112,7 @@ def make_item(
         path = folder / name
         if path.exists():
             asset = pystac.Asset(f"./{name}", title=title, media_type=media_type, roles=roles)
-            asset.extra_fields = {
-                "file:checksum": _MULTIHASH_SHA256 + sha256_of(path),
-                "file:size": path.stat().st_size,
-            }
+            asset.extra_fields = file_fields(path)
             if key == "map":
                 asset.extra_fields["bands"] = bands
             item.add_asset(key, asset)
@@ -114,6 +122,7 @@ def make_item(
 def describe_bands(raster: rasterio.io.DatasetReader, summary: MapSummary) -> list[dict[str, Any]]:
     """STAC 1.1 ``bands`` of a corrected map, with statistics over the cells with imagery."""
     described = []
+    resolution = figure(_resolution_m(raster))
     for name, unit, dtype in zip(raster.descriptions, raster.units, raster.dtypes, strict=True):
         band: dict[str, Any] = {
             "name": name,
@@ -122,20 +131,25 @@ def describe_bands(raster: rasterio.io.DatasetReader, summary: MapSummary) -> li
             "nodata": "nan",
             "unit": unit,
             "raster:sampling": "area",
-            "raster:spatial_resolution": raster.res[0],
+            "raster:spatial_resolution": resolution,
         }
         if name in summary.bands and summary.n_values:
             statistics = summary.bands[name]
             band["statistics"] = {
-                "minimum": _figure(statistics.minimum),
-                "maximum": _figure(statistics.maximum),
-                "mean": _figure(statistics.mean),
-                "stddev": _figure(statistics.std),
+                "minimum": figure(statistics.minimum),
+                "maximum": figure(statistics.maximum),
+                "mean": figure(statistics.mean),
+                "stddev": figure(statistics.std),
                 "count": summary.n_cells,
-                "valid_percent": _figure(100 * summary.n_values / summary.n_cells),
+                "valid_percent": figure(100 * summary.n_values / summary.n_cells),
             }
         described.append(band)
     return described
+
+
+def file_fields(path: Path) -> dict[str, Any]:
+    """Fields of the file extension for an asset: checksum (multihash of sha256) and size in bytes."""
+    return {"file:checksum": _MULTIHASH_SHA256 + sha256_of(path), "file:size": path.stat().st_size}
 
 
 def item_id(title: str, period: tuple[date, date]) -> str:
@@ -163,11 +177,11 @@ def _properties(card: CalibrationCard, method: str, params: PublishParams) -> di
         "sustain:target": card.target.name,
         "sustain:unit": card.target.unit,
         "sustain:n": card.sample.n,
-        "sustain:slope": _figure(card.slope),
-        "sustain:slope_se": _figure(float(card.slope_cov[1, 1]) ** 0.5),
-        "sustain:intercept": _figure(card.intercept),
-        "sustain:r2": _figure(card.r2),
-        "sustain:support": [_figure(limit) for limit in card.support],
+        "sustain:slope": figure(card.slope),
+        "sustain:slope_se": figure(float(card.slope_cov[1, 1]) ** 0.5),
+        "sustain:intercept": figure(card.intercept),
+        "sustain:r2": figure(card.r2),
+        "sustain:support": [figure(limit) for limit in card.support],
     }
     if params.description:
         properties["description"] = params.description
@@ -190,6 +204,17 @@ def _projection(raster: rasterio.io.DatasetReader) -> dict[str, Any]:
     }
 
 
+def _resolution_m(raster: rasterio.io.DatasetReader) -> float:
+    """Mean side of a cell in metres of the coordinate system; of one in degrees, on the ground at its centre."""
+    if raster.crs.is_projected:
+        return float(np.mean(raster.res)) * raster.crs.linear_units_factor[1]
+    x, y = raster.xy(raster.height / 2, raster.width / 2, offset="ul")
+    width, height = raster.res
+    corners = [(x, y), (x + width, y), (x + width, y - height), (x, y - height)]
+    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*zip(*corners, strict=True))
+    return float(abs(area) ** 0.5)
+
+
 def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[float]]:
     """Outline of the raster in longitude and latitude: GeoJSON, anticlockwise, and its box."""
     left, bottom, right, top = raster.bounds
@@ -201,5 +226,6 @@ def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[
     return {"type": "Polygon", "coordinates": [ring]}, [round(value, _DEGREE_DIGITS) for value in bbox]
 
 
-def _figure(value: float) -> float:
+def figure(value: float) -> float:
+    """Round to the digits that a catalogue gives."""
     return float(f"{value:.{_FIGURE_DIGITS}g}")
