@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimators import LinearEstimator
-from sustain.causal.propensity import CrossFitted, doubly_robust
+from sustain.causal.propensity import CrossFitted, Fold, Regress, augmented, doubly_robust
 from sustain.errors import EffectError
 
 __all__ = ["LearnedEstimator", "learned_doubly_robust"]
@@ -94,11 +94,11 @@ def learned_doubly_robust(
     if outcome_model is None:
         return LinearEstimator(name, linear.weights, linear.influence, 1, linear.notes)
 
-    def regress(rest: Rows, rows: Rows, outcome: Floats) -> Floats:
-        model = fitted("outcome_model", outcome_model, rest, outcome)
-        return np.asarray(model.predict(covariates[rows]), dtype=float)
+    def regress(fold: Fold, arm: int, outcome: Floats) -> Floats:
+        model = fitted("outcome_model", outcome_model, fold.train[arm], outcome)
+        return np.asarray(model.predict(covariates[fold.rows]), dtype=float)
 
-    score = _Score(linear, treated, weights / weights.sum(), regress)
+    score = _Score(linear, weights / weights.sum(), regress)
     return LearnedEstimator(
         name, linear.weights, lambda outcome: score(outcome)[1], 1, linear.notes, score=score
     )
@@ -107,25 +107,17 @@ def learned_doubly_robust(
 class _Score:
     """Estimate and influence on an outcome; the last outcomes are kept, because each is asked for twice."""
 
-    def __init__(self, linear: CrossFitted, treated: Floats, share: Floats, regress: Any) -> None:
-        self._linear, self._treated, self._share, self._regress = linear, treated, share, regress
+    def __init__(self, linear: CrossFitted, share: Floats, regress: Regress) -> None:
+        self._linear, self._share, self._regress = linear, share, regress
         self._kept: dict[bytes, tuple[float, Floats]] = {}
 
     def __call__(self, outcome: Floats) -> tuple[float, Floats]:
         key = outcome.tobytes()
         if key not in self._kept:
             self._kept = dict(list(self._kept.items())[-1:])
-            self._kept[key] = self._fit(outcome)
+            found = augmented(self._linear.folds, self._share, self._linear.arms, outcome, self._regress)
+            self._kept[key] = found
         return self._kept[key]
-
-    def _fit(self, outcome: Floats) -> tuple[float, Floats]:
-        phi = np.empty(len(outcome))
-        for fold in self._linear.folds:
-            t, p, y = self._treated[fold.rows], fold.propensity, outcome[fold.rows]
-            m1, m0 = (self._regress(train, fold.rows, outcome) for train in fold.train)
-            phi[fold.rows] = m1 - m0 + t * (y - m1) / p - (1 - t) * (y - m0) / (1 - p)
-        mean = float(self._share @ phi)
-        return mean, self._share * (phi - mean)
 
 
 def _check(role: str, model: Any, kind: str, method: str) -> None:

@@ -17,6 +17,8 @@ from sustain.errors import EffectError
 __all__ = [
     "CrossFitted",
     "Fold",
+    "Regress",
+    "augmented",
     "doubly_robust",
     "fit_propensity",
     "inverse_propensity",
@@ -87,11 +89,15 @@ class Fold:
     propensity: Floats
 
 
+Regress = Callable[[Fold, int, Floats], Floats]
+
+
 @dataclass(frozen=True)
 class CrossFitted(LinearEstimator):
-    """A doubly robust estimate, with the folds and the propensities that it was made with."""
+    """A doubly robust estimate, with the folds that it was made with, and the weights of residuals in either arm."""
 
     folds: tuple[Fold, ...] = field(repr=False, kw_only=True)
+    arms: tuple[Floats, Floats] = field(repr=False, kw_only=True)
 
 
 def doubly_robust(
@@ -105,13 +111,15 @@ def doubly_robust(
     clusters: NDArray[Any] | None = None,
     classify: Classify | None = None,
 ) -> CrossFitted:
-    """Augmented inverse-propensity weighting with cross-fitting (Chernozhukov et al. 2018, doi:10.1111/ectj.12097).
+    """Augmented inverse-propensity weighting, cross-fitted (Chernozhukov et al. 2018, doi:10.1111/ectj.12097).
 
-    ``phi_i = m1(z_i) - m0(z_i) + T_i (y_i - m1(z_i)) / p(z_i) - (1 - T_i) (y_i - m0(z_i)) / (1 - p(z_i))``,
-    averaged. The regressions m1 and m0 are least squares within an arm and p is logistic, each fitted on the
-    other folds. With regressions that are linear in the outcome, so is the estimate.
+    ``tau = sum_i w_i (m1(z_i) - m0(z_i)) + sum_i a1_i (y_i - m1(z_i)) - sum_i a0_i (y_i - m0(z_i))``, where the weights
+    ``a1_i`` of the treated are proportional to ``w_i / p(z_i)``, those of the controls, ``a0_i``, to
+    ``w_i / (1 - p(z_i))``, and each arm's add up to one (Hajek), as the ``w_i`` of all units do. The regressions m1 and
+    m0 are least squares within an arm and p is logistic, each fitted on the other folds. With regressions that are
+    linear in the outcome, so is the estimate.
 
-    Parameters
+        Parameters
     ----------
     treated, covariates, names, weights
         As in `least_squares`.
@@ -129,6 +137,14 @@ def doubly_robust(
     ------
     EffectError
         When covariates are dependent or separate the arms, also within the training part of a fold.
+
+    Notes
+    -----
+    Weights as they are, ``1 / (n p)``, add up to one in expectation only: where propensities come near 0 or 1, their sum
+    wanders and takes the estimate along (Kang and Schafer 2007, doi:10.1214/07-STS227; Busso, DiNardo and McCrary
+    2014, doi:10.1162/REST_a_00431). Dividing by it costs nothing in large samples, keeps the estimate doubly robust,
+    and keeps what it adds to the regressions within the range of the residuals (Robins, Sued, Lei-Gomez and
+    Rotnitzky 2007, doi:10.1214/07-STS227D).
     """
     z = _with_constant(covariates, names, weights)
     n, share = len(treated), weights / weights.sum()
@@ -144,31 +160,23 @@ def doubly_robust(
         for rows in make_folds(treated, n_folds, seed, clusters)
     ]
     propensity = np.empty(n)
-    omega = np.zeros(n)
     for fold in folds:
-        t, p = treated[fold.rows], fold.propensity
-        propensity[fold.rows] = p
-        own = t / p, (1 - t) / (1 - p)
-        omega[fold.rows] += share[fold.rows] * (own[0] - own[1])
-        for sign, arm, rows, bread in zip((1, -1), own, fold.train, fold.bread, strict=True):
-            asked = (share[fold.rows] * (1 - arm)) @ z[fold.rows]
+        propensity[fold.rows] = fold.propensity
+    inverse = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
+    arms = tuple(arm / arm.sum() for arm in inverse)
+    omega = arms[0] - arms[1]
+    for fold in folds:
+        for sign, arm, rows, bread in zip((1, -1), arms, fold.train, fold.bread, strict=True):
+            asked = (share[fold.rows] - arm[fold.rows]) @ z[fold.rows]
             omega[rows] += sign * weights[rows] * (z[rows] @ (bread @ asked))
 
-    def influence(outcome: Floats) -> Floats:
-        phi = np.empty(n)
-        for fold in folds:
-            t, p, y = treated[fold.rows], fold.propensity, outcome[fold.rows]
-            m1, m0 = (
-                z[fold.rows] @ (bread @ ((weights[rows] * outcome[rows]) @ z[rows]))
-                for bread, rows in zip(fold.bread, fold.train, strict=True)
-            )
-            phi[fold.rows] = m1 - m0 + t * (y - m1) / p - (1 - t) * (y - m0) / (1 - p)
-        return np.asarray(share * (phi - float(share @ phi)))
+    def regress(fold: Fold, arm: int, outcome: Floats) -> Floats:
+        rows = fold.train[arm]
+        return np.asarray(z[fold.rows] @ (fold.bread[arm] @ ((weights[rows] * outcome[rows]) @ z[rows])))
 
-    arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
-    notes = _overlap_notes(tuple(arm / arm.sum() for arm in arms), propensity)
+    notes = _overlap_notes(arms, propensity)
     # Weights 1/p stand for all units, and those of an arm add up to about as many as there are, unless p is off.
-    reach = max(float(arm.sum() / weights.sum()) for arm in arms)
+    reach = max(float(arm.sum() / weights.sum()) for arm in inverse)
     if reach > REACH:
         text = (
             f"The inverse propensities of one arm add up to {reach:.1f} times the units that they stand for: out of "
@@ -177,8 +185,55 @@ def doubly_robust(
         )
         notes = (*notes, ("overlap", text))
     return CrossFitted(
-        f"doubly robust (AIPW, {n_folds} folds)", omega, influence, 1, notes, folds=tuple(folds)
+        f"doubly robust (AIPW, {n_folds} folds)",
+        omega,
+        lambda outcome: augmented(folds, share, arms, outcome, regress)[1],
+        1,
+        notes,
+        folds=tuple(folds),
+        arms=(arms[0], arms[1]),
     )
+
+
+def augmented(
+    folds: Sequence[Fold], share: Floats, arms: Sequence[Floats], outcome: Floats, regress: Regress
+) -> tuple[float, Floats]:
+    """Doubly robust estimate from its parts, and its influence.
+
+    The estimate is ``sum_i share_i (m1_i - m0_i) + r1 - r0`` with ``r1 = sum_i a1_i (y_i - m1_i)``. As r1 is a ratio,
+    unit i moves it by ``a1_i (y_i - m1_i - r1)``. Nuisances that are fitted out of the fold add nothing of first
+    order.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+    share : ndarray, shape (n,)
+        Weights of all units, which add up to one.
+    arms : two ndarrays of shape (n,)
+        Weights a1 and a0, which add up to one each and are zero in the other arm.
+    outcome : ndarray, shape (n,)
+    regress : callable
+        Takes a fold, 0 for the treated or 1 for the controls, and the outcome; returns what a regression in that arm,
+        outside the fold, predicts for the units of the fold.
+
+    Returns
+    -------
+    estimate : float
+    influence : ndarray, shape (n,)
+        Adds up to zero.
+    """
+    fitted = np.empty((2, len(outcome)))
+    for fold in folds:
+        for arm in (0, 1):
+            fitted[arm, fold.rows] = regress(fold, arm, outcome)
+    contrast = fitted[0] - fitted[1]
+    regression = float(share @ contrast)
+    residual = outcome - fitted
+    left = [float(weight @ own) for weight, own in zip(arms, residual, strict=True)]
+    influence = share * (contrast - regression)
+    for sign, weight, own, mean in zip((1, -1), arms, residual, left, strict=True):
+        influence += sign * weight * (own - mean)
+    return regression + left[0] - left[1], influence
 
 
 def _fit_fold(

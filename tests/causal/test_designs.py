@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 from sustain.causal import estimate_effect
-from sustain.causal.propensity import doubly_robust, make_folds
+from sustain.causal.propensity import augmented, doubly_robust, make_folds
 from sustain.errors import EffectError
 
 
@@ -43,20 +43,22 @@ class TestDoublyRobust:
         data = make_trial(0, 300)
         w = data["w"].to_numpy() if weighted else np.ones(300)
         z, t, y = data[["x", "z"]].to_numpy(), data["treated"].to_numpy(), data["wealth"].to_numpy()
-        phi = np.empty(300)
+        p, m1, m0 = np.empty((3, 300))
         for rows in make_folds(t.astype(float), 5, 7):
             rest = np.setdiff1d(np.arange(300), rows)
             logit = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000)
-            p = logit.fit(z[rest], t[rest], sample_weight=w[rest]).predict_proba(z[rows])[:, 1]
-            m = []
-            for arm in (0, 1):
+            p[rows] = logit.fit(z[rest], t[rest], sample_weight=w[rest]).predict_proba(z[rows])[:, 1]
+            for arm, fitted in ((0, m0), (1, m1)):
                 part = rest[t[rest] == arm]
-                m.append(LinearRegression().fit(z[part], y[part], sample_weight=w[part]).predict(z[rows]))
-            own, yes = y[rows], t[rows]
-            phi[rows] = m[1] - m[0] + yes * (own - m[1]) / p - (1 - yes) * (own - m[0]) / (1 - p)
-        share = w / w.sum()
-        estimate = share @ phi
-        error = np.sqrt(np.sum((share * (phi - estimate)) ** 2) * 300 / 299)
+                line = LinearRegression().fit(z[part], y[part], sample_weight=w[part])
+                fitted[rows] = line.predict(z[rows])
+        one, other = w * t / p, w * (1 - t) / (1 - p)
+        regression = np.average(m1 - m0, weights=w)
+        left = np.average(y - m1, weights=one), np.average(y - m0, weights=other)
+        estimate = regression + left[0] - left[1]
+        psi = w / w.sum() * (m1 - m0 - regression)
+        psi += one / one.sum() * (y - m1 - left[0]) - other / other.sum() * (y - m0 - left[1])
+        error = np.sqrt(np.sum(psi**2) * 300 / 299)
         ours = effect_of(
             data,
             estimator="aipw",
@@ -67,6 +69,62 @@ class TestDoublyRobust:
         )
         assert ours.estimate == pytest.approx(estimate, rel=1e-5)
         assert ours.std_error == pytest.approx(error, rel=1e-4)
+
+    @pytest.mark.parametrize("chance", [0.2, 0.5, 0.9])
+    def test_only_ratios_of_weights_within_an_arm_count(self, chance):
+        """Any propensity that is the same for all units gives the same estimate: residuals are averaged, not summed."""
+        data = make_trial(0, 300)
+        t, x, w = (data[name].to_numpy(dtype=float) for name in ("treated", "x", "w"))
+
+        def estimate(p: float) -> float:
+            def alike(_, rows):
+                return np.full(len(rows), p)
+
+            return doubly_robust(t, x[:, None], ["x"], w, classify=alike).estimate(data["wealth"].to_numpy())
+
+        assert estimate(chance) == pytest.approx(estimate(0.37), rel=1e-12)
+
+    def test_influence_is_the_derivative_by_each_units_weight(self):
+        data = make_trial(3, 300)
+        t, y, w = (data[name].to_numpy(dtype=float) for name in ("treated", "wealth", "w"))
+        base = doubly_robust(t, data[["x"]].to_numpy(), ["x"], w, n_folds=2)
+        m1, m0, p = np.random.default_rng(0).uniform(0.1, 0.9, (3, 300))  # nuisances, whatever they are
+
+        def estimate(weights):
+            arms = weights * t / p, weights * (1 - t) / (1 - p)
+            return augmented(
+                base.folds,
+                weights / weights.sum(),
+                [arm / arm.sum() for arm in arms],
+                y,
+                lambda fold, arm, _: (m1, m0)[arm][fold.rows],
+            )
+
+        derivative = np.empty(300)
+        for unit in range(300):
+            more, less = w.copy(), w.copy()
+            more[unit] *= 1 + 1e-4
+            less[unit] *= 1 - 1e-4
+            derivative[unit] = (estimate(more)[0] - estimate(less)[0]) / 2e-4
+        np.testing.assert_allclose(estimate(w)[1], derivative, rtol=1e-6, atol=1e-10)
+
+    def test_fitting_the_nuisances_adds_little_to_the_influence(self):
+        """Everything fitted anew when a unit counts more: nearly the influence that takes the nuisances as given."""
+        data = make_trial(3, 4000)
+        t, y, w = (data[name].to_numpy(dtype=float) for name in ("treated", "wealth", "w"))
+
+        def found(weights):
+            return doubly_robust(t, data[["x", "z"]].to_numpy(), ["x", "z"], weights, n_folds=2, seed=1)
+
+        base, some = found(w), np.arange(0, 4000, 40)
+        derivative = np.empty(len(some))
+        for place, unit in enumerate(some):
+            more = w.copy()
+            more[unit] *= 1.01
+            derivative[place] = (found(more).estimate(y) - base.estimate(y)) / 0.01
+        psi = base.influence(y)[some]
+        assert np.corrcoef(derivative, psi)[0, 1] > 0.99
+        assert np.sum(derivative**2) == pytest.approx(np.sum(psi**2), rel=0.15)
 
     def test_covers(self):
         """Confounded treatment with an effect of 0.4 on average: nominal 95%, 200 replications."""
