@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.designs import Design
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.units import Units
 from sustain.causal.variance import critical_value
+from sustain.causal.vcov import Vcov
 from sustain.errors import SupportWarning, WeakCalibrationWarning
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = ["assumption_notes", "cluster_notes", "dropped_notes", "slope_notes", "support_notes"]
+__all__ = [
+    "assumption_notes",
+    "cluster_notes",
+    "corrected_already",
+    "dependence_notes",
+    "dropped_notes",
+    "scatter_notes",
+    "slope_notes",
+    "support_notes",
+]
 
 # Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
 MATERIAL = 0.25
@@ -80,6 +92,66 @@ def cluster_notes(units: Units, weights: NDArray[np.float64], column: str) -> li
             )
             return [Note("few_clusters", text)]
     return []
+
+
+def dependence_notes(design: Design, vcov: Vcov) -> list[Note]:
+    """Say what HC1 supposes where rows repeat units or share the level of a fixed effect.
+
+    Cluster where treatment was given, or where units were drawn (Abadie, Athey, Imbens and Wooldridge 2023,
+    doi:10.1093/qje/qjac038); in a panel at the unit or coarser (Bertrand, Duflo and Mullainathan 2004,
+    doi:10.1162/003355304772839588).
+    """
+    if vcov.kind != "HC1":
+        return []
+    if design.unit is not None:
+        text = (
+            f"HC1 takes every row as independent, but the periods of one {design.unit!r} share errors, so the interval "
+            f"is likely too short. Leave vcov out, which clusters by {design.unit!r}, or cluster where treatment was "
+            "given."
+        )
+        return [Note("not_clustered", text)]
+    if design.fixed_effects:
+        names = ", ".join(map(repr, design.fixed_effects))
+        text = (
+            f"HC1 takes every row as independent. Fixed effects ({names}) take out what rows of a level share on "
+            "average, not errors that go together within it or over time. Where rows repeat units, or treatment was "
+            "given to groups of rows, the interval is too short: cluster by those units or groups, "
+            "vcov={'CRV1': column}."
+        )
+        return [Note("not_clustered", text)]
+    return []
+
+
+def scatter_notes(naive: Estimate, outcome: NDArray[np.float64], weights: NDArray[np.float64]) -> list[Note]:
+    """Say so when nothing scatters around the estimate, and a standard error of (almost) zero says nothing.
+
+    Parameters
+    ----------
+    naive : Estimate
+    outcome, weights : ndarray, shape (n,)
+        Of the units, and their weights in the estimate.
+    """
+    size = float(np.square(weights * outcome).sum())
+    if naive.variance_trial > 1e-20 * size:
+        return []
+    text = (
+        "The outcome does not scatter around what the design predicts (it is constant in each arm, or within the fixed "
+        "effects), so the standard error is zero and says nothing. Are predictions rounded, all from one cell of the "
+        "map, or from one map for all periods?"
+    )
+    return [Note("no_scatter", text)]
+
+
+def corrected_already(columns: Collection[Any], outcome: str) -> list[Note]:
+    """Say so when an outcome that is not corrected here stands beside its raw predictions."""
+    if f"{outcome}_raw" not in columns:
+        return []
+    text = (
+        f"{outcome!r} stands beside '{outcome}_raw', so it seems to be corrected already: then the effect supposes "
+        "measurement stability, whatever is named here, and its interval leaves the calibration's uncertainty out. "
+        f"Pass outcome='{outcome}_raw' with the card."
+    )
+    return [Note("corrected_already", text)]
 
 
 def support_notes(card: CalibrationCard, share: float) -> list[Note]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sustain.causal.variance import as_matrix, residual_df
 from sustain.errors import EffectError
 
-__all__ = ["EARTH_RADIUS_KM", "conley_covariance", "kernel_covariance", "require_degrees"]
+__all__ = ["EARTH_RADIUS_KM", "conley_covariance", "kernel_covariance", "read_degrees", "require_degrees"]
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius of the Earth (IUGG)
 
@@ -117,6 +117,19 @@ def conley_covariance(
         reach=reach * (1 + 1e-12),
     )
     return covariance * (len(latitude) / residual_df(len(latitude), n_params))
+
+
+def read_degrees(values: Any, name: str) -> Floats:
+    """Coordinates as numbers; raises `EffectError` naming the column when they are none, or infinite."""
+    try:
+        degrees = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise EffectError(
+            f"lat, lon: column {name!r} holds no numbers, expected degrees such as -1.25."
+        ) from error
+    if np.isinf(degrees).any():
+        raise EffectError(f"lat, lon: column {name!r} holds infinite values. Mark what is missing as NaN.")
+    return degrees
 
 
 def require_degrees(lat: Floats, lon: Floats) -> None:

@@ -12,7 +12,7 @@ from sustain.causal.estimators import LinearEstimator, difference_in_means, leas
 from sustain.causal.instrument import two_stage_least_squares
 from sustain.causal.learners import learned_doubly_robust
 from sustain.causal.panel import two_way_fixed_effects
-from sustain.causal.propensity import doubly_robust, inverse_propensity
+from sustain.causal.propensity import FOLDS, default_folds, doubly_robust, inverse_propensity
 from sustain.causal.roles import EstimatorName
 from sustain.causal.units import Units
 from sustain.causal.vcov import Vcov
@@ -37,7 +37,8 @@ class Design:
         Columns, or several joined by ``^``, for ``"ols"`` and ``"iv"``.
     outcome_model, propensity_model : object or None
         Learners, for ``"aipw"``.
-    n_folds, seed : int
+    n_folds : int or None
+    seed : int
         For ``"aipw"``.
     """
 
@@ -48,7 +49,7 @@ class Design:
     fixed_effects: tuple[str, ...] = ()
     outcome_model: Any = None
     propensity_model: Any = None
-    n_folds: int = 5
+    n_folds: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,19 +97,14 @@ class Design:
             return inverse_propensity(*common, units.weights)
         if self.estimator == "aipw":
             clusters = vcov.clusters(units.extra)
-            if self.outcome_model is None and self.propensity_model is None:
-                return doubly_robust(
-                    *common, units.weights, n_folds=self.n_folds, seed=self.seed, clusters=clusters
-                )
-            return learned_doubly_robust(
-                *common,
-                units.weights,
-                outcome_model=self.outcome_model,
-                propensity_model=self.propensity_model,
-                n_folds=self.n_folds,
-                seed=self.seed,
-                clusters=clusters,
-            )
+            n_folds = default_folds(clusters) if self.n_folds is None else self.n_folds
+            if self.n_folds is None and vcov.kind == "block":
+                n_folds = FOLDS  # a bootstrap sees what the split into folds does, and takes long enough
+            folds: dict[str, Any] = {"n_folds": n_folds, "seed": self.seed, "clusters": clusters}
+            models = {"outcome_model": self.outcome_model, "propensity_model": self.propensity_model}
+            if all(model is None for model in models.values()):
+                return doubly_robust(*common, units.weights, **folds)
+            return learned_doubly_robust(*common, units.weights, **models, **folds)
         if self.estimator == "iv":
             instruments = units.instruments, units.instrument_names
             return two_stage_least_squares(*common, *instruments, units.weights, absorbed)

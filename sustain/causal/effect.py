@@ -24,7 +24,10 @@ from sustain.causal.cards import Assumption, choose_method, load_card, require_r
 from sustain.causal.caveats import (
     assumption_notes,
     cluster_notes,
+    corrected_already,
+    dependence_notes,
     dropped_notes,
+    scatter_notes,
     slope_notes,
     support_notes,
 )
@@ -74,7 +77,7 @@ def estimate_effect(
     instrument: str | Sequence[str] | None = None,
     outcome_model: Any = None,
     propensity_model: Any = None,
-    n_folds: int = 5,
+    n_folds: int | None = None,
     seed: int = 0,
 ) -> EffectResult:
     """Estimate a treatment effect on a mapped outcome, with an interval that carries the calibration's error.
@@ -98,9 +101,10 @@ def estimate_effect(
     fixed_effects : str or sequence of str
         Columns whose levels are absorbed, ``"a^b"`` for combinations; for ``"ols"`` and ``"iv"``.
     estimator : {"difference", "ols", "ipw", "aipw", "did", "iv"}, optional
-        Difference in means; least squares with covariates; inverse-propensity weighting (Hajek, logistic
-        propensity); doubly robust with cross-fitting; difference-in-differences (two-way fixed effects);
-        two-stage least squares. By default ``"difference"``, and with a formula ``"ols"`` or ``"iv"``.
+        Difference in means; least squares with covariates; inverse-propensity weighting (logistic propensity);
+        doubly robust with cross-fitting; difference-in-differences (two-way fixed effects); two-stage least
+        squares. Inverse propensities are normalised to add up to one in each arm (Hajek). By default
+        ``"difference"``, and with a formula ``"ols"`` or ``"iv"``.
     weights : str or array_like of shape (n,), optional
         Sampling weights.
     calibration : CalibrationCard or path, optional
@@ -144,9 +148,11 @@ def estimate_effect(
     outcome_model, propensity_model : estimators of scikit-learn, optional
         For ``"aipw"``: any regressor and any classifier with ``predict_proba``; cloned, cross-fitted and seeded. By
         default least squares within each arm, and a logistic regression.
-    n_folds, seed : int
-        For ``"aipw"``: number of folds, and the seed that draws them; clusters of `vcov` are kept whole. The seed is
-        also that of learners and of the block bootstrap.
+    n_folds : int, optional
+        For ``"aipw"``: number of folds, in which clusters of `vcov` are kept whole. By default 5, and 20 (or one for
+        each cluster) where there are fewer than 100 clusters and no bootstrap.
+    seed : int
+        Of these folds, of learners and of the block bootstrap.
 
     Returns
     -------
@@ -225,10 +231,13 @@ def estimate_effect(
     trial = spec.covariance(linear, outcomes, units.extra, _anew(design, spec, units, outcomes))
     naive = Estimate("none", linear.estimate(units.outcome), float(trial.covariance[0, 0]), 0.0, trial.df)
     notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
-    notes += dropped_notes(units)
+    notes += dropped_notes(units) + dependence_notes(design, spec)
+    notes += scatter_notes(naive, units.outcome, linear.weights)
     if spec.kind == "CRV1":
         notes += cluster_notes(units, linear.weights, spec.columns[0])
     corrected, outside = None, math.nan
+    if not corrects:
+        notes += corrected_already(data.columns, roles.outcome)
     if card is not None and corrects:
         corrected = correct(card, method, linear, units, naive, slope, trial, strata, card_level)
         if shared is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimators import LinearEstimator
-from sustain.causal.propensity import CrossFitted, Fold, Regress, augmented, doubly_robust
+from sustain.causal.propensity import FOLDS, CrossFitted, Fold, Regress, augmented, doubly_robust
 from sustain.errors import EffectError
 
 __all__ = ["LearnedEstimator", "learned_doubly_robust"]
@@ -43,7 +43,7 @@ def learned_doubly_robust(
     *,
     outcome_model: Any = None,
     propensity_model: Any = None,
-    n_folds: int = 5,
+    n_folds: int = FOLDS,
     seed: int = 0,
     clusters: NDArray[Any] | None = None,
 ) -> LinearEstimator:

