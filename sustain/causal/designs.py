@@ -101,7 +101,10 @@ class Design:
             if self.n_folds is None and vcov.kind == "block":
                 n_folds = FOLDS  # a bootstrap sees what the split into folds does, and takes long enough
             folds: dict[str, Any] = {"n_folds": n_folds, "seed": self.seed, "clusters": clusters}
-            models = {"outcome_model": self.outcome_model, "propensity_model": self.propensity_model}
+            models: dict[str, Any] = {
+                "outcome_model": self.outcome_model,
+                "propensity_model": self.propensity_model,
+            }
             if all(model is None for model in models.values()):
                 return doubly_robust(*common, units.weights, **folds)
             return learned_doubly_robust(*common, units.weights, **models, **folds)

@@ -241,7 +241,7 @@ def effect(
         card_level=card_level,
         strata=strata,
         assumption=assumption,
-        transport=options.read_transport(transport),
+        transport=options.read_number(transport),
         overlap=options.read_overlap(overlap),
         vcov=spec,
         level=level,

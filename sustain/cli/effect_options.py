@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from sustain.errors import EffectError
 
-__all__ = ["read_cutoffs", "read_number", "read_overlap", "read_transport", "read_vcov"]
+__all__ = ["read_cutoffs", "read_number", "read_overlap", "read_vcov"]
 
 _VCOV = "HC1, CRV1:COLUMN, CR2:COLUMN, conley:KM or block:KM, such as CRV1:adm2 or conley:100,lat=y,lon=x"
 _OVERLAP = (
@@ -47,19 +47,14 @@ def read_overlap(text: str | None) -> dict[str, Any] | None:
     return {"id": column, "rows": read_table(Path(path), [column]), **named}
 
 
-def read_transport(text: str | None) -> str | float | None:
-    """Read a standard deviation where it is a number, else the name of a way to find one."""
-    return read_number(text)
-
-
 def read_cutoffs(text: str | None) -> list[float]:
     """Read ``25,50,100`` as kilometres; nothing as no cutoffs."""
     expected = "kilometres with commas between, such as 25,50,100,200"
     return [_float("--conley-profile", text, word, expected) for word in text.split(",")] if text else []
 
 
-def read_number(text: str | None) -> float | str | None:
-    """Read a number where it is one, else leave the word: the name of a column."""
+def read_number(text: str | None) -> Any:
+    """Read a number where it is one, else leave the word, such as the name of a column."""
     try:
         return None if text is None else float(text)
     except ValueError:
