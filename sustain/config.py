@@ -274,6 +274,22 @@ class PublishParams(_Section):
     )
     citation: str = ""
     doi: str = ""
+    areas: str | None = Field(
+        None, description="Vector file of areas, such as districts, whose means are published as areas.csv."
+    )
+    areas_key: str | None = Field(None, description="Its column of names.")
+    people: str | None = Field(
+        None,
+        description="Raster of people per cell, by which the cells of an area are weighed; else by area.",
+    )
+
+    @model_validator(mode="after")
+    def _areas_with_names(self) -> PublishParams:
+        if (self.areas is None) != (self.areas_key is None):
+            raise ValueError("areas and areas_key go together: a vector file, and its column of names")
+        if self.people is not None and self.areas is None:
+            raise ValueError("people weigh the cells of areas: give areas and areas_key too")
+        return self
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> PublishParams:

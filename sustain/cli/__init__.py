@@ -16,7 +16,7 @@ from sustain import __version__
 from sustain.cli import data, debias
 from sustain.cli.bench import bench
 from sustain.cli.effect import effect
-from sustain.cli.maps import map_, serve
+from sustain.cli.maps import areas, map_, serve
 from sustain.cli.models import predict, train
 from sustain.errors import SustainError, SustainWarning
 
@@ -31,6 +31,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(debias.app, name="debias")
 app.command()(effect)
 app.command(name="map")(map_)
+app.command()(areas)
 app.command()(serve)
 app.command()(train)
 app.command()(predict)

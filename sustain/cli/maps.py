@@ -1,4 +1,4 @@
-"""``sustain map`` and ``sustain serve``: predict imagery wall to wall, look at a map in a browser."""
+"""``sustain map``, ``areas`` and ``serve``: predict wall to wall, means of areas, look at a map in a browser."""
 
 from __future__ import annotations
 
@@ -68,6 +68,36 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
     )
     stack.enter_context(cluster)
     return stack.enter_context(distributed.Client(cluster))
+
+
+def areas(
+    map_path: Annotated[
+        Path, typer.Argument(metavar="MAP", help="A published folder, or a corrected raster (with --card).")
+    ],
+    polygons: Annotated[
+        Path, typer.Argument(metavar="AREAS", help="Vector file of areas, such as districts.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Table to write: .csv or .parquet.")],
+    key: Annotated[str, typer.Option(help="Column of the areas' names.")],
+    card: Annotated[
+        Path | None, typer.Option(help="Calibration card; by default that of the published folder.")
+    ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="Raster of people per cell, to weigh cells by; else by area.")
+    ] = None,
+) -> None:
+    """Write the mean wealth of areas, with intervals that carry the uncertainty of the calibration."""
+    from sustain.cli.tables import write_table
+    from sustain.errors import ConfigError
+    from sustain.maps.areas import areas_table
+
+    raster = map_path / "wealth.tif" if map_path.is_dir() else map_path
+    card = card or (map_path / "card.json" if map_path.is_dir() else None)
+    if card is None:
+        raise ConfigError("--card: name the card that corrected the map, or give a published folder as MAP.")
+    table = areas_table(raster, polygons, key, card, people)
+    write_table(out, table)
+    typer.echo(f"{out}: {len(table)} areas, {int(table['wealth'].notna().sum())} with imagery")
 
 
 def serve(

@@ -10,6 +10,7 @@ import rasterio
 import sustain
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
+from sustain.maps.areas import COLUMNS
 from sustain.maps.cells import MapSummary
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
 from sustain.maps.stac import BAND_TEXTS
@@ -21,6 +22,7 @@ FILES = {
     "`wealth_se` and `support` at full resolution.",
     "cells.parquet": "GeoParquet: one row a cell with imagery (`lon`, `lat`, the four bands, a point geometry).",
     "cells.csv": "The same rows as CSV.",
+    "areas.csv": "Mean wealth of areas with 95% intervals, as below.",
     "card.json": "Calibration card: how predictions relate to surveyed wealth, and the corrections with their "
     "uncertainty.",
     "model.json": "What the model was trained on: bands, units, tile size, statistics.",
@@ -47,11 +49,33 @@ R:
 
 ```r
 library(terra)
-map <- rast("wealth.tif")                                # wealth, wealth_raw, wealth_se, support
-trial <- read.csv("trial.csv")
-values <- extract(map, project(vect(trial, geom = c("lon", "lat"), crs = "EPSG:4326"), crs(map)))
+map <- rast("wealth.tif")                   # wealth, wealth_raw, wealth_se, support
+places <- read.csv("places.csv")            # lon and lat in degrees, and what you know of each place
+points <- project(vect(places, geom = c("lon", "lat"), crs = "EPSG:4326"), crs(map))
+places <- cbind(places, extract(map, points, ID = FALSE))
+sum(is.na(places$wealth))                   # places without imagery
+areas <- project(vect("areas.gpkg"), crs(map))
+means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 ```
 """
+
+_WHICH = """\
+| you want | take |
+| --- | --- |
+| the mean of a district, or of any area | the mean of `wealth`, with its interval: `areas.csv` if it is here, \
+`sustain areas`, or draw the area in `sustain serve` |
+| the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
+| the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
+the noise of one place |
+| how far one cell may be off | `wealth_se`: the truth is within twice that, 95 times in 100 |
+| what not to trust | cells where `support` is 1: nothing like them was surveyed |
+"""
+
+_AREAS = """\
+`areas.csv` has one row for each `{key}`, cells weighed by {weights}. Two intervals are given, because a map cannot
+say how the errors of neighbouring cells hang together: `low95` to `high95` if cells that share no imagery err
+independently, `widest_low95` to `widest_high95` if all cells of an area err together. Errors that all cells share
+through the calibration are in both."""
 
 LIMITS = """\
 - **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.
@@ -96,10 +120,13 @@ def map_card(
         params.description,
         "## What it is",
         _facts(raster, card, summary, period),
+        "## Which number to take",
+        _WHICH.rstrip(),
         "## Files",
         markdown_table(
             ("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]
         ),
+        *(_areas(params) if "areas.csv" in files else ()),
         "## Bands",
         markdown_table(
             ("band", "unit", "content"),
@@ -128,7 +155,7 @@ def _facts(
 ) -> str:
     wealth, raw, error = (summary.bands[name] for name in (WEALTH, WEALTH_RAW, WEALTH_SE))
     rows = [
-        ("quantity", f"{card.target.name}, in {card.target.unit}"),
+        ("quantity", _quantity(card)),
         ("period of the imagery", f"{period[0].isoformat()} to {period[1].isoformat()}"),
         ("coordinate system", ":".join(raster.crs.to_authority() or ["see item.json"])),
         ("cells", f"{raster.height} rows x {raster.width} columns, each {_cell_size(raster)}"),
@@ -139,9 +166,26 @@ def _facts(
         rows += [
             (f"`{WEALTH}`, mean (sd)", f"{wealth.mean:.3g} ({wealth.std:.3g})"),
             (f"`{WEALTH_RAW}`, mean (sd)", f"{raw.mean:.3g} ({raw.std:.3g})"),
-            (f"`{WEALTH_SE}`, mean", f"{error.mean:.3g}"),
+            (
+                "a single cell is known to",
+                f"± {1.96 * error.mean:.2g} on average (95%), where cells differ with an sd of {wealth.std:.2g}",
+            ),
         ]
     return markdown_table(("", ""), rows)
+
+
+def _quantity(card: CalibrationCard) -> str:
+    text = f"{card.target.name}, in {card.target.unit}"
+    # An index is the commonest target, and the commonest mistake is to read it as money.
+    note = ". An index, not money: it compares places of this map, not maps of different indices"
+    return text + (note if "index" in text else "")
+
+
+def _areas(params: PublishParams) -> tuple[str, str, str]:
+    weights = "the people in them" if params.people else "their area"
+    rows = [(f"`{name}`", text) for name, text in COLUMNS.items()]
+    text = _AREAS.format(key=params.areas_key, weights=weights)
+    return "## Areas", text, markdown_table(("column", "content"), rows)
 
 
 def _cell_size(raster: rasterio.io.DatasetReader) -> str:
@@ -153,7 +197,7 @@ def lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
     """Say in numbered steps how a map was made; `tags` are those of the corrected map."""
     sample = card.sample
     where = "".join(
-        f", {name} {', '.join(str(value) for value in values)}"
+        f", {name} {', '.join(str(value).replace('_', ' ') for value in values)}"
         for name, values in (("countries", sample.countries), ("years", sample.years))
         if values
     )
@@ -186,7 +230,7 @@ def licences(card: CalibrationCard, params: PublishParams) -> str:
     ]
     text = markdown_table(("", "licence"), rows)
     cite = "\n".join(filter(None, [params.citation, params.doi and f"https://doi.org/{params.doi}"]))
-    return f"{text}\n\n{cite}" if cite else text
+    return f"{text}\n\nCite as: {cite}" if cite else text
 
 
 def markdown_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
-from sustain.errors import ConfigError, RasterError
+from sustain.errors import ConfigError
 from sustain.files import atomic_directory, atomic_path, require_free_space, write_json, write_text
+from sustain.maps.areas import areas_table
 from sustain.maps.cells import write_cells
 from sustain.maps.collection import COLLECTION_FILE, make_collection
 from sustain.maps.geotiff import open_raster
 from sustain.maps.mapcard import map_card
 from sustain.maps.model_item import MODEL_ITEM_FILE, make_model_item, read_model, says_what_goes_in
-from sustain.maps.raster import BANDS
+from sustain.maps.raster import require_corrected_with
 from sustain.maps.stac import make_item
 
 __all__ = ["copy_into", "period_of", "publish_map"]
@@ -44,7 +45,8 @@ def publish_map(
         Folder to write, whole or not at all; an older one is replaced. It holds ``wealth.tif`` (Cloud Optimised
         GeoTIFF), ``item.json`` and ``collection.json`` (STAC 1.1), ``card.json``, ``cells.parquet``
         (GeoParquet), ``cells.csv``, ``README.md`` (map card) and, if given, ``model.json`` and ``model_item.json``
-        (STAC 1.1 with the MLM extension). The same inputs give the same bytes.
+        (STAC 1.1 with the MLM extension); with ``params.areas`` also ``areas.csv``. The same inputs give
+        the same bytes.
     params : PublishParams
         Title, dates, licences and citation.
     model_json : str or Path, optional
@@ -70,7 +72,7 @@ def publish_map(
     calibration = CalibrationCard.load(card)
     period = period_of(params, calibration)
     with open_raster(corrected) as raster:
-        _check_corrected_with(raster.name, raster.descriptions, raster.tags(), calibration)
+        require_corrected_with(raster, calibration)
         n_cells = raster.height * raster.width
     n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
     require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
@@ -80,6 +82,13 @@ def publish_map(
         if model_json is not None:
             copy_into(Path(model_json), folder / "model.json")
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
+        if params.areas is not None and params.areas_key is not None:
+            table = areas_table(
+                folder / "wealth.tif", params.areas, params.areas_key, calibration, params.people
+            )
+            write_text(
+                folder / "areas.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            )
         files = [*(path.name for path in folder.iterdir()), "item.json", COLLECTION_FILE]
         if says_what_goes_in(read_model(folder)):
             files.append(MODEL_ITEM_FILE)
@@ -110,19 +119,3 @@ def period_of(params: PublishParams, card: CalibrationCard) -> tuple[date, date]
             "publish: start and end are not set, and the card names no years. Set both (YYYY-MM-DD)."
         )
     return date(min(card.sample.years), 1, 1), date(max(card.sample.years), 12, 31)
-
-
-def _check_corrected_with(
-    name: str, bands: tuple[str, ...], tags: dict[str, str], card: CalibrationCard
-) -> None:
-    if tuple(bands) != BANDS:
-        raise RasterError(
-            f"{name}: expected the bands {', '.join(BANDS)}; got {', '.join(str(band) for band in bands)}. "
-            "Publish the corrected map, not the raw one."
-        )
-    found = tags.get("SUSTAIN_CARD_SHA256", "none")
-    if found != card.sha256:
-        raise RasterError(
-            f"{name}: corrected with card {found[:12]}, but the card to publish is {card.sha256[:12]}. "
-            "Correct the map again with this card."
-        )

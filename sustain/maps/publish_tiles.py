@@ -12,7 +12,7 @@ import shapely
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
-from sustain.errors import RasterError
+from sustain.errors import ConfigError, RasterError
 from sustain.files import atomic_directory, atomic_path, write_text
 from sustain.maps.cells import GEO
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
@@ -98,8 +98,12 @@ def publish_survey_tiles(
     FileNotFoundError, FileFormatError, CardError
         When the table or the card is missing or not what it should be.
     ConfigError
-        When neither `params` nor the card says which period the map is of.
+        When neither `params` nor the card says which period the map is of, or `params` asks for means of areas.
     """
+    if params.areas is not None:
+        raise ConfigError(
+            "publish.areas: a map of survey tiles has no wall-to-wall cells to make means of areas from."
+        )
     cells, tags = read_survey_tiles(corrected)
     calibration = CalibrationCard.load(card)
     if (found := tags.get("SUSTAIN_CARD_SHA256", "none")) != calibration.sha256:

@@ -35,7 +35,7 @@ from sustain.maps.geotiff import (
     write_failures,
 )
 
-__all__ = ["BANDS", "correct_raster", "correct_values", "warn_outside_support"]
+__all__ = ["BANDS", "correct_raster", "correct_values", "require_corrected_with", "warn_outside_support"]
 
 BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
 
@@ -208,6 +208,21 @@ def correct_values(
         corrected[1, seen] = values
         corrected[3, seen] = np.where((values < low) | (values > high), OUTSIDE_SUPPORT, SUPPORTED)
     return corrected
+
+
+def require_corrected_with(raster: rasterio.io.DatasetReader, card: CalibrationCard) -> None:
+    """Raise `RasterError` unless an open raster has the bands of a corrected map, and was corrected with `card`."""
+    if tuple(raster.descriptions) != BANDS:
+        raise RasterError(
+            f"{raster.name}: expected the bands {', '.join(BANDS)}; got "
+            f"{', '.join(str(band) for band in raster.descriptions)}. Use the corrected map, not the raw one."
+        )
+    found = raster.tags().get("SUSTAIN_CARD_SHA256", "none")
+    if found != card.sha256:
+        raise RasterError(
+            f"{raster.name}: corrected with card {found[:12]}, but the card given is {card.sha256[:12]}. "
+            "Use the card that corrected it, or correct the map again."
+        )
 
 
 def _read_raw(source: rasterio.io.DatasetReader, index: int, window: Window) -> npt.NDArray[np.float64]:

@@ -56,6 +56,7 @@ _ASSETS = {
     "wealth.tif": ("map", "The map", pystac.MediaType.COG, ["data"]),
     "cells.parquet": ("cells", "Cells with imagery, GeoParquet", "application/vnd.apache.parquet", ["data"]),
     "cells.csv": ("cells_csv", "Cells with imagery, CSV", "text/csv", ["data"]),
+    "areas.csv": ("areas", "Means of areas with 95% intervals, CSV", "text/csv", ["data"]),
     "card.json": ("card", "Calibration card", pystac.MediaType.JSON, ["metadata"]),
     "model.json": ("model", "Description of the model", pystac.MediaType.JSON, ["metadata"]),
     "README.md": ("readme", "Map card", "text/markdown", ["overview"]),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import exactextract
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,7 @@ import rasterio
 from pyproj import Geod
 from shapely import Polygon
 
-from sustain.errors import DataError, RasterError, SupportWarning
+from sustain.errors import DataError, SupportWarning
 from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_raster, read_values
 from sustain.maps.places import (
     WGS84,
@@ -25,15 +23,11 @@ from sustain.maps.places import (
     points_by_block,
     read_coordinates,
     refuse_exchanged,
-    require_crs,
 )
+from sustain.maps.zones import Piece, cells_in_zones, column_names, zones_on_grid
 
-__all__ = ["buffer_mean", "sample_points", "zonal_mean"]
+__all__ = ["buffer_mean", "sample_points", "warn_of_holes", "zonal_mean"]
 
-# exactextract leaves out cells without data unless it is told what to put in their place.
-_MISSING = "-1e30"
-_PRESENT = -1e29  # larger numbers are values
-_ZONES_AT_A_TIME = 256
 _CIRCLE_CORNERS = 180
 
 
@@ -78,13 +72,13 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
         for points, window in points_by_block(source, rows, cols, np.flatnonzero(inside)):
             block = read_values(source, source.indexes, window)
             values[points] = block[:, rows[points] - window.row_off, cols[points] - window.col_off].T
-        names, attrs = _column_names(source), _attrs(source)
+        names, attrs = column_names(source), _attrs(source)
     table = pd.DataFrame(values, columns=names, index=index)
     table.attrs.update(attrs)
     empty = inside & np.isnan(table[names[0]].to_numpy())
     if SUPPORT in names:
         table[SUPPORT] = table[SUPPORT].fillna(NO_IMAGERY).astype("int8")
-    _warn_of_holes(raster, lon.size, int((~inside).sum()), int(empty.sum()), "points")
+    warn_of_holes(raster, lon.size, int((~inside).sum()), int(empty.sum()), "points")
     return table
 
 
@@ -165,8 +159,8 @@ def zonal_mean(
         calibration sample's range.
 
         ``wealth_se`` is the mean standard error. That is the standard error of the mean if the cells' errors are
-        perfectly correlated, and an upper bound otherwise: calibration errors are shared by all cells, and nothing
-        in the map says how far the others are. ``attrs`` as in `sample_points`.
+        perfectly correlated, and an upper bound otherwise; `sustain.maps.areas.area_means` tells apart what all cells
+        share. ``attrs`` as in `sample_points`.
 
     Raises
     ------
@@ -180,35 +174,23 @@ def zonal_mean(
     SupportWarning
         When some polygons meet no cell that holds a value.
     """
-    if polygons.crs is None:
-        raise DataError(
-            "polygons have no coordinate system. Set it (polygons.set_crs) to what they were drawn in."
-        )
-    hollow = polygons.geometry.isna() | polygons.geometry.is_empty
-    if hollow.any():
-        raise DataError(
-            f"polygons: {int(hollow.sum())} rows have no geometry, the first at {hollow.idxmax()!r}."
-        )
     with open_raster(raster) as source:
-        require_crs(source)
-        names, attrs = _column_names(source), _attrs(source)
-        zones = polygons.geometry.to_crs(source.crs.to_wkt()).reset_index(drop=True)
-        cell_area = abs(source.transform.determinant)
-    _check_weights(raster, weights)
+        names, attrs = column_names(source), _attrs(source)
+        zones = zones_on_grid(source, polygons)
+        n_cells = zones.area / abs(source.transform.determinant)
+    sums = np.zeros((len(zones), 2 * len(names) + 3))
+    for piece in cells_in_zones(raster, zones, weights):
+        sums[piece.zone] += _sums(piece, names)
     parts = [
-        _zone_statistics(cells, names, zone.area / cell_area if weights is None else None)
-        for zone, cells in zip(zones, _cells_in_zones(raster, zones, weights), strict=True)
+        _zone_means(found, names, size if weights is None else None)
+        for found, size in zip(sums, n_cells, strict=True)
     ]
     table = pd.DataFrame(parts, index=polygons.index)
     table.attrs.update(attrs)
     if len(table):
         empty = int((~(table["imagery_share"] > 0)).sum())
-        _warn_of_holes(raster, len(table), 0, empty, "polygons")
+        warn_of_holes(raster, len(table), 0, empty, "polygons")
     return table
-
-
-def _column_names(source: rasterio.io.DatasetReader) -> list[str]:
-    return [text or f"band_{index}" for index, text in enumerate(source.descriptions, start=1)]
 
 
 def _attrs(source: rasterio.io.DatasetReader) -> dict[str, str]:
@@ -221,76 +203,42 @@ def _attrs(source: rasterio.io.DatasetReader) -> dict[str, str]:
     return {key: text for key, text in declared.items() if text}
 
 
-def _check_weights(raster: str | Path, weights: str | Path | None) -> None:
-    if weights is None:
-        return
-    with open_raster(raster) as source, open_raster(weights) as other:
-        if source.crs != other.crs:
-            raise RasterError(
-                f"{weights}: weights are in {other.crs or 'no coordinate system'}, but {raster} is in {source.crs}. "
-                "Reproject the weights (gdalwarp -t_srs ... -r sum)."
-            )
+def _sums(piece: Piece, names: list[str]) -> npt.NDArray[np.float64]:
+    """Add up every band's weighted values, and their weights; and the weight in all, seen, and extrapolated."""
+    there = ~np.isnan(piece.bands)
+    weight = np.where(there, piece.weight, 0)
+    seen = weight[0].sum()
+    outside = 0.0
+    if SUPPORT in names:
+        flags = piece.bands[names.index(SUPPORT)]
+        outside = float(weight[0] @ (flags == OUTSIDE_SUPPORT))
+    values = (weight * np.where(there, piece.bands, 0)).sum(axis=1)
+    return np.concatenate([values, weight.sum(axis=1), [piece.weight.sum(), seen, outside]])
 
 
-def _cells_in_zones(
-    raster: str | Path, zones: gpd.GeoSeries, weights: str | Path | None
-) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
-    """Cells that each zone meets: their coverage, values of every band and weights, some zones at a time."""
-    operations = [f"values(default_value={_MISSING})", f"coverage(default_value={_MISSING})"]
-    if weights is not None:
-        operations.append(f"weights(default_value={_MISSING},default_weight=0)")
-    for start in range(0, len(zones), _ZONES_AT_A_TIME):
-        some = gpd.GeoDataFrame(geometry=zones.iloc[start : start + _ZONES_AT_A_TIME])
-        try:
-            found = exactextract.exact_extract(
-                str(raster),
-                some,
-                operations,
-                weights=None if weights is None else str(weights),
-                output="pandas",
-            )
-        except RuntimeError as error:
-            raise RasterError(
-                f"{weights or raster}: exactextract cannot combine these rasters and polygons ({error})."
-            ) from error
-        yield from found.to_dict("records")
-
-
-def _zone_statistics(
-    cells: dict[str, npt.NDArray[np.float64]], names: list[str], n_cells: float | None
-) -> dict[str, float]:
+def _zone_means(sums: npt.NDArray[np.float64], names: list[str], n_cells: float | None) -> dict[str, float]:
     """Means of one zone.
 
     `n_cells` is its size in cells, parts outside the raster included; None with weights, which are unknown there.
     """
-    # exactextract prefixes its columns only where a raster has several bands.
-    prefixes = [""] if len(names) == 1 else [f"band_{index}_" for index in range(1, len(names) + 1)]
-    weight = cells[f"{prefixes[0]}coverage"]
-    if f"{prefixes[0]}weights" in cells:
-        weight = weight * cells[f"{prefixes[0]}weights"]
-    statistics = {}
-    for name, prefix in zip(names, prefixes, strict=True):
-        values = cells[f"{prefix}values"]
-        if name != SUPPORT:
-            statistics[name] = _mean(values, np.where(values > _PRESENT, weight, 0))
-    seen = np.where(cells[f"{prefixes[0]}values"] > _PRESENT, weight, 0)
-    total = weight.sum() if n_cells is None else n_cells
-    statistics["imagery_share"] = _ratio(seen.sum(), total)
+    values, weights, (total, seen, outside) = np.split(sums, [len(names), 2 * len(names)])
+    means = {
+        name: _ratio(value, weight)
+        for name, value, weight in zip(names, values, weights, strict=True)
+        if name != SUPPORT
+    }
+    means["imagery_share"] = _ratio(seen, total if n_cells is None else n_cells)
     if SUPPORT in names:
-        flags = cells[f"{prefixes[names.index(SUPPORT)]}values"]
-        statistics["extrapolated_share"] = _mean(flags == OUTSIDE_SUPPORT, seen)
-    return statistics
-
-
-def _mean(values: npt.NDArray[Any], weight: npt.NDArray[np.float64]) -> float:
-    return _ratio(float(weight @ values), weight.sum())
+        means["extrapolated_share"] = _ratio(outside, seen)
+    return means
 
 
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else float("nan")
 
 
-def _warn_of_holes(raster: str | Path, n: int, n_outside: int, n_empty: int, what: str) -> None:
+def warn_of_holes(raster: str | Path, n: int, n_outside: int, n_empty: int, what: str) -> None:
+    """Warn of points or polygons without a value: so many outside the raster, so many on cells without imagery."""
     parts = []
     if n_outside:
         parts.append(f"{n_outside} lie outside the raster")

@@ -1,14 +1,18 @@
-"""``sustain map`` as a user types it."""
+"""``sustain map`` and ``sustain areas`` as a user types them."""
 
 from __future__ import annotations
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
+from shapely import box
 
 from sustain.config import TrainParams
+from sustain.maps.raster import correct_raster
 from tests.cli.test_debias import sustain
-from tests.maps.fakes import write_scene
+from tests.maps.fakes import make_card, write_raster, write_scene
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,23 @@ def test_bad_options_are_one_message(model, tmp_path, options, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_table_of_districts_from_a_published_folder(tmp_path):
+    card = make_card().save(tmp_path / "card.json")
+    raw = np.random.default_rng(1).uniform(-0.9, 0.9, (1, 20, 30))
+    write_raster(tmp_path / "raw.tif", raw, ("wealth_raw",))
+    correct_raster(tmp_path / "raw.tif", tmp_path / "wealth.tif", card)
+    areas = gpd.GeoDataFrame({"name": ["a", "b"]}, geometry=[box(0, 0, 4e3, 4e3), box(9e5, 0, 9.1e5, 1e3)])
+    areas.set_crs("EPSG:3857").to_file(tmp_path / "areas.gpkg")
+    done = sustain("areas", tmp_path, tmp_path / "areas.gpkg", tmp_path / "out.csv", "--key", "name")
+    assert done.returncode == 0, done.stderr
+    assert "2 areas, 1 with imagery" in done.stdout
+    found = pd.read_csv(tmp_path / "out.csv").set_index("name")
+    assert found.loc["a", "low95"] < found.loc["a", "wealth"] < found.loc["a", "high95"]
+    assert np.isnan(found.loc["b", "wealth"])
+    lone = sustain(
+        "areas", tmp_path / "wealth.tif", tmp_path / "areas.gpkg", tmp_path / "no.csv", "--key", "name"
+    )
+    assert lone.returncode == 1
+    assert "--card: name the card that corrected the map" in lone.stderr

@@ -249,7 +249,9 @@ def test_dates_default_to_the_cards_years(made, tmp_path):
 
 def test_refuses_another_card_and_the_raw_map(made, tmp_path):
     other = make_card(-2, 2).save(tmp_path / "card.json")
-    with pytest.raises(RasterError, match=r"corrected\.tif: corrected with card [0-9a-f]{12}, but the card"):
+    with pytest.raises(
+        RasterError, match=r"corrected\.tif: corrected with card [0-9a-f]{12}, but the card given"
+    ):
         publish_map(made / "corrected.tif", other, tmp_path / "out", PARAMS)
     with pytest.raises(RasterError, match=r"raw\.tif: expected the bands wealth, .*; got wealth_raw"):
         publish_map(made / "raw.tif", made / "card.json", tmp_path / "out", PARAMS)
