@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio
-from pyogrio.errors import DataSourceError
 from scipy.stats import norm
 
 from sustain.debias import CalibrationCard
@@ -146,7 +145,7 @@ def areas_table(
         raise DataError(f"{areas}: no such file of areas. Check the path.")
     try:
         polygons = gpd.read_file(areas)
-    except (DataSourceError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:  # pyogrio's are RuntimeErrors
         raise DataError(f"{areas}: not a readable vector file ({error}).") from error
     if key not in polygons.columns or key == polygons.geometry.name:
         names = [str(name) for name in polygons.columns if name != polygons.geometry.name]
@@ -235,7 +234,7 @@ class _Reader:
         col, row = self._to_cell @ (piece.x[there], piece.y[there])
         place = np.floor(row) * 2.0**32 + np.floor(col)
         _, first, which = np.unique(place, return_index=True, return_inverse=True)
-        weight = np.bincount(which, weights=piece.weight[there], minlength=first.size)
+        weight = np.asarray(np.bincount(which, weights=piece.weight[there], minlength=first.size), np.float64)
         return raw[there][first], weight, flags[there][first] == OUTSIDE_SUPPORT
 
     def finish(self, sums: _Sums, factor: float, n_cells: float | None) -> dict[str, float]:

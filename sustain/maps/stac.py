@@ -208,12 +208,12 @@ def _projection(raster: rasterio.io.DatasetReader) -> dict[str, Any]:
 def _resolution_m(raster: rasterio.io.DatasetReader) -> float:
     """Mean side of a cell in metres of the coordinate system; of one in degrees, on the ground at its centre."""
     if raster.crs.is_projected:
-        return float(np.mean(raster.res)) * raster.crs.linear_units_factor[1]
+        return float(np.mean(raster.res) * raster.crs.linear_units_factor[1])
     x, y = raster.xy(raster.height / 2, raster.width / 2, offset="ul")
     width, height = raster.res
-    corners = [(x, y), (x + width, y), (x + width, y - height), (x, y - height)]
-    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*zip(*corners, strict=True))
-    return float(abs(area) ** 0.5)
+    lon, lat = [x, x + width, x + width, x], [y, y, y - height, y - height]
+    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)
+    return float(np.sqrt(abs(area)))
 
 
 def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[float]]:
