@@ -229,6 +229,16 @@ class MapParams(_Section):
         gt=0,
         description="Largest difference of a dense map from the tiles' predictions, target's unit.",
     )
+    crs: str | None = Field(
+        None,
+        description="Reproject imagery to this system, in metres, at the model's pixel size; `auto` chooses one.",
+    )
+    resampling: Literal["nearest", "bilinear", "cubic", "average"] = Field(
+        "bilinear", description="How pixels are brought onto that grid; missing ones always by the nearest."
+    )
+    stac_bands: dict[str, str] = Field(
+        default={}, description="What STAC items call a band of the model, where they call it otherwise."
+    )
 
 
 class CorrectParams(_Section):

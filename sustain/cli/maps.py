@@ -11,9 +11,11 @@ import typer
 
 def map_(
     scenes: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="SCENE...", help="Imagery, GeoTIFFs or VRTs with named bands, on one pixel grid."
+            metavar="SCENE...",
+            help="Imagery: GeoTIFFs or VRTs with named bands; or STAC items or item collections, as JSON files or "
+            "addresses.",
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Raw map to write.")],
@@ -27,6 +29,21 @@ def map_(
     ] = "exact",
     workers: Annotated[int, typer.Option(help="Processes of a local Dask cluster; 0: this process.")] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
+    crs: Annotated[
+        str | None,
+        typer.Option(
+            help="Reproject imagery to this coordinate system, in metres, at the model's pixel size; auto: one that "
+            "fits it. Without it, rasters must fit as they are."
+        ),
+    ] = None,
+    resampling: Annotated[
+        Literal["nearest", "bilinear", "cubic", "average"],
+        typer.Option(help="How pixels are brought onto that grid; missing ones always by the nearest."),
+    ] = "bilinear",
+    band: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BAND=NAME", help="What STAC items call a band of the model; may be repeated."),
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder for finished blocks, which a killed run goes on from.")
     ] = None,
@@ -36,12 +53,32 @@ def map_(
     from sustain.maps.predict import predict_map
     from sustain.models.predictor import TilePredictor
 
-    params = MapParams(spacing_px=spacing_px, block_cells=block_cells, batch_size=batch_size, mode=mode)
+    params = MapParams(
+        spacing_px=spacing_px,
+        block_cells=block_cells,
+        batch_size=batch_size,
+        mode=mode,
+        crs=crs,
+        resampling=resampling,
+        stac_bands=_band_names(band or []),
+    )
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
         scene = scenes[0] if len(scenes) == 1 else scenes
         predict_map(scene, TilePredictor.load(model), out, params=params, work=work, client=client)
     typer.echo(f"{out}: written")
+
+
+def _band_names(pairs: list[str]) -> dict[str, str]:
+    from sustain.errors import ConfigError
+
+    names = {}
+    for pair in pairs:
+        band, equals, name = pair.partition("=")
+        if not (band and equals and name):
+            raise ConfigError(f"--band: expected BAND=NAME, such as NIR=nir08; got {pair!r}.")
+        names[band] = name
+    return names
 
 
 def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:

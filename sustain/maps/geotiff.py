@@ -85,9 +85,14 @@ def open_raster(path: str | Path) -> Iterator[rasterio.io.DatasetReader]:
 
 
 def read_window(
-    dataset: rasterio.io.DatasetReader, indexes: Sequence[int], window: Window | None = None
+    dataset: rasterio.io.DatasetReader,
+    indexes: Sequence[int],
+    window: Window | None = None,
+    name: str | None = None,
 ) -> npt.NDArray[Any]:
     """Read bands (counted from 1) of a window as an array (bands, height, width).
+
+    Messages call the raster `name`, by default what GDAL calls it.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def read_window(
         cause = error.__cause__ or error
         where = "" if window is None else f" at row {window.row_off:.0f}, column {window.col_off:.0f}"
         raise FileFormatError(
-            f"{dataset.name}: pixels{where} cannot be read ({cause}). The file is truncated or damaged; "
+            f"{name or dataset.name}: pixels{where} cannot be read ({cause}). The file is truncated or damaged; "
             "make it or fetch it again."
         ) from error
     return pixels

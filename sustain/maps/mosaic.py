@@ -1,36 +1,54 @@
-"""Several scenes as one: put together window by window, on the pixel grid that they share."""
+"""Several scenes as one: put together window by window, on the pixel grid that they share or are brought onto."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from sustain.config import MapParams
 from sustain.errors import ConfigError, RasterError
+from sustain.maps.geotiff import open_raster
 from sustain.maps.grid import Span
+from sustain.maps.lattice import OFF_GRID, Outline, choose_lattice
+from sustain.maps.remote import is_stac
 from sustain.maps.scene import Imagery, Scene
 
-__all__ = ["Mosaic", "open_imagery"]
+__all__ = ["Mosaic", "Part", "n_stac", "open_imagery"]
 
-# Share of a pixel by which corners may miss the common grid: what decimal text does to coordinates, no more.
-_OFF_GRID = 1e-3
+
+class Part(Protocol):
+    """A scene of a mosaic; `sustain.maps.scene.Scene` is one."""
+
+    path: Path
+    crs: Any
+    transform: Affine
+    height: int
+    width: int
+    files: tuple[str, ...]
+
+    def read(self, window: Span) -> npt.NDArray[np.uint16]:
+        """Read a window."""
+
+    def identity(self) -> list[Any]:
+        """Tell it from others, and from itself after a change; JSON types."""
 
 
 class Mosaic:
     """Scenes of one coordinate system and pixel grid, read as one.
 
-    Each scene must fit the model by itself (see `sustain.maps.scene.Scene`). Nothing is resampled. Where scenes
-    overlap, a pixel comes from the first that has a value in every band; where none has, from the first that has any.
+    Where scenes overlap, a pixel comes from the first that has a value in every band; where none has, from the first
+    that has any.
 
     Parameters
     ----------
-    paths : sequence of str or Path
-        The first has precedence.
+    scenes : sequence of Part
+        The first has precedence. They are closed by those who opened them.
     imagery : Imagery
         What the model expects.
 
@@ -43,45 +61,35 @@ class Mosaic:
 
     Raises
     ------
-    ConfigError
-        When there are no paths.
     RasterError
-        When a scene does not fit the model, or lies on another grid than the first.
+        When a scene lies on another grid than the first.
     """
 
-    def __init__(self, paths: Sequence[str | Path], imagery: Imagery) -> None:
-        if not paths:
-            raise ConfigError("scene: the list of scenes is empty. Pass at least one raster.")
+    def __init__(self, scenes: Sequence[Part], imagery: Imagery) -> None:
         self._nodata = imagery.nodata
         self._n_bands = len(imagery.bands)
-        with ExitStack() as stack:
-            self._scenes = [stack.enter_context(Scene(path, imagery)) for path in paths]
-            first = self._scenes[0]
-            corners = [_corner(scene, first) for scene in self._scenes]
-            self._stack = stack.pop_all()
+        self.scenes = list(scenes)
+        first = self.scenes[0]
+        corners = [_corner(scene, first) for scene in self.scenes]
         top, left = min(row for row, _ in corners), min(col for _, col in corners)
         self._places = [
             Span(row - top, col - left, scene.height, scene.width)
-            for scene, (row, col) in zip(self._scenes, corners, strict=True)
+            for scene, (row, col) in zip(self.scenes, corners, strict=True)
         ]
         self.path, self.crs = first.path, first.crs
         self.transform = first.transform @ Affine.translation(left, top)
         self.height: int = max(place.row + place.height for place in self._places)
         self.width: int = max(place.col + place.width for place in self._places)
-        self.files: tuple[str, ...] = tuple(file for scene in self._scenes for file in scene.files)
+        self.files: tuple[str, ...] = tuple(file for scene in self.scenes for file in scene.files)
 
-    def __enter__(self) -> Mosaic:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def identity(self) -> list[Any]:
+        """Tell the scenes from others, their order from another order, and each from itself after a change."""
+        return [scene.identity() for scene in self.scenes]
 
     def read(self, window: Span) -> npt.NDArray[np.uint16]:
         """Read a window; see `Scene.read`. Pixels of no scene hold the nodata number."""
         pixels = np.full((self._n_bands, *window.shape), self._nodata, dtype=np.uint16)
-        for scene, place in zip(self._scenes, self._places, strict=True):
+        for scene, place in zip(self.scenes, self._places, strict=True):
             top, left = max(window.row, place.row), max(window.col, place.col)
             bottom = min(window.row + window.height, place.row + place.height)
             right = min(window.col + window.width, place.col + place.width)
@@ -99,22 +107,85 @@ class Mosaic:
         return pixels
 
 
-def open_imagery(scene: str | Path | Sequence[str | Path], imagery: Imagery) -> Scene | Mosaic:
-    """Open a scene, or several as one; see `Scene` and `Mosaic`."""
-    return Scene(scene, imagery) if isinstance(scene, str | Path) else Mosaic(scene, imagery)
+@contextmanager
+def open_imagery(
+    scene: str | Path | Sequence[str | Path] | Mosaic, imagery: Imagery, params: MapParams | None = None
+) -> Iterator[Scene | Mosaic]:
+    """Open imagery, and close it at the end.
+
+    Parameters
+    ----------
+    scene : str or Path, a sequence of them, or Mosaic
+        A raster, several as one, or STAC items (JSON files or addresses; `sustain.maps.stac_scene`). A mosaic that
+        holds no open file is passed on.
+    imagery : Imagery
+        What the model expects.
+    params : MapParams, optional
+        With ``crs``, rasters are reprojected to one grid; without it they must have the model's pixels, on one grid.
+        STAC items are always brought to one grid, by default of a coordinate system that fits them.
+
+    Yields
+    ------
+    Scene or Mosaic
+
+    Raises
+    ------
+    ConfigError
+        When there are no scenes, or rasters and STAC items are mixed.
+    RasterError, FileFormatError, DownloadError
+        When a scene does not fit the model, or cannot be opened.
+    """
+    if isinstance(scene, Mosaic):
+        yield scene
+        return
+    places = [scene] if isinstance(scene, str | Path) else list(scene)
+    if not places:
+        raise ConfigError("scene: the list of scenes is empty. Pass at least one raster.")
+    params = params or MapParams()
+    if n_stac(places):
+        if n_stac(places) < len(places):
+            raise ConfigError(
+                "scene: rasters and STAC items (JSON files, addresses) are mixed. Pass one kind, or describe the "
+                "rasters by items too."
+            )
+        from sustain.maps.stac_scene import StacImagery
+
+        yield StacImagery(places, imagery, params.crs, params.resampling, params.stac_bands)
+        return
+    with ExitStack() as stack:
+        lattice = None
+        if params.crs is not None:
+            lattice = choose_lattice(
+                [_outline(place) for place in places], params.crs, imagery.pixel_m, params.resampling
+            )
+        scenes = [stack.enter_context(Scene(place, imagery, lattice)) for place in places]
+        yield scenes[0] if isinstance(scene, str | Path) else Mosaic(scenes, imagery)
 
 
-def _corner(scene: Scene, first: Scene) -> tuple[int, int]:
+def n_stac(scene: str | Path | Sequence[str | Path] | Mosaic) -> int:
+    """Count the places of imagery that stand for STAC items."""
+    if isinstance(scene, Mosaic):
+        return 0
+    return sum(is_stac(place) for place in ([scene] if isinstance(scene, str | Path) else scene))
+
+
+def _outline(path: str | Path) -> Outline:
+    with open_raster(path) as dataset:
+        return Outline.of(str(path), dataset)
+
+
+def _corner(scene: Part, first: Part) -> tuple[int, int]:
     """Row and column of a scene's upper left corner on the grid of the first."""
     if scene.crs != first.crs:
         raise RasterError(
-            f"{scene.path}: its coordinate system is {scene.crs}, but that of {first.path} is {first.crs}. Reproject "
-            f"it to that scene's grid (gdalwarp -t_srs {first.crs} -tap)."
+            f"{scene.path}: its coordinate system is {scene.crs}, but that of {first.path} is {first.crs}. To have "
+            "both reprojected to one grid, pass crs: a system in metres, or auto (sustain map --crs auto)."
         )
     col, row = ~first.transform @ (scene.transform.c, scene.transform.f)
-    if max(abs(col - round(col)), abs(row - round(row))) > _OFF_GRID:
+    if max(abs(col - round(col)), abs(row - round(row))) > OFF_GRID:
         raise RasterError(
             f"{scene.path}: its pixels lie {col - round(col):.3f} columns and {row - round(row):.3f} rows off the grid "
-            f"of {first.path}. Warp both to one grid (gdalwarp -tap)."
+            f"of {first.path}. To have both resampled to one grid, pass crs: a system in metres, or auto (sustain map "
+            "--crs auto)."
         )
     return round(row), round(col)

@@ -17,7 +17,7 @@ import sustain
 from sustain.config import MapParams
 from sustain.errors import RasterError
 from sustain.files import atomic_path, require_free_space
-from sustain.maps.blocks import BlockStore, identity_of
+from sustain.maps.blocks import BlockStore
 from sustain.maps.dense import require_dense
 from sustain.maps.exact import BlockWork, Predictor
 from sustain.maps.geotiff import (
@@ -29,7 +29,7 @@ from sustain.maps.geotiff import (
     write_failures,
 )
 from sustain.maps.grid import Grid
-from sustain.maps.mosaic import Mosaic, open_imagery
+from sustain.maps.mosaic import Mosaic, n_stac, open_imagery
 from sustain.maps.scene import Scene
 from sustain.maps.workers import predict_here, predict_on_cluster
 
@@ -53,8 +53,9 @@ def predict_map(
     Parameters
     ----------
     scene : str or Path, or a sequence of them
-        Imagery; see `sustain.maps.scene.Scene` for what is asked of it. Several scenes of one pixel grid are read as
-        one (`sustain.maps.mosaic.Mosaic`).
+        Imagery; see `sustain.maps.scene.Scene` for what is asked of it. Several scenes are read as one
+        (`sustain.maps.mosaic.Mosaic`); they lie on one pixel grid, or are brought onto one (`params.crs`). Or STAC
+        items: JSON files or addresses (`sustain.maps.stac_scene.StacImagery`).
     predictor : Predictor
         The model that also made the calibration predictions.
     out : str or Path
@@ -64,7 +65,8 @@ def predict_map(
         adds ``predictive_sd``, the standard deviation of the truth around its own prediction, in the target's unit;
         the correction does not use it.
     params : MapParams
-        Spacing of the cells, size of a block, batch size, least coverage; and the mode. ``exact`` predicts each tile
+        Spacing of the cells, size of a block, batch size, least coverage; coordinate system and resampling, where
+        imagery is to be reprojected; and the mode. ``exact`` predicts each tile
         alone. ``dense`` passes over a block once (`sustain.maps.dense`), for models where that is the same; 256 cells
         are compared on the way.
     work : str or Path, optional
@@ -83,6 +85,8 @@ def predict_map(
     ------
     RasterError, FileFormatError
         When the scene does not fit the model, is smaller than a tile or cannot be read.
+    DownloadError
+        When an asset of a STAC item does not answer. Finished blocks are kept.
     ConfigError
         When `params` asks for dense mode and the model or the spacing does not allow it.
     ModelError
@@ -96,7 +100,7 @@ def predict_map(
     Memory: two blocks of imagery, one batch of tiles and one row of blocks of the map, whatever the scene's size.
     """
     out = Path(out)
-    with open_imagery(scene, predictor) as source:
+    with open_imagery(scene, predictor, params) as source:
         try:
             grid = Grid(source.height, source.width, predictor.tile_px, params.spacing_px, source.transform)
         except RasterError as error:
@@ -119,7 +123,13 @@ def predict_map(
             finished = (
                 predict_here(source, work_on, missing)
                 if client is None
-                else predict_on_cluster(scene, work_on, missing, client)
+                else predict_on_cluster(
+                    # Items go along; of rasters the paths, which the workers open.
+                    source if isinstance(source, Mosaic) and n_stac(scene) else scene,
+                    work_on,
+                    missing,
+                    client,
+                )
             )
             for block, values in finished:
                 store.save(block, values)
@@ -137,7 +147,8 @@ def block_store(
         folder,
         {
             "model": predictor.id,
-            "imagery": identity_of(source.files),
+            "imagery": source.identity(),
+            "crs": source.crs.to_wkt(),
             "scene": [grid.scene_height, grid.scene_width, *tuple(grid.scene_transform)[:6]],
             "tile_px": grid.tile_px,
             "params": params.model_dump(),

@@ -14,13 +14,16 @@ import numpy.typing as npt
 from rasterio.windows import Window
 
 from sustain.errors import RasterError
+from sustain.maps.blocks import identity_of
 from sustain.maps.geotiff import open_raster, read_window
 from sustain.maps.grid import Span
+from sustain.maps.lattice import RELATIVE, Lattice, Outline, in_metres
+from sustain.maps.warp import WarpedRaster
 
 __all__ = ["Imagery", "Scene"]
 
-# GDAL keeps scale, offset and pixel size as decimal text, so they may come back changed in the last digits.
-_RELATIVE = 1e-6
+
+_HOW = "To have it reprojected to the model's pixels, pass crs: a system in metres, or auto (sustain map --crs auto)."
 
 
 class Imagery(Protocol):
@@ -48,7 +51,7 @@ class Imagery(Protocol):
 
 
 class Scene:
-    """A GeoTIFF or VRT whose bands, numbers and grid are those a model was trained on.
+    """A GeoTIFF or VRT whose bands and numbers are those a model was trained on; and its grid, or brought onto one.
 
     Use it as a context manager. Bands are matched by name (the band descriptions) and delivered in the model's
     order; other bands of the file are left alone.
@@ -59,11 +62,13 @@ class Scene:
         A uint16 raster that GDAL can open, with a description, scale, offset and nodata number on each band.
     imagery : Imagery
         What the model expects: usually the predictor itself.
+    lattice : Lattice, optional
+        Reproject the raster onto this pixel grid (`sustain.maps.warp`). Without one its own grid must do.
 
     Attributes
     ----------
     height, width : int
-        Size in pixels.
+        Size in pixels; with a lattice, of its pixels.
     transform : Affine
         From (column, row) to coordinates.
     crs : rasterio.crs.CRS
@@ -75,25 +80,31 @@ class Scene:
     ------
     RasterError
         When a band is missing or named twice; when a band's type, scale, offset or nodata number is another one than
-        the model's; when the raster is not projected in metres, not north-up or of another pixel size.
+        the model's; when, without a lattice, the raster is not projected in metres, not north-up or of another pixel
+        size.
     FileFormatError
         When the file cannot be read.
     """
 
-    def __init__(self, path: str | Path, imagery: Imagery) -> None:
+    def __init__(self, path: str | Path, imagery: Imagery, lattice: Lattice | None = None) -> None:
         self.path = Path(path)
-        self._stack = ExitStack()
-        self._dataset = self._stack.enter_context(open_raster(self.path))
-        try:
+        with ExitStack() as stack:
+            self._dataset = stack.enter_context(open_raster(self.path))
             self._indexes = self._match_bands(imagery)
-            self._check_grid(imagery.pixel_m)
-        except RasterError:
-            self.close()
-            raise
-        self.height: int = self._dataset.height
-        self.width: int = self._dataset.width
-        self.transform = self._dataset.transform
-        self.crs = self._dataset.crs
+            self._warped: WarpedRaster | None = None
+            if lattice is None:
+                self._check_grid(imagery.pixel_m)
+            elif not lattice.holds(outline := Outline.of(str(self.path), self._dataset)):
+                place = lattice.cover(outline)
+                self._warped = stack.enter_context(
+                    WarpedRaster(str(self.path), self._dataset, lattice, *place, nodata=imagery.nodata)
+                )
+            self._stack = stack.pop_all()
+        source = self._warped or self._dataset
+        self.height: int = source.height
+        self.width: int = source.width
+        self.transform = source.transform
+        self.crs = source.crs
         self.files: tuple[str, ...] = tuple(self._dataset.files)
 
     def __enter__(self) -> Scene:
@@ -126,9 +137,15 @@ class Scene:
         FileFormatError
             When the pixels cannot be decoded.
         """
+        if self._warped is not None:
+            return self._warped.read(self._indexes, window)
         return read_window(
             self._dataset, self._indexes, Window(window.col, window.row, window.width, window.height)
         )
+
+    def identity(self) -> list[Any]:
+        """Tell this scene from others and from itself after a change; JSON types."""
+        return identity_of(self.files)
 
     def _match_bands(self, imagery: Imagery) -> list[int]:
         names = [str(text) for text in self._dataset.descriptions]
@@ -155,7 +172,7 @@ class Scene:
         if isinstance(found, str) or found is None or expected is None:
             same = found == expected
         else:
-            same = math.isclose(found, expected, rel_tol=_RELATIVE, abs_tol=1e-12)
+            same = math.isclose(found, expected, rel_tol=RELATIVE, abs_tol=1e-12)
         if not same:
             raise RasterError(
                 f"{self.path}: band {band} has {what} {found}, but the model was trained on {what} {expected}. "
@@ -164,18 +181,18 @@ class Scene:
 
     def _check_grid(self, pixel_m: float) -> None:
         crs, transform = self._dataset.crs, self._dataset.transform
-        if crs is None or not crs.is_projected or not math.isclose(crs.linear_units_factor[1], 1.0):
+        if not in_metres(crs):
             raise RasterError(
                 f"{self.path}: the coordinate system is {crs or 'not set'}; a projected one in metres is needed, "
-                "so that a tile covers the same ground everywhere. Reproject the scene (gdalwarp -t_srs)."
+                f"so that a tile covers the same ground everywhere. {_HOW}"
             )
         if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
             raise RasterError(
                 f"{self.path}: the raster is rotated or not north-up (transform {tuple(transform)[:6]}); "
-                "warp it to a north-up grid (gdalwarp)."
+                f"a north-up grid is needed. {_HOW}"
             )
-        if not all(math.isclose(side, pixel_m, rel_tol=_RELATIVE) for side in (transform.a, -transform.e)):
+        if not all(math.isclose(side, pixel_m, rel_tol=RELATIVE) for side in (transform.a, -transform.e)):
             raise RasterError(
                 f"{self.path}: a pixel is {transform.a} x {-transform.e} m, but the model was trained on "
-                f"{pixel_m} x {pixel_m} m. Resample the scene (gdalwarp -tr {pixel_m} {pixel_m})."
+                f"{pixel_m} x {pixel_m} m. {_HOW}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,10 @@ def predict_here(scene: Scene | Mosaic, work: BlockWork, blocks: Sequence[Block]
 
 
 def predict_on_cluster(
-    scene: str | Path | Sequence[str | Path], work: BlockWork, blocks: Sequence[Block], client: Client
+    scene: str | Path | Sequence[str | Path] | Mosaic,
+    work: BlockWork,
+    blocks: Sequence[Block],
+    client: Client,
 ) -> Finished:
     """Predict blocks on the workers of a Dask cluster, in the order in which they finish.
 
@@ -75,13 +79,12 @@ def predict_on_cluster(
         raise ClusterError("the Dask cluster has no workers. Start some at its scheduler, and run again.")
     try:
         # The model goes out once, to every worker; a worker that joins later takes it from another.
-        shared = cluster.scatter(work, broadcast=True, hash=False)
-        places = str(scene) if isinstance(scene, str | Path) else [str(path) for path in scene]
+        shared = cluster.scatter(_Shared(work, scene), broadcast=True, hash=False)
         waiting = iter(blocks)
         where: dict[Any, Block] = {}
 
         def submit(block: Block) -> Any:
-            future = cluster.submit(_predict_window, shared, places, block, pure=False)
+            future = cluster.submit(_predict_window, shared, block, pure=False)
             where[future.key] = block
             return future
 
@@ -108,9 +111,18 @@ def predict_on_cluster(
         ) from error
 
 
-def _predict_window(work: BlockWork, scene: str | list[str], block: Block) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Shared:
+    """What every worker needs: the model, and where the imagery is."""
+
+    work: BlockWork
+    scene: str | Path | Sequence[str | Path] | Mosaic
+
+
+def _predict_window(shared: _Shared, block: Block) -> npt.NDArray[np.float32]:
     """Read and predict one block, on a worker."""
-    with open_imagery(scene, work.predictor) as source:
+    work = shared.work
+    with open_imagery(shared.scene, work.predictor, work.params) as source:
         return work.predict(block, source.read(block.window))
 
 

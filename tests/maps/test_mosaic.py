@@ -7,7 +7,7 @@ from rasterio.transform import from_origin
 from sustain.config import MapParams
 from sustain.errors import ConfigError, RasterError
 from sustain.maps.grid import Span
-from sustain.maps.mosaic import Mosaic
+from sustain.maps.mosaic import open_imagery
 from sustain.maps.predict import predict_map
 
 from .fakes import MeanPredictor, write_scene
@@ -40,7 +40,7 @@ def test_pieces_make_the_map_of_the_whole_scene(tmp_path, scene_path, pieces, pr
 
 
 def test_every_window_is_that_of_the_whole_scene(pieces, pixels):
-    with Mosaic(pieces, MeanPredictor()) as mosaic:
+    with open_imagery(pieces, MeanPredictor()) as mosaic:
         assert (mosaic.height, mosaic.width) == (75, 101)
         assert mosaic.transform == from_origin(-3000, 2400, 30, 30)
         for span in (Span(0, 0, 75, 101), Span(45, 35, 12, 30), Span(74, 100, 1, 1)):
@@ -53,7 +53,7 @@ def test_between_scenes_nothing_is_known(tmp_path, pixels):
         piece(tmp_path / "a.tif", pixels, 0, 0, 20, 20),
         piece(tmp_path / "b.tif", pixels, 30, 30, 20, 20),
     ]
-    with Mosaic(paths, MeanPredictor()) as mosaic:
+    with open_imagery(paths, MeanPredictor()) as mosaic:
         found = mosaic.read(Span(0, 0, 50, 50))
     assert (found[:, 20:30] == 0).all()
     np.testing.assert_array_equal(found[:, 30:, 30:], pixels[:, 30:50, 30:50])
@@ -74,7 +74,7 @@ def test_whole_pixels_come_from_the_first_scene_that_has_all_bands(tmp_path, pix
         piece(tmp_path / "a.tif", pixels, 0, 0, 20, 20, edit=holes),
         piece(tmp_path / "b.tif", pixels, 0, 0, 20, 20, edit=other),
     ]
-    with Mosaic(paths, MeanPredictor()) as mosaic:
+    with open_imagery(paths, MeanPredictor()) as mosaic:
         found = mosaic.read(Span(0, 0, 20, 20))
     expected = pixels[:, :20, :20].copy()
     expected[:, 0, :2] += 1
@@ -101,8 +101,8 @@ def test_scenes_that_do_not_fit_each_other_are_refused(tmp_path, pixels, changes
         piece(tmp_path / "a.tif", pixels, 0, 0, 30, 30),
         piece(tmp_path / "b.tif", pixels, 0, 30, 30, 30, **changes),
     ]
-    with pytest.raises(RasterError, match=message):
-        Mosaic(paths, MeanPredictor())
+    with pytest.raises(RasterError, match=message), open_imagery(paths, MeanPredictor()):
+        pass
 
 
 def test_no_scene_at_all(tmp_path, predictor):

@@ -17,6 +17,7 @@ from sustain.errors import ClusterError, ModelError
 from sustain.maps.predict import predict_map
 
 from .fakes import MeanPredictor
+from .stac_fakes import collection, piece_item
 
 PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
 
@@ -66,6 +67,20 @@ def test_two_workers_make_the_same_bytes(tmp_path, scene_path, client, expected)
     assert out.read_bytes() == expected
     assert len(list(seen.iterdir())) == 2
     assert str(os.getpid()) not in {path.name for path in seen.iterdir()}
+
+
+def test_workers_read_stac_items(tmp_path, pixels, client, expected):
+    """The items are read here, once; they go along with the model."""
+    place = collection(tmp_path / "items.json", [piece_item(tmp_path, "scene", pixels)])
+    out = predict_map(place, MeanPredictor(), tmp_path / "wealth.tif", params=PARAMS, client=client)
+    assert out.read_bytes() == expected
+
+
+def test_workers_reproject(tmp_path, scene_path, client):
+    params = PARAMS.model_copy(update={"crs": "EPSG:32631"})
+    here = predict_map(scene_path, MeanPredictor(), tmp_path / "here.tif", params=params).read_bytes()
+    there = predict_map(scene_path, MeanPredictor(), tmp_path / "there.tif", params=params, client=client)
+    assert there.read_bytes() == here
 
 
 def test_an_error_on_a_worker_comes_home_with_its_block(tmp_path, scene_path, client):

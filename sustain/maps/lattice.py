@@ -1,0 +1,240 @@
+"""One pixel grid for imagery of several: its coordinate system, its corners, and how much of it a raster covers.
+
+A lattice is endless; a raster that is brought onto it covers a rectangle of its pixels. Every raster of a map is laid
+on the same lattice, so that cells and blocks stay the plain geometry of `sustain.maps.grid`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.warp import transform as transform_coordinates
+from rasterio.warp import transform_bounds
+
+from sustain.errors import ConfigError, RasterError
+from sustain.maps.places import WGS84
+
+__all__ = ["OFF_GRID", "RELATIVE", "Lattice", "Outline", "choose_lattice", "in_metres"]
+
+OFF_GRID = 1e-3
+"""Share of a pixel by which corners may miss a grid: what decimal text does to coordinates, no more."""
+RELATIVE = 1e-6
+"""Relative difference of numbers that GDAL keeps as decimal text."""
+
+_EDGE_POINTS = 21  # of a raster's edge that are projected; edges bulge between corners
+_MOST_PIXELS = 2**31 - 1  # a side, in GDAL
+_TEAR_M = (
+    1000.0  # two points 22 m apart across 180 degrees that lie farther apart than this lie at a torn edge
+)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Where a raster lies."""
+
+    name: str
+    crs: CRS
+    transform: Affine
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, name: str, dataset: Any) -> Outline:
+        """Outline of an open raster.
+
+        Raises
+        ------
+        RasterError
+            When it has no coordinate system.
+        """
+        if dataset.crs is None:
+            raise RasterError(
+                f"{name}: the coordinate system is not set, so it cannot be reprojected. Set it (gdal_edit -a_srs)."
+            )
+        return cls(name, dataset.crs, dataset.transform, dataset.height, dataset.width)
+
+    def bounds(self, crs: CRS | str) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top in a coordinate system; left > right in degrees across 180 degrees."""
+        corners = [self.transform @ (col, row) for col in (0, self.width) for row in (0, self.height)]
+        xs, ys = zip(*corners, strict=True)
+        box = (min(xs), min(ys), max(xs), max(ys))
+        try:
+            left, bottom, right, top = transform_bounds(self.crs, crs, *box, densify_pts=_EDGE_POINTS)
+        except RasterioError as error:
+            raise self._outside(crs, error) from error
+        if not np.isfinite([left, bottom, right, top]).all():
+            raise self._outside(crs, "its edges lie at infinity there")
+        return left, bottom, right, top
+
+    def _outside(self, crs: CRS | str, reason: object) -> RasterError:
+        return RasterError(
+            f"{self.name}: cannot be brought from {self.crs} to {crs} ({reason}). Choose a coordinate system of the "
+            "imagery's part of the world (crs)."
+        )
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Square pixels of one size over a whole coordinate system.
+
+    Attributes
+    ----------
+    crs : rasterio.crs.CRS
+        Projected, in metres.
+    pixel_m : float
+        Side of a pixel, in metres.
+    x, y : float
+        A corner of a pixel.
+    resampling : {"nearest", "bilinear", "cubic", "average"}
+        How pixels of other grids are brought onto this one.
+    """
+
+    crs: CRS
+    pixel_m: float
+    x: float
+    y: float
+    resampling: Literal["nearest", "bilinear", "cubic", "average"]
+
+    def cover(self, outline: Outline) -> tuple[Affine, int, int]:
+        """Smallest rectangle of pixels that holds a raster: transform, height and width.
+
+        Raises
+        ------
+        RasterError
+            When the raster does not lie where the coordinate system is of use.
+        """
+        left, bottom, right, top = outline.bounds(self.crs)
+        first_col, last_col = self._pixels(left - self.x, right - self.x)
+        first_row, last_row = self._pixels(self.y - top, self.y - bottom)
+        height, width = last_row - first_row, last_col - first_col
+        if not 0 < max(height, width) <= _MOST_PIXELS or min(height, width) < 1:
+            raise RasterError(
+                f"{outline.name}: would cover {height} x {width} pixels of {self.pixel_m} m in {self.crs}. Choose a "
+                "coordinate system of the imagery's part of the world (crs)."
+            )
+        corner = Affine.translation(self.x + first_col * self.pixel_m, self.y - first_row * self.pixel_m)
+        return corner @ Affine.scale(self.pixel_m, -self.pixel_m), height, width
+
+    def holds(self, outline: Outline) -> bool:
+        """Whether a raster's pixels are pixels of this lattice."""
+        transform = outline.transform
+        col, row = (transform.c - self.x) / self.pixel_m, (self.y - transform.f) / self.pixel_m
+        return (
+            outline.crs == self.crs
+            and _square(transform, self.pixel_m)
+            and max(abs(col - round(col)), abs(row - round(row))) <= OFF_GRID
+        )
+
+    def _pixels(self, start: float, stop: float) -> tuple[int, int]:
+        return (
+            math.floor(start / self.pixel_m + OFF_GRID),
+            math.ceil(stop / self.pixel_m - OFF_GRID),
+        )
+
+
+def choose_lattice(
+    outlines: Sequence[Outline],
+    crs: str,
+    pixel_m: float,
+    resampling: Literal["nearest", "bilinear", "cubic", "average"],
+) -> Lattice:
+    """Choose the pixel grid that rasters are brought onto.
+
+    Parameters
+    ----------
+    outlines : sequence of Outline
+        The rasters. If the first has pixels of the right size in the right coordinate system, they are not shifted.
+    crs : str
+        A coordinate system in metres (``EPSG:32631``, WKT, PROJ), or ``auto``: the one that all rasters share if it
+        is in metres, else the UTM zone of their middle.
+    pixel_m : float
+        Side of a pixel: the model's, since a tile must cover the same ground as in training.
+    resampling : {"nearest", "bilinear", "cubic", "average"}
+
+    Raises
+    ------
+    ConfigError
+        When `crs` is unknown or not in metres.
+    RasterError
+        When the rasters cross 180 degrees where `crs` is torn.
+    """
+    west, east = _longitudes(outlines)
+    if crs == "auto":
+        shared = {outline.crs for outline in outlines}
+        chosen = outlines[0].crs if len(shared) == 1 and in_metres(outlines[0].crs) else None
+        target = chosen or _utm((west + east) / 2, outlines)
+    else:
+        try:
+            target = CRS.from_user_input(crs)
+        except CRSError as error:
+            raise ConfigError(
+                f"crs: {crs!r} is no coordinate system ({error}). Pass one such as EPSG:32631, or auto."
+            ) from error
+        if not in_metres(target):
+            raise ConfigError(
+                f"crs: {crs} is not projected in metres; a projected one is needed, so that a tile covers the same "
+                "ground everywhere. Pass a UTM zone or an equal-area system, or auto."
+            )
+    if east > 180:
+        _require_whole(target, outlines, (west + east) / 2)
+    first = outlines[0]
+    x = y = 0.0
+    if first.crs == target and _square(first.transform, pixel_m):
+        x, y = first.transform.c, first.transform.f
+    return Lattice(target, pixel_m, x, y, resampling)
+
+
+def in_metres(crs: CRS | None) -> bool:
+    """Whether a coordinate system is projected, in metres."""
+    return crs is not None and crs.is_projected and math.isclose(crs.linear_units_factor[1], 1.0)
+
+
+def _square(transform: Affine, pixel_m: float) -> bool:
+    """Whether pixels are north-up squares of this size."""
+    sides = (transform.a, -transform.e)
+    return not (transform.b or transform.d) and all(
+        math.isclose(side, pixel_m, rel_tol=RELATIVE) for side in sides
+    )
+
+
+def _longitudes(outlines: Sequence[Outline]) -> tuple[float, float]:
+    """Find the shortest arc of longitudes that holds all rasters; its east exceeds 180 where it crosses 180 degrees."""
+    arcs = []
+    for outline in outlines:
+        left, _, right, _ = outline.bounds(WGS84)
+        width = min(right - left if right >= left else right - left + 360, 360)
+        start = (left + 180) % 360 - 180
+        arcs.append((start, start + width))
+    arcs.sort()
+    # The arc begins after the widest gap between neighbours, going round once.
+    end = max(stop for _, stop in arcs) - 360
+    gaps = []
+    for start, stop in arcs:
+        gaps.append((start - end, start))
+        end = max(end, stop)
+    gap, west = max(gaps)
+    return (west, west + 360 - gap) if gap > 0 else (-180.0, 180.0)
+
+
+def _utm(lon: float, outlines: Sequence[Outline]) -> CRS:
+    lats = [lat for outline in outlines for lat in outline.bounds(WGS84)[1::2]]
+    zone = int((lon + 180) % 360 // 6) + 1
+    return CRS.from_epsg((32600 if min(lats) + max(lats) >= 0 else 32700) + zone)
+
+
+def _require_whole(crs: CRS, outlines: Sequence[Outline], middle: float) -> None:
+    """Refuse a coordinate system that puts the two sides of 180 degrees at opposite ends of the world."""
+    _, bottom, _, top = outlines[0].bounds(WGS84)
+    xs, ys = transform_coordinates(WGS84, crs, [179.9999, -179.9999], [(bottom + top) / 2] * 2)
+    if not math.hypot(xs[1] - xs[0], ys[1] - ys[0]) <= _TEAR_M:
+        raise RasterError(
+            f"{outlines[0].name}: the imagery crosses 180 degrees, where {crs} is torn apart. Choose a coordinate "
+            f"system that is whole there: crs {_utm(middle, outlines)} (UTM), EPSG:3832 (PDC Mercator), or auto."
+        )

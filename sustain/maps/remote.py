@@ -1,0 +1,114 @@
+"""Addresses on the web: fetching a document, telling whether a file changed, and what GDAL should do about them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+
+from sustain.errors import DownloadError, FileFormatError
+
+__all__ = ["fetch_json", "gdal_options", "is_remote", "is_stac", "plain", "remote_identity"]
+
+_TIMEOUT_S = (10, 60)  # to connect, and between two pieces of an answer
+_MOST_BYTES = 256 << 20
+
+_GDAL = {
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # A file that changed, or a server that came back, is asked anew when a file is opened anew.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
+}
+
+
+def gdal_options() -> dict[str, str]:
+    """GDAL's options for files behind addresses; the environment's own settings have precedence."""
+    return {name: value for name, value in _GDAL.items() if name not in os.environ}
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is an http(s) address."""
+    return place.startswith(("http://", "https://"))
+
+
+def is_stac(place: str | Path) -> bool:
+    """Whether a place stands for STAC items rather than for a raster: a JSON file, or an address."""
+    return is_remote(str(place)) or Path(place).suffix.lower() in (".json", ".geojson")
+
+
+def plain(address: str) -> str:
+    """Strip an address of its query, which may hold a signature that expires, and a secret."""
+    return urlunsplit((*urlsplit(address)[:3], "", "")) if is_remote(address) else address
+
+
+def fetch_json(address: str) -> Any:
+    """Fetch a JSON document.
+
+    Raises
+    ------
+    DownloadError
+        When the server does not answer, or not with the document.
+    FileFormatError
+        When what comes is not JSON.
+    """
+    try:
+        with requests.get(address, timeout=_TIMEOUT_S, stream=True) as answer:
+            answer.raise_for_status()
+            body = answer.raw.read(_MOST_BYTES + 1, decode_content=True)
+            if len(body) > _MOST_BYTES:
+                raise DownloadError(
+                    f"{plain(address)}: the document is larger than {_MOST_BYTES >> 20} MB. Ask for fewer items, or "
+                    "cut it into several."
+                )
+    except (requests.RequestException, OSError) as error:
+        if isinstance(error, DownloadError):
+            raise
+        raise DownloadError(
+            f"{plain(address)}: does not answer with a document ({_reason(error)}). Check the address and the "
+            "network, or fetch the file and pass its path."
+        ) from error
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise FileFormatError(
+            f"{plain(address)}: what came is not JSON ({error}). Pass the address of a STAC item, an item collection "
+            "or a search; imagery itself is passed as a path, or as an asset of an item."
+        ) from error
+
+
+def remote_identity(address: str) -> list[Any]:
+    """Tell a file behind an address from others, and from itself after a change: name, size and entity tag.
+
+    Asks for the first byte alone, which also works where only GET is signed.
+
+    Raises
+    ------
+    DownloadError
+        When the server does not answer, or not with the file.
+    """
+    try:
+        with requests.get(
+            address,
+            headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"},
+            timeout=_TIMEOUT_S,
+            stream=True,
+        ) as answer:
+            answer.raise_for_status()
+            headers = answer.headers
+    except (requests.RequestException, OSError) as error:
+        raise DownloadError(f"{plain(address)} does not answer ({_reason(error)})") from error
+    size = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length")
+    return [plain(address), size, headers.get("ETag") or headers.get("Last-Modified")]
+
+
+def _reason(error: Exception) -> str:
+    """Kind of failure, without the address that `requests` repeats with its query."""
+    answer = getattr(error, "response", None)
+    return type(error).__name__ if answer is None else f"HTTP status {answer.status_code}"

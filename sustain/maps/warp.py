@@ -1,0 +1,115 @@
+"""Reading a raster as if it lay on another pixel grid."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from sustain.maps.geotiff import read_window
+from sustain.maps.grid import Span
+from sustain.maps.lattice import Lattice, Outline
+
+__all__ = ["WarpedRaster", "is_missing"]
+
+# Positions as good as exact, so that a pixel is the same in whatever window it is read. (rasterio 1.4 takes no 0.)
+_TOLERANCE = 1e-9
+
+
+class WarpedRaster:
+    """A raster resampled onto a rectangle of a lattice, window by window.
+
+    A pixel is missing where the raster's pixel at its centre is, and outside the raster; missing pixels take no part in
+    the others. Pixels that lie on the lattice already are passed on as they are.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    dataset : rasterio.io.DatasetReader
+        The raster; stays open as long as this is used.
+    lattice : Lattice
+    transform, height, width
+        The rectangle, such as `Lattice.cover` gives.
+    nodata : float
+        Stored number of a missing pixel, in every band.
+
+    Attributes
+    ----------
+    crs, transform, height, width
+        Of the rectangle.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dataset: Any,
+        lattice: Lattice,
+        transform: Affine,
+        height: int,
+        width: int,
+        nodata: float,
+    ) -> None:
+        self.name, self.nodata = name, nodata
+        self.crs, self.transform, self.height, self.width = lattice.crs, transform, height, width
+        self._stack = ExitStack()
+        method = "nearest" if lattice.holds(Outline.of(name, dataset)) else lattice.resampling
+
+        def warped(how: str) -> Any:
+            return self._stack.enter_context(
+                WarpedVRT(
+                    dataset,
+                    crs=lattice.crs,
+                    transform=transform,
+                    height=height,
+                    width=width,
+                    resampling=Resampling[how],
+                    src_nodata=nodata,
+                    nodata=nodata,
+                    tolerance=_TOLERANCE,
+                    # Each band by its own missing pixels; else a band's nodata number is taken for a value.
+                    UNIFIED_SRC_NODATA="NO",
+                )
+            )
+
+        self._nearest = warped("nearest")
+        self._smooth = None if method == "nearest" else warped(method)
+
+    def __enter__(self) -> WarpedRaster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def read(self, indexes: list[int], window: Span) -> npt.NDArray[Any]:
+        """Read bands (counted from 1) of a window of the rectangle.
+
+        Raises
+        ------
+        FileFormatError
+            When the pixels cannot be decoded.
+        """
+        part = Window(window.col, window.row, window.width, window.height)
+        nearest = read_window(self._nearest, indexes, part, self.name)
+        if self._smooth is None:
+            return nearest
+        pixels = read_window(self._smooth, indexes, part, self.name)
+        pixels[is_missing(nearest, self.nodata)] = self.nodata
+        return pixels
+
+
+def is_missing(pixels: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
+    """Where pixels hold the nodata number, or no number at all."""
+    missing: npt.NDArray[np.bool_] = np.equal(pixels, nodata)
+    if pixels.dtype.kind == "f":
+        missing |= np.isnan(pixels)
+    return missing
