@@ -26,16 +26,16 @@ Floats = npt.NDArray[np.float64]
 
 COLUMNS = {
     "wealth": "Mean of the corrected wealth.",
+    "low95": "Lower end of the 95% interval with `calibration_se` and `noise_se_shared`: the widest there can be.",
+    "high95": "Upper end of that interval.",
+    "narrowest_low95": "Lower end of the 95% interval with `calibration_se` and `noise_se`: the narrowest.",
+    "narrowest_high95": "Upper end of that interval.",
     "wealth_raw": "Mean of wealth as the model predicts it.",
     "calibration_se": "Standard error by the calibration, which all cells share: from the card's bootstrap draws.",
     "noise_se": "Standard error by the noise of the predictions, if cells that share no imagery err independently.",
     "noise_se_shared": "The same, if all cells of the area err together.",
-    "low95": "95% interval with `calibration_se` and `noise_se`: lower end.",
-    "high95": "Upper end.",
-    "widest_low95": "95% interval with `calibration_se` and `noise_se_shared`, the widest there can be: lower end.",
-    "widest_high95": "Upper end.",
-    "imagery_share": "Share of the area (of its weight, with weights) on cells with imagery.",
-    "extrapolated_share": "Share of these outside the calibration sample's range.",
+    "imagery_share": "Share of the area (with weights: of its weight) on cells with imagery.",
+    "extrapolated_share": "Share of these cells outside the calibration sample's range.",
     "cells": "Number of cells that the area meets and that hold a value.",
 }
 """Columns of the table of areas, and what they hold."""
@@ -259,9 +259,9 @@ class _Reader:
             "calibration_se": calibration,
             "noise_se": own,
             "noise_se_shared": shared,
-            "low95": mean - narrow,
-            "high95": mean + narrow,
-            "widest_low95": mean - wide,
-            "widest_high95": mean + wide,
+            "narrowest_low95": mean - narrow,
+            "narrowest_high95": mean + narrow,
+            "low95": mean - wide,
+            "high95": mean + wide,
             "extrapolated_share": sums.outside / sums.seen,
         }

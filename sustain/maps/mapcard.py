@@ -67,15 +67,16 @@ _WHICH = """\
 | the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
 | the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
 the noise of one place |
-| how far one cell may be off | `wealth_se`: the truth is within twice that, 95 times in 100 |
-| what not to trust | cells where `support` is 1: nothing like them was surveyed |
+| how far one cell may be off | `wealth_se`: the truth is within twice that about 95 times in 100 |
+| what not to trust | cells where `support` is 1: no surveyed place had such a prediction |
 """
 
 _AREAS = """\
-`areas.csv` has one row for each `{key}`, cells weighed by {weights}. Two intervals are given, because a map cannot
-say how the errors of neighbouring cells hang together: `low95` to `high95` if cells that share no imagery err
-independently, `widest_low95` to `widest_high95` if all cells of an area err together. Errors that all cells share
-through the calibration are in both."""
+`areas.csv` has one row for each `{key}`, cells weighed by {weights}. A map cannot say how far the errors of the cells
+of an area are alike, so two intervals are given. `low95` to `high95` holds even if all cells err together: use it for
+decisions. `narrowest_low95` to `narrowest_high95` supposes that cells that share no imagery err independently, and is
+too short where a whole region looks richer or poorer than it is. The calibration's error is in both. Two areas share
+it: do not judge their difference by whether their intervals overlap."""
 
 LIMITS = """\
 - **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.

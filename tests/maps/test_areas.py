@@ -82,10 +82,10 @@ def expected(bands, card, method, weight):
         "calibration_se": calibration,
         "noise_se": own,
         "noise_se_shared": shared,
-        "low95": mean - z * np.hypot(calibration, own),
-        "high95": mean + z * np.hypot(calibration, own),
-        "widest_low95": mean - z * np.hypot(calibration, shared),
-        "widest_high95": mean + z * np.hypot(calibration, shared),
+        "narrowest_low95": mean - z * np.hypot(calibration, own),
+        "narrowest_high95": mean + z * np.hypot(calibration, own),
+        "low95": mean - z * np.hypot(calibration, shared),
+        "high95": mean + z * np.hypot(calibration, shared),
         "cells": there.sum(),
     }
 
@@ -162,8 +162,8 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(tmp_path):
         tags = {"SUSTAIN_METHOD": "linear", "SUSTAIN_CARD_SHA256": card.sha256}
         path = write_raster(tmp_path / "map.tif", correct_values(raw, card, "linear"), BANDS, tags=tags)
         (found,) = area_means(path, frame(rectangle(0, 12, 0, 12)), card).to_dict("records")
-        covered += found["low95"] <= truth.mean() <= found["high95"]
-        widest += found["widest_low95"] <= truth.mean() <= found["widest_high95"]
+        covered += found["narrowest_low95"] <= truth.mean() <= found["narrowest_high95"]
+        widest += found["low95"] <= truth.mean() <= found["high95"]
     assert 0.88 <= covered / 60 <= 0.99  # without the calibration's part it is three in four
     assert widest >= covered
 
