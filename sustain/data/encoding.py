@@ -48,13 +48,14 @@ def encode_landsat(x: NDArray[np.float32], pixel_m: float = 30) -> EncodedTile:
     """Turn a published tile, ``(8, H, W)`` with row 0 in the south and missing values 0, into DN, north-up."""
     # No land is at 0 K, so TEMP1 tells a missing observation from a dark one; lights come from another sensor, and are
     # missing with it only where they are 0 too.
-    missing = np.repeat(x[[dhs.BANDS.index("TEMP1")]] == 0, len(dhs.BANDS), axis=0)
+    missing = np.empty(x.shape, dtype=bool)
+    missing[:] = x[dhs.BANDS.index("TEMP1")] == 0
     missing[-1] &= x[-1] == 0
-    broken = ~np.isfinite(x)
-    with_nan = bool(broken.any())
+    finite = np.isfinite(x)
+    with_nan = not bool(finite.all())
     if with_nan:
-        missing |= broken
+        missing |= ~finite
     if missing[:-1].all():
         return EncodedTile(None, np.zeros(len(x), dtype=np.int64), with_nan)
     tile, limited = landsat_format(x.shape[1], pixel_m).encode(x, missing)
-    return EncodedTile(tile[:, ::-1], limited, with_nan)
+    return EncodedTile(np.ascontiguousarray(tile[:, ::-1]), limited, with_nan)

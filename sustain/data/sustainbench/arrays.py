@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ DAMAGE = (
     *(NotImplementedError, RuntimeError),  # unknown compression, encrypted member
 )
 """What NumPy and zipfile raise over damaged bytes."""
+
+
+_MAX_HEADER = 1 << 16
 
 
 class ArraySpec(NamedTuple):
@@ -81,25 +84,12 @@ def read_npy(stream: IO[bytes], spec: ArraySpec, where: str) -> NDArray[Any]:
     FileFormatError
         When the bytes are not such an array, or are cut short or too long.
     """
+    header = _read_header(stream, spec, where)
     try:
-        version = np.lib.format.read_magic(stream)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran_order, dtype = read_header(stream)
-        problem = spec.problem_of(dtype, shape)
-        n_bytes = math.prod(shape) * dtype.itemsize
-        data = b"" if problem else stream.read(n_bytes + 1)
+        data = stream.read(header.n_bytes + 1)
     except DAMAGE as error:
-        raise FileFormatError(f"{where}: not a readable npy array ({error}). Get the file again.") from error
-    if problem:
-        raise FileFormatError(f"{where}: {problem}.")
-    if len(data) != n_bytes:
-        raise FileFormatError(
-            f"{where}: {'more' if len(data) > n_bytes else len(data)} bytes of data, but its shape {shape} needs "
-            f"{n_bytes}. Get the file again."
-        )
-    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran_order else "C")
+        raise _unreadable(where, error) from error
+    return _array(data, header, where)
 
 
 def read_npz(
@@ -131,10 +121,64 @@ def read_npz(
                     raise FileFormatError(
                         f"{where}: no array {name!r}; the file has {', '.join(names[:8]) or 'none'}."
                     )
-                with npz.open(f"{name}.npy") as stream:
-                    arrays[name] = read_npy(stream, spec, f"{where}, array {name!r}")
+                arrays[name] = _read_member(npz, f"{name}.npy", spec, f"{where}, array {name!r}")
     except FileFormatError:
         raise
     except DAMAGE as error:
         raise FileFormatError(f"{where}: not a readable npz ({error}). Get the file again.") from error
     return arrays
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _read_member(npz: zipfile.ZipFile, name: str, spec: ArraySpec, where: str) -> NDArray[Any]:
+    # Inflated in one go into one buffer, which becomes the array: reading header and data apart would copy the data.
+    # zipfile gives no more than the size that the directory states, and compares the checksum at its end.
+    size = npz.getinfo(name).file_size
+    if size > spec.max_bytes + _MAX_HEADER:
+        raise FileFormatError(f"{where}: states {size} bytes; at most {spec.max_bytes} are expected.")
+    try:
+        with npz.open(name) as member:
+            content = member.read(size)
+    except DAMAGE as error:
+        raise _unreadable(where, error) from error
+    stream = io.BytesIO(content)
+    header = _read_header(stream, spec, where)
+    return _array(memoryview(content)[stream.tell() :], header, where)
+
+
+def _read_header(stream: IO[bytes], spec: ArraySpec, where: str) -> _Header:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        header = _Header(*read_header(stream))
+        problem = spec.problem_of(header.dtype, header.shape)
+    except DAMAGE as error:
+        raise _unreadable(where, error) from error
+    if problem:
+        raise FileFormatError(f"{where}: {problem}.")
+    return header
+
+
+def _array(data: bytes | memoryview, header: _Header, where: str) -> NDArray[Any]:
+    if len(data) != header.n_bytes:
+        raise FileFormatError(
+            f"{where}: {'more' if len(data) > header.n_bytes else len(data)} bytes of data, but its shape "
+            f"{header.shape} needs {header.n_bytes}. Get the file again."
+        )
+    order: Literal["C", "F"] = "F" if header.fortran_order else "C"
+    return np.frombuffer(data, dtype=header.dtype).reshape(header.shape, order=order)
+
+
+def _unreadable(where: str, error: Exception) -> FileFormatError:
+    return FileFormatError(f"{where}: not a readable npy array ({error}). Get the file again.")
