@@ -1,6 +1,8 @@
 """Stage `publish`: what others download."""
 
-from sustain.config import Params
+from sustain.config import DownloadParams, Params
+from sustain.data.manifest import load_manifest
+from sustain.data.terms import may_publish_coordinates
 from sustain.maps.publish import publish_map
 from sustain.maps.publish_tiles import publish_survey_tiles
 from sustain.maps.survey_tiles import CELLS_FILE
@@ -9,15 +11,22 @@ from sustain.stage import Artefacts, required, run_stage
 
 def main(params: Params, artefacts: Artefacts) -> None:
     """Publish the corrected map with its card, and the model's description where there is one."""
-    tiles, model_json = params.maps_survey_tiles, artefacts.model / "model.json"
-    publish = publish_survey_tiles if tiles else publish_map
-    publish(
-        artefacts.maps / (CELLS_FILE if tiles else "wealth_corrected.tif"),
-        artefacts.card,
-        artefacts.publish,
-        required(params.publish, "publish", params),
-        model_json=model_json if model_json.exists() else None,
-    )
+    section = required(params.publish, "publish", params)
+    model = artefacts.model / "model.json"
+    model_json = model if model.exists() else None
+    if params.maps_survey_tiles:
+        names = params.acquire.manifests if isinstance(params.acquire, DownloadParams) else []
+        publish_survey_tiles(
+            artefacts.maps / CELLS_FILE,
+            artefacts.card,
+            artefacts.publish,
+            section,
+            model_json=model_json,
+            coordinates=may_publish_coordinates(section, map(load_manifest, names)),
+        )
+    else:
+        raster = artefacts.maps / "wealth_corrected.tif"
+        publish_map(raster, artefacts.card, artefacts.publish, section, model_json=model_json)
 
 
 if __name__ == "__main__":

@@ -284,6 +284,11 @@ class PublishParams(_Section):
     )
     citation: str = ""
     doi: str = ""
+    coordinates: bool | None = Field(
+        None,
+        description="Whether a table of survey tiles holds the survey's coordinates and ids; by default where all "
+        "manifests say that their terms allow it, and not for your own tiles.",
+    )
     areas: str | None = Field(
         None, description="Vector file of areas, such as districts, whose means are published as areas.csv."
     )

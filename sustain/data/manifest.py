@@ -95,6 +95,11 @@ class Manifest(BaseModel):
     version: str | None = Field(None, description="Release, commit or date that the files were taken from.")
     licence: str | None = Field(description="SPDX identifier where there is one; null: none stated.")
     upstream_terms: str | None = Field(None, description="Terms of those whose data went into these files.")
+    redistribute_coordinates: bool | None = Field(
+        None,
+        description="Whether the terms let coordinates and names of the survey's clusters be passed on; null: not "
+        "known, and treated as no.",
+    )
     citation: str | None = None
     known_issues: tuple[str, ...] = ()
     mirror: RelativePath | None = Field(None, description="The source's folder in a mirror; null: its name.")

@@ -1,4 +1,9 @@
-"""The published folder of a map whose cells are survey tiles: tables instead of a raster, and no label."""
+"""The published folder of a map whose cells are survey tiles: tables instead of a raster, and no label.
+
+Surveys such as DHS forbid passing on where their clusters are, even displaced. Unless the terms are known to allow it,
+the tables hold neither coordinates nor what leads to them: no cluster ids, no rows in the order of the ids, and blocks
+that are numbered anew, since a block's name says where it lies.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +29,10 @@ from sustain.maps.survey_tiles import PLACE, read_survey_tiles
 __all__ = ["publish_survey_tiles"]
 
 _COLUMNS = (*PLACE, WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
+_WHERE = ("id", "lon", "lat")  # what tells where a cluster is
 
 _FILES = {
-    "cells.parquet": "GeoParquet: one row a survey tile, the columns below and a point geometry.",
+    "cells.parquet": "One row a survey tile, the columns below",
     "cells.csv": "The same rows as CSV.",
     "card.json": "Calibration card: how predictions relate to surveyed wealth, and the corrections with their "
     "uncertainty.",
@@ -40,17 +46,23 @@ _PLACES = {
     "year": "Year of the survey.",
     "country": "Country, as the survey names it.",
     "urban": "Whether the survey calls the place urban.",
-    "block": "Spatial block; cluster standard errors by it.",
+    "block": "Spatial block, never divided by the splits; cluster standard errors by it.",
     "split": "`calibration`: the tile's label shaped the card; `test`: it shaped neither model nor card.",
 }
 
-_TERMS = """\
+_WITH_COORDINATES = """\
 Coordinates are those of the survey, which displaces them to protect respondents: DHS moves urban places by up to 2 km,
 rural ones by up to 5 km and one in a hundred by up to 10 km. Whoever uses them is bound by the survey's terms, in
 particular not to try to identify households, and to ask the survey before passing coordinates on. No label is in this
 folder."""
 
-_USE = """\
+_WITHOUT_COORDINATES = """\
+**The tables hold no coordinates and no ids of clusters**, because the survey's terms are not known to let them be passed
+on. Rows are in no order that tells a cluster, and blocks are numbered anew. No label is in this folder either. A trial
+among these places needs to know which is which: whoever has the survey's files gets it by running the pipeline, whose
+own tables (not published) are named by the survey's ids."""
+
+_USE_OF_A_TRIAL = """\
 ```python
 import pandas as pd
 from sustain.causal import estimate_effect
@@ -58,6 +70,18 @@ from sustain.causal import estimate_effect
 trial = pd.read_csv("trial.csv").merge(pd.read_csv("cells.csv"), on="id")     # id, treated
 effect = estimate_effect(trial, outcome="wealth_raw", treatment="treated", calibration="card.json",
                          vcov={"CRV1": "block"})
+print(effect.summary())
+```"""
+
+_USE_OF_A_CONTRAST = """\
+```python
+import pandas as pd
+from sustain.causal import estimate_effect
+
+cells = pd.read_csv("cells.csv").query("split == 'test'")
+towns = cells.assign(urban=cells["urban"].astype(int))     # a contrast, no trial: a town shows in the image by itself
+effect = estimate_effect(towns, outcome="wealth_raw", treatment="urban", calibration="card.json",
+                         assumption="bracket", vcov={"CRV1": "block"})
 print(effect.summary())
 ```"""
 
@@ -69,6 +93,7 @@ def publish_survey_tiles(
     params: PublishParams,
     *,
     model_json: str | Path | None = None,
+    coordinates: bool = False,
 ) -> Path:
     """Publish a corrected map of survey tiles.
 
@@ -79,12 +104,15 @@ def publish_survey_tiles(
     card : str or Path
         File of the calibration card that corrected it.
     out : str or Path
-        Folder to write, whole or not at all: ``cells.parquet`` (GeoParquet), ``cells.csv``, ``card.json``,
-        ``README.md`` and, if given, ``model.json``. There is no raster, hence no STAC item, and no label.
+        Folder to write, whole or not at all: ``cells.parquet``, ``cells.csv``, ``card.json``, ``README.md`` and, if
+        given, ``model.json``. There is no raster, hence no STAC item, and no label.
     params : PublishParams
         Title, dates, licences and citation.
     model_json : str or Path, optional
         Description of the model, without weights.
+    coordinates : bool
+        Whether the tables hold the survey's coordinates and ids, ``cells.parquet`` then being GeoParquet; see
+        `sustain.data.terms.may_publish_coordinates`.
 
     Returns
     -------
@@ -113,17 +141,28 @@ def publish_survey_tiles(
         )
     period = period_of(params, calibration)
     cells = cells[list(_COLUMNS)]
+    if not coordinates:
+        cells = _without_coordinates(cells)
     with atomic_directory(out) as folder:
         copy_into(Path(card), folder / "card.json")
         if model_json is not None:
             copy_into(Path(model_json), folder / "model.json")
         with atomic_path(folder / "cells.parquet") as partial:
-            pq.write_table(_with_points(cells), partial, compression="zstd")
+            table = _with_points(cells) if coordinates else pa.Table.from_pandas(cells, preserve_index=False)
+            pq.write_table(table, partial, compression="zstd")
         with atomic_path(folder / "cells.csv") as partial:
             cells.to_csv(partial, index=False, lineterminator="\n")
         files = [path.name for path in folder.iterdir()]
         write_text(folder / "README.md", _page(cells, calibration, tags, period, params, files))
     return Path(out)
+
+
+def _without_coordinates(cells: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what tells where a tile's cluster is; rows are sorted by what remains."""
+    kept = cells.drop(columns=list(_WHERE)).sort_values(
+        ["country", "year", "split", "urban", WEALTH_RAW, WEALTH_SE], ignore_index=True
+    )
+    return kept.assign(block=[f"block-{code + 1:05d}" for code in pd.factorize(kept["block"])[0]])
 
 
 def _with_points(cells: pd.DataFrame) -> pa.Table:
@@ -159,7 +198,9 @@ def _page(
         ),
         (f"`{WEALTH_SE}`, mean", f"{cells[WEALTH_SE].mean():.3g}"),
     ]
-    columns = _PLACES | {name: BAND_TEXTS[name] for name in _COLUMNS if name not in _PLACES}
+    coordinates = set(_WHERE) <= set(cells)
+    columns = {name: (_PLACES | BAND_TEXTS)[name] for name in cells}
+    contents = _FILES | {"cells.parquet": _FILES["cells.parquet"] + (" and a point geometry." if coordinates else ".")}
     sections = [
         f"# {params.title}",
         params.description,
@@ -169,16 +210,16 @@ def _page(
         markdown_table(("", ""), facts),
         "## Files",
         markdown_table(
-            ("file", "content"), [(f"`{name}`", text) for name, text in _FILES.items() if name in files]
+            ("file", "content"), [(f"`{name}`", text) for name, text in contents.items() if name in files]
         ),
         "## Columns",
         markdown_table(("column", "content"), [(f"`{name}`", text) for name, text in columns.items()]),
         "## Places and the survey's terms",
-        _TERMS,
+        _WITH_COORDINATES if coordinates else _WITHOUT_COORDINATES,
         "## How it was made",
         lineage(card, tags),
         "## How to read it",
-        _USE,
+        _USE_OF_A_TRIAL if coordinates else _USE_OF_A_CONTRAST,
         "## What it is not for",
         LIMITS.rstrip(),
         "## Licences and citation",

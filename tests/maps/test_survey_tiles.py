@@ -1,12 +1,17 @@
 """A map whose cells are survey tiles: what is in it, what is refused, and the page of a source without a contrast."""
 
+import json
+
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from sustain.causal.tile_trials import tile_trials, urban_contrasts
 from sustain.config import PublishParams
-from sustain.errors import DataError, EffectError, FileFormatError, RasterError, SupportWarning
+from sustain.data.manifest import load_manifest
+from sustain.data.terms import may_publish_coordinates
+from sustain.errors import ConfigError, DataError, EffectError, FileFormatError, RasterError, SupportWarning
 from sustain.maps.publish_tiles import publish_survey_tiles
 from sustain.maps.survey_tiles import CELLS_FILE, correct_survey_tiles, map_survey_tiles, read_survey_tiles
 from sustain.report import build_report
@@ -97,6 +102,82 @@ def test_a_map_of_another_card_is_not_published(cells, tmp_path):
     with pytest.raises(RasterError, match="corrected with card"):
         publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "out", PublishParams())
     assert not (tmp_path / "out").exists()
+
+
+def published(cells, folder, **options):
+    made_card().save(folder / "card.json")
+    return publish_survey_tiles(cells, folder / "card.json", folder / "out", PublishParams(), **options)
+
+
+def test_without_leave_nothing_published_tells_where_a_cluster_is(cells, tmp_path):
+    out = published(cells, tmp_path)
+    kept, _ = read_survey_tiles(cells)
+    table = pd.read_csv(out / "cells.csv")
+    columns = ["year", "country", "urban", "block", "split", "wealth", "wealth_raw", "wealth_se", "support"]
+    assert list(table) == columns
+    assert list(pd.read_parquet(out / "cells.parquet")) == columns
+    # The same predictions, in an order of their own, and as many blocks, none by its name.
+    np.testing.assert_allclose(np.sort(table["wealth_raw"]), np.sort(kept["wealth_raw"]), rtol=1e-6)
+    assert not np.allclose(table["wealth_raw"], kept["wealth_raw"])
+    assert table["block"].nunique() == kept["block"].nunique()
+    assert not set(table["block"]) & set(kept["block"])
+    together = kept.groupby("block")["wealth_raw"].apply(lambda w: tuple(np.sort(w.astype("f8")).round(5)))
+    assert set(together) == set(
+        table.groupby("block")["wealth_raw"].apply(lambda w: tuple(np.sort(w).round(5)))
+    )
+    page = (out / "README.md").read_text()
+    assert "no coordinates and no ids of clusters" in page
+    assert "Longitude" not in page
+
+
+def test_with_leave_places_are_points_and_the_page_says_that_they_are_displaced(cells, tmp_path):
+    out = published(cells, tmp_path, coordinates=True)
+    table = pq.read_table(out / "cells.parquet")
+    assert json.loads(table.schema.metadata[b"geo"])["primary_column"] == "geometry"
+    assert table.column("id").to_pylist() == pd.read_csv(out / "cells.csv")["id"].tolist()
+    assert "**displaced**" in (out / "README.md").read_text()
+
+
+def test_the_example_on_the_page_without_places_runs(cells, tmp_path, monkeypatch, capsys):
+    out = published(cells, tmp_path)
+    code = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(out)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "urban" in capsys.readouterr().out
+
+
+def manifest(allowed):
+    return load_manifest("dhs").model_copy(update={"redistribute_coordinates": allowed})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "terms", "expected"),
+    [
+        (None, [False], False),
+        (None, [None], False),  # not known is no
+        (None, [True], True),
+        (None, [True, False], False),
+        (None, [], False),  # your own tiles
+        (True, [], True),
+        (True, [True], True),
+        (False, [True], False),
+    ],
+)
+def test_terms_decide_unless_you_publish_less(wanted, terms, expected):
+    allowed = may_publish_coordinates(PublishParams(coordinates=wanted), map(manifest, terms))
+    assert allowed is expected
+
+
+@pytest.mark.parametrize("terms", [False, None])
+def test_more_than_the_terms_allow_is_refused(terms):
+    with pytest.raises(ConfigError, match=r"publish\.coordinates is true, but the terms of dhs"):
+        may_publish_coordinates(PublishParams(coordinates=True), [manifest(terms)])
+
+
+def test_manifests_of_what_derives_from_dhs_forbid_it():
+    for name in ("dhs", "dhs_street", "yeh2020"):
+        assert load_manifest(name).redistribute_coordinates is False
+    assert load_manifest("lsms").redistribute_coordinates is None
 
 
 # --- trials

@@ -10,6 +10,7 @@ from sustain.data.sustainbench.registry import Published, Split, Task
 
 __all__ = ["source_card", "task_card"]
 
+_ALLOWED = {True: "yes", False: "no, and published tables leave them out"}
 _COMPARABLE = {True: "yes", False: "no", None: "not known"}
 
 
@@ -66,6 +67,7 @@ def source_card(manifest: Manifest, level: int = 1) -> str:
         "how to get it": how_to_get(manifest) + _folder(manifest),
         "licence": manifest.licence or "none stated",
         "terms of those whose data went in": manifest.upstream_terms,
+        "coordinates and cluster ids may be passed on": _ALLOWED.get(manifest.redistribute_coordinates),
         "citation": manifest.citation,
     }
     lines += [f"- {name}: {fact}" for name, fact in facts.items() if fact]
