@@ -199,8 +199,10 @@ def _page(
         (f"`{WEALTH_SE}`, mean", f"{cells[WEALTH_SE].mean():.3g}"),
     ]
     coordinates = set(_WHERE) <= set(cells)
-    columns = {name: (_PLACES | BAND_TEXTS)[name] for name in cells}
-    contents = _FILES | {"cells.parquet": _FILES["cells.parquet"] + (" and a point geometry." if coordinates else ".")}
+    columns = {name: (_PLACES | BAND_TEXTS)[name] for name in _COLUMNS if name in cells}
+    contents = _FILES | {
+        "cells.parquet": _FILES["cells.parquet"] + (" and a point geometry." if coordinates else ".")
+    }
     sections = [
         f"# {params.title}",
         params.description,

@@ -1,14 +1,22 @@
 """The registry says what the benchmark's documents say, and nothing that nobody has seen."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from sustain.data.manifest import load_manifest
 from sustain.data.sustainbench.dhs import COLUMNS, LABELS
 from sustain.data.sustainbench.registry import find_task, load_tasks
 from sustain.errors import DataError, FileFormatError
 
+MANIFESTS = Path(__file__).parents[2] / "data_manifests"
+SOURCES = (
+    *("dhs", "dhs_street", "lsms", "cropland", "africa_crop_type", "kenya"),
+    *("cropyield", "fields", "brickkiln", "naip", "ood"),
+)
 SPECIFICATION = Path(__file__).parents[3] / "shared" / "reference" / "sustainbench_registry.yaml"
 # Clusters with a label, of all countries that have it (the authors' notebooks).
 DHS_TOTALS = {
@@ -87,6 +95,64 @@ def test_the_registry_agrees_with_the_specification() -> None:
             assert {round(figure["value"], 3), round(figure["value"] / 100, 3)} & values
             if figure.get("comparable") is False:
                 assert all(published.comparable is False for published in task.published)
+
+
+# --- the manifests, against the specification
+
+
+def specification() -> dict[str, Any]:
+    if not SPECIFICATION.is_file():
+        pytest.skip("no specification beside the repository")
+    content: dict[str, Any] = yaml.safe_load(SPECIFICATION.read_text())
+    return content
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_manifest_holds_all_that_the_specification_knows_and_invents_nothing(source: str) -> None:
+    content = specification()
+    said, manifest = content["sources"][source], load_manifest(source)
+    everything = (MANIFESTS / f"{source}.yaml").read_text()
+    assert manifest.drive_folder == said["folder"]
+    assert manifest.licence == content["defaults"]["licence"]["data"]
+    assert manifest.citation
+    assert "SustainBench" in manifest.citation
+    assert manifest.upstream_terms
+    assert said.get("alt_folder", "") in everything
+    known = said.get("files") or []
+    for file in known:
+        ours = next(item for item in manifest.files if file["name"] in (None, item.path))
+        assert ours.drive_id == file["id"], ours.path
+        if ours.url is None:  # the specification's null is ours; a public copy may be known better
+            assert (ours.size, ours.sha256) == (file["size"], file.get("sha256")), ours.path
+        assert file.get("md5", "") in everything
+    if "per_country" not in said:
+        assert len(manifest.files) == len(known)
+    for mirror in said.get("mirrors", []):
+        for key in ("doi", "repo", "name", "worksheet"):
+            assert mirror.get(key, "") in everything, mirror
+        if mirror["kind"] == "https":
+            (ours,) = (file for file in manifest.files if file.url == mirror["url"])
+            assert ours.sha256 == mirror["sha256"]
+
+
+def test_the_sources_are_those_of_the_specification() -> None:
+    assert set(specification()["sources"]) == set(SOURCES)
+
+
+def test_the_ids_of_the_street_level_files_are_those_of_the_specification() -> None:
+    per_country = specification()["sources"]["dhs_street"]["per_country"]
+    text = SPECIFICATION.with_name("sustainbench.md").read_text()
+    rows = re.findall(r"^\| ([A-Z]{2}) \| `([\w-]+)` \| `([\w-]+)` \|$", text, flags=re.MULTILINE)
+    expected = {f"mapillary/metadata/{code}.csv": table for code, table, _ in rows}
+    expected |= {f"mapillary/imagery/{code}.zip": pictures for code, _, pictures in rows}
+    assert len(rows) == per_country["n"] == 48
+    assert not {code for code, *_ in rows} & set(per_country["missing"])
+    assert {file.path: file.drive_id for file in load_manifest("dhs_street").files} == expected
+
+
+def test_what_the_survey_archives_weigh_together() -> None:
+    archives = [file for file in load_manifest("dhs").files if file.path.endswith(".tar.gz")]
+    assert sum(file.size or 0 for file in archives) == 100_421_539_458
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sustain.data.sustainbench.registry import Published, Split, Task
 
 __all__ = ["source_card", "task_card"]
 
-_ALLOWED = {True: "yes", False: "no, and published tables leave them out"}
+_ALLOWED: dict[bool | None, str] = {True: "yes", False: "no, and published tables leave them out"}
 _COMPARABLE = {True: "yes", False: "no", None: "not known"}
 
 

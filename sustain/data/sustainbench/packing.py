@@ -245,7 +245,7 @@ def _write_shard(
     with atomic_path(shard_path(work, number)) as partial, partial.open("wb") as file:
         _write_header(file, 0, form.shape)
         for name, tile in chain([first], tiles):
-            file.write(np.ascontiguousarray(tile, dtype="<u2"))
+            file.write(np.ascontiguousarray(tile, dtype="<u2").data)
             ids.append(name)
             if with_moments:
                 moments.append(_moments(tile, form))
