@@ -57,10 +57,10 @@ particular not to try to identify households, and to ask the survey before passi
 folder."""
 
 _WITHOUT_COORDINATES = """\
-**The tables hold no coordinates and no ids of clusters**, because the survey's terms are not known to let them be passed
-on. Rows are in no order that tells a cluster, and blocks are numbered anew. No label is in this folder either. A trial
-among these places needs to know which is which: whoever has the survey's files gets it by running the pipeline, whose
-own tables (not published) are named by the survey's ids."""
+**The tables hold no coordinates and no ids of clusters**, because the terms of the survey are not known to let them be
+passed on. Rows are in no order that tells a cluster, and blocks are numbered anew. No label is in this folder either.
+A trial among these places needs to know which is which: whoever has the survey's files gets it by running the pipeline,
+whose own tables (not published) are named by the survey's ids."""
 
 _USE_OF_A_TRIAL = """\
 ```python
