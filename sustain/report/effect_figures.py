@@ -117,7 +117,7 @@ def contrast_scatter(
             )
         handles = [method_handle(method, line=False) for method in methods]
         handles.append(Line2D([], [], color=MUTED, linewidth=1, dashes=(1, 1.5), label="equal"))
-        axes.legend(handles=handles, loc="upper left", borderaxespad=0.2)
+        axes.legend(handles=handles, loc="lower right", borderaxespad=0.2)
         axes.set(xlabel=f"{truth_label}, {unit}", ylabel=f"From the map, {unit}")
         return to_svg(figure, name, alt)
 
@@ -157,7 +157,7 @@ def stability_scatter(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
             Line2D([], [], color=INK, linewidth=1.2, label="outcome stability: do not correct"),
             Line2D([], [], color=INK, linewidth=1.2, dashes=(4, 1.5), label="measurement stability: correct"),
         ]
-        axes.legend(handles=lines, loc="lower left", borderaxespad=0.2)
+        axes.legend(handles=lines, loc="lower right", borderaxespad=0.2)
         axes.set(
             xlabel=f"Difference in wealth at equal predictions, {unit}",
             ylabel=f"Difference in predictions at equal wealth, {unit}",
