@@ -148,12 +148,14 @@ def raster(side: int) -> list[Row]:
             )
             for step in ("correct", "write")
         }
-    seconds, memory = done["correct"]
+    (seconds, cpu, memory), (write_s, write_cpu, _) = done["correct"], done["write"]
+    what = f"raster {side} x {side}"
     return [
-        row(f"raster {side} x {side}: correct", seconds, "s"),
-        row(f"raster {side} x {side}: write the same bands", done["write"][0], "s"),
-        row(f"raster {side} x {side}: correct, times writing", seconds / done["write"][0], "x", "<= 1.3"),
-        row(f"raster {side} x {side}: peak memory", memory, "GB", "< 1"),
+        row(f"{what}: correct", seconds, "s"),
+        row(f"{what}: write the same bands", write_s, "s"),
+        row(f"{what}: correct, times writing", seconds / write_s, "x", "<= 1.3"),
+        row(f"{what}: correct, times writing, by the processor's time", cpu / write_cpu, "x", "<= 1.3"),
+        row(f"{what}: peak memory", memory, "GB", "< 1"),
     ]
 
 
@@ -197,7 +199,8 @@ def step(name: str, folder: Path) -> None:
     else:
         write_again(folder / "corrected.tif", folder / "again.tif")
     seconds = time.perf_counter() - start
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps([seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6]))
 
 
 def write_again(source: Path, path: Path) -> None:

@@ -53,7 +53,10 @@ BLOCK_PX = 512
 # No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
 # rasterio takes the cache in bytes. Next to none while writing: each block goes to the file at once, in our order.
 _GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
-_READ = _GDAL | {"GDAL_CACHEMAX": 256 << 20}  # also for COGs, whose driver orders the blocks by itself
+_READ = _GDAL | {"GDAL_CACHEMAX": 256 << 20}
+# The COG driver orders the blocks by itself. Its overviews of four bands need chunks of 17 MB; above this limit they go
+# by a temporary raster in memory, which grows with the map and takes twice the time.
+_COPY = _GDAL | {"GDAL_CACHEMAX": 64 << 20, "GDAL_OVR_CHUNK_MAX_SIZE": 64 << 20}
 # GDAL may need the file system itself to have some slack; below this, call the disk full.
 _FULL_DISK_BYTES = 1 << 20
 
@@ -179,7 +182,7 @@ def copy_as_cog(source: Path, path: Path) -> None:
 
     Call it inside `sustain.files.atomic_path` and `write_failures`.
     """
-    with rasterio.Env(**_READ):
+    with rasterio.Env(**_COPY):
         rasterio.shutil.copy(
             source,
             path,

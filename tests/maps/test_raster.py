@@ -113,7 +113,7 @@ def test_the_bytes_of_a_cog_do_not_depend_on_gdals_cache(tmp_path, card, monkeyp
     values = np.random.default_rng(0).normal(0, 0.3, (1, 1300, 1100))
     path = write_raster(tmp_path / "big.tif", values, ("wealth_raw",), tiled=True)
     large = correct_raster(path, tmp_path / "large.tif", card).read_bytes()
-    monkeypatch.setitem(geotiff._READ, "GDAL_CACHEMAX", 1 << 20)
+    monkeypatch.setitem(geotiff._COPY, "GDAL_CACHEMAX", 1 << 20)
     assert correct_raster(path, tmp_path / "small.tif", card).read_bytes() == large
 
 
