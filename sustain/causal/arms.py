@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sustain.causal.placebo import require_arms
+from sustain.causal.placebo import require_arms, require_clusters
 from sustain.causal.ratio import CorrectedEffect, corrected_mean
 from sustain.errors import EffectError
 
@@ -102,6 +102,7 @@ def arm_lines(
 
     arm = require_arms(np.asarray(treated, dtype=float), "treated")
     sample = as_sample(y_pred, y_true, None, clusters)
+    require_clusters(sample.group, arm)
     lines = []
     for value in (1.0, 0.0):
         part = sample.take(np.flatnonzero(arm == value))

@@ -33,7 +33,11 @@ def load_card(calibration: CalibrationCard | str | Path | None) -> CalibrationCa
 
 
 def choose_method(
-    method: str | None, card: CalibrationCard | None, assumption: str | None, card_level: str | None = None
+    method: str | None,
+    card: CalibrationCard | None,
+    assumption: str | None,
+    card_level: str | None = None,
+    strata: str | None = None,
 ) -> str:
     """Find the correction that was asked for; raises `EffectError` when arguments contradict each other."""
     if assumption is not None and assumption not in get_args(Assumption):
@@ -46,6 +50,11 @@ def choose_method(
     if card_level is not None and method != "level":
         raise EffectError(
             f"card_level: {card_level!r} with method={method!r}; only method='level' has levels."
+        )
+    if strata is not None and method == "level":
+        raise EffectError(
+            f"strata: {strata!r} with method='level', which takes one level's slope for all units. Leave strata out (a "
+            "card with strata has the level 'within stratum'), or choose another method."
         )
     if method != "none" and card is None and assumption != "outcome":
         raise EffectError(

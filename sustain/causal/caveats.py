@@ -15,7 +15,7 @@ from sustain.causal.estimate import Estimate, Note
 from sustain.causal.units import Units
 from sustain.causal.variance import critical_value
 from sustain.causal.vcov import Vcov
-from sustain.errors import SupportWarning, WeakCalibrationWarning
+from sustain.errors import EffectError, SupportWarning, WeakCalibrationWarning
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
@@ -26,6 +26,7 @@ __all__ = [
     "corrected_already",
     "dependence_notes",
     "dropped_notes",
+    "few_units_notes",
     "scatter_notes",
     "slope_notes",
     "support_notes",
@@ -37,6 +38,8 @@ MATERIAL = 0.25
 HEAVY = 0.1
 # Clusters of one arm that are worth fewer equally weighted ones, and a quarter of all or less, are said.
 FEW_IN_ARM = 10
+# Units of one arm under which a robust variance is said to rest on few.
+FEW_UNITS = 10
 
 
 def dropped_notes(units: Units) -> list[Note]:
@@ -64,27 +67,43 @@ def _heavy_units(units: Units) -> list[Note]:
     return []
 
 
-def cluster_notes(units: Units, weights: NDArray[np.float64], column: str) -> list[Note]:
+def cluster_notes(units: Units, weights: NDArray[np.float64], vcov: Vcov) -> list[Note]:
     """Arm whose weight lies in few clusters, however many there are in all.
 
     Few treated clusters, or one that weighting lifts above all others, make a clustered variance far too small or the
-    estimate erratic (MacKinnon and Webb 2018, doi:10.1111/ectj.12107).
+    estimate erratic (MacKinnon and Webb 2018, doi:10.1111/ectj.12107). CR2 makes up for few, but not for one: the
+    residuals of an arm that is one cluster add up to zero, and nothing is seen of how its clusters differ.
 
     Parameters
     ----------
     units : Units
-        With `column`, the clusters, in ``extra``.
+        With the clusters in ``extra``.
     weights : ndarray, shape (n,)
         Of the outcome in the estimate.
-    column : str
+    vcov : Vcov
+        CRV1 or CR2.
+
+    Raises
+    ------
+    EffectError
+        When each arm is one cluster: a difference between the arms is then one between two clusters.
     """
     import pandas as pd
 
+    column = vcov.columns[0]
     code, names = pd.factorize(units.extra[column])
-    for name, arm in (("treated", units.treated == 1), ("control", units.treated == 0)):
+    arms = (("treated", units.treated == 1), ("control", units.treated == 0))
+    alone = [name for name, arm in arms if len(np.unique(code[arm])) == 1]
+    if len(alone) == 2:
+        raise EffectError(
+            f"vcov: the treated are one cluster of {column!r} and the controls another, so that the effect cannot be "
+            "told from a difference between two clusters. No variance can be estimated at this level; a finer one "
+            "supposes that the clusters do not differ otherwise."
+        )
+    for name, arm in arms:
         held = np.bincount(code[arm], np.abs(weights[arm]), minlength=len(names))
         worth = float(held.sum() ** 2 / np.square(held).sum())
-        if worth < FEW_IN_ARM and worth <= len(names) / 4:
+        if name in alone or (vcov.kind == "CRV1" and worth < FEW_IN_ARM and worth <= len(names) / 4):
             text = (
                 f"The weight of the {name} units lies in few of the {len(names)} clusters of {column!r}, the heaviest "
                 f"with {held.max() / held.sum():.0%} of it: they are worth {worth:.1f} equally weighted ones. The "
@@ -92,6 +111,18 @@ def cluster_notes(units: Units, weights: NDArray[np.float64], column: str) -> li
             )
             return [Note("few_clusters", text)]
     return []
+
+
+def few_units_notes(units: Units) -> list[Note]:
+    """Arm with so few units that a robust variance rests on a handful of residuals."""
+    fewest, name = min((int(units.treated.sum()), "treated"), (int((1 - units.treated).sum()), "control"))
+    if fewest >= FEW_UNITS:
+        return []
+    text = (
+        f"Only {fewest} {name} units: the standard error rests on a handful of residuals and is likely too small. "
+        "A permutation test asks for less."
+    )
+    return [Note("few_units", text)]
 
 
 def dependence_notes(design: Design, vcov: Vcov) -> list[Note]:

@@ -14,7 +14,7 @@ from sustain.errors import EffectError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Columns", "Covariates", "Terms"]
+__all__ = ["Columns", "Covariates", "Terms", "variables_of"]
 
 Floats = NDArray[np.float64]
 Matrix = tuple[Floats, tuple[str, ...]]
@@ -50,7 +50,11 @@ class Columns:
         """Columns from one name, several or none."""
         if names is None:
             return cls((), role)
-        return cls((names,) if isinstance(names, str) else tuple(names), role)
+        columns = (names,) if isinstance(names, str) else tuple(names)
+        twice = [name for place, name in enumerate(columns) if name in columns[:place]]
+        if twice:
+            raise EffectError(f"{role}: {twice[0]!r} is named twice. Take one out.")
+        return cls(columns, role)
 
     def matrix(self, data: pd.DataFrame) -> Matrix:
         """Values and names; raises `EffectError` on dates and infinite values."""
@@ -67,7 +71,13 @@ class Columns:
             )
         # As objects, so that a category which no used row has makes no column of zeros.
         table = table.astype(dict.fromkeys(text, object))
-        return _finite(pd.get_dummies(table, columns=text, drop_first=True, dtype=float), self.role)
+        try:
+            coded = pd.get_dummies(table, columns=text, drop_first=True, dtype=float)
+        except TypeError as error:  # lists, arrays and the like
+            raise EffectError(
+                f"{self.role}: {text} hold neither numbers nor categories ({error})."
+            ) from error
+        return _finite(coded, self.role)
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Terms:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that the terms use, in alphabetical order."""
-        return tuple(sorted(map(str, self.formula.required_variables)))
+        return variables_of(self.formula)
 
     def matrix(self, data: pd.DataFrame) -> Matrix:
         """Values and names; raises `EffectError` where a term cannot be computed."""
@@ -106,6 +116,33 @@ class Terms:
         except (FormulaicError, TypeError, ValueError) as error:
             raise EffectError(f"{self.role}: {self.formula} cannot be computed: {error}") from error
         return _finite(matrix.drop(columns="Intercept"), self.role)
+
+
+def variables_of(formula: Any) -> tuple[str, ...]:
+    """Columns that the terms of a ``formulaic.Formula`` use, in alphabetical order.
+
+    Its own ``required_variables`` leaves out what stands in poly(), bs(), scale() and their like (formulaic 1.2).
+
+    Raises
+    ------
+    EffectError
+        When a term is no expression.
+    """
+    from formulaic.transforms import TRANSFORMS  # type: ignore[import-untyped]
+    from formulaic.utils.variables import get_required_variables  # type: ignore[import-untyped]
+
+    found: set[str] = set()
+    for factor in (factor for term in formula for factor in term.factors):
+        method = factor.eval_method.value
+        if method == "lookup":
+            found.add(str(factor.expr))
+        elif method == "python":
+            try:
+                roots = {str(variable.root) for variable in get_required_variables(factor.expr, {})}
+            except SyntaxError as error:
+                raise EffectError(f"formula: {factor.expr!r} is no expression ({error.msg}).") from error
+            found |= {name for name in roots if name not in TRANSFORMS}
+    return tuple(sorted(found))
 
 
 def _categorical() -> type:

@@ -55,6 +55,9 @@ class Design:
     def __post_init__(self) -> None:
         """Check that the design has what it needs and nothing that it would ignore."""
         name = self.estimator
+        for argument, value, least in (("n_folds", self.n_folds, 2), ("seed", self.seed, 0)):
+            if value is not None and (not isinstance(value, int | np.integer) or value < least):
+                raise EffectError(f"{argument}: got {value!r}, expected a whole number, {least} or more.")
         if name not in get_args(EstimatorName):
             known = ", ".join(map(repr, get_args(EstimatorName)))
             raise EffectError(f"estimator: got {name!r}, expected {known}.")
@@ -100,14 +103,19 @@ class Design:
             n_folds = default_folds(clusters) if self.n_folds is None else self.n_folds
             if self.n_folds is None and vcov.kind == "block":
                 n_folds = FOLDS  # a bootstrap sees what the split into folds does, and takes long enough
-            folds: dict[str, Any] = {"n_folds": n_folds, "seed": self.seed, "clusters": clusters}
-            models: dict[str, Any] = {
-                "outcome_model": self.outcome_model,
-                "propensity_model": self.propensity_model,
-            }
-            if all(model is None for model in models.values()):
-                return doubly_robust(*common, units.weights, **folds)
-            return learned_doubly_robust(*common, units.weights, **models, **folds)
+            if self.outcome_model is None and self.propensity_model is None:
+                return doubly_robust(
+                    *common, units.weights, n_folds=n_folds, seed=self.seed, clusters=clusters
+                )
+            return learned_doubly_robust(
+                *common,
+                units.weights,
+                outcome_model=self.outcome_model,
+                propensity_model=self.propensity_model,
+                n_folds=n_folds,
+                seed=self.seed,
+                clusters=clusters,
+            )
         if self.estimator == "iv":
             instruments = units.instruments, units.instrument_names
             return two_stage_least_squares(*common, *instruments, units.weights, absorbed)

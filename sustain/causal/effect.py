@@ -27,6 +27,7 @@ from sustain.causal.caveats import (
     corrected_already,
     dependence_notes,
     dropped_notes,
+    few_units_notes,
     scatter_notes,
     slope_notes,
     support_notes,
@@ -195,10 +196,9 @@ def estimate_effect(
     >>> effect.std_error > effect.naive.std_error
     True
     """
-    if not 0 < level < 1:
-        raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
+    _require_level(level)
     card = load_card(calibration)
-    method = choose_method(method, card, assumption, card_level)
+    method = choose_method(method, card, assumption, card_level, strata)
     roles = Roles.read(
         formula, outcome, treatment, covariates, fixed_effects, instrument, estimator, unit, time
     )
@@ -213,7 +213,8 @@ def estimate_effect(
         n_folds,
         seed,
     )
-    spec = Vcov.parse(vcov or ("HC1" if roles.unit is None else {"CRV1": roles.unit}), seed)
+    default = "HC1" if roles.unit is None else {"CRV1": roles.unit}
+    spec = Vcov.parse(default if vcov is None else vcov, seed)
     shared = None if overlap is None else Overlap.parse(overlap)
     beside = [*design.columns, *spec.columns, *([strata] if strata else []), *([shared.id] if shared else [])]
     units = read_units(data, roles, weights, beside)
@@ -231,10 +232,10 @@ def estimate_effect(
     trial = spec.covariance(linear, outcomes, units.extra, _anew(design, spec, units, outcomes))
     naive = Estimate("none", linear.estimate(units.outcome), float(trial.covariance[0, 0]), 0.0, trial.df)
     notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
-    notes += dropped_notes(units) + dependence_notes(design, spec)
+    notes += dropped_notes(units) + few_units_notes(units) + dependence_notes(design, spec)
     notes += scatter_notes(naive, units.outcome, linear.weights)
-    if spec.kind == "CRV1":
-        notes += cluster_notes(units, linear.weights, spec.columns[0])
+    if spec.kind in ("CRV1", "CR2"):
+        notes += cluster_notes(units, linear.weights, spec)
     corrected, outside = None, math.nan
     if not corrects:
         notes += corrected_already(data.columns, roles.outcome)
@@ -290,6 +291,11 @@ def _anew(
         return np.array([linear.estimate(outcome[counts > 0]) for outcome in outcomes])
 
     return estimates
+
+
+def _require_level(level: Any) -> None:
+    if not (isinstance(level, float | int) and 0 < level < 1):
+        raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
 
 
 def _influence(linear: LinearEstimator, outcomes: Floats, corrected: Estimate | None) -> Floats:

@@ -28,6 +28,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+FEW_LEFT = 0.02  # share of the treatment's variance that covariates leave, under which it is said
+
 
 @dataclass(frozen=True)
 class LinearEstimator:
@@ -146,8 +148,10 @@ def least_squares(
     omega = root * partial / float(partial @ (root * treated))
 
     within = None if absorbed is None else absorbed.residual
+    varies = scaled[:, -1] if absorbed else scaled[:, -1] - root * (root @ scaled[:, -1]) / (root @ root)
+    kept = float((partial @ varies) ** 2 / (varies @ varies))
     effects = () if absorbed is None else absorbed.effects
-    return from_basis(name, omega, basis, root, n_params, within=within, effects=effects)
+    return from_basis(name, omega, basis, root, n_params, _notes(kept), within=within, effects=effects)
 
 
 def from_basis(
@@ -173,6 +177,17 @@ def from_basis(
     return LeastSquares(
         name, omega, influence, n_params, notes, effects=effects, basis=basis, root=root, residual=residual
     )
+
+
+def _notes(kept: float) -> tuple[tuple[str, str], ...]:
+    """Say so when covariates leave next to nothing of the treatment; `kept` is its share that they do not explain."""
+    if kept >= FEW_LEFT:
+        return ()
+    text = (
+        f"The covariates explain {1 - kept:.4%} of who is treated: the estimate rests on the little that is left, and "
+        "compares units that hardly overlap. Drop the covariate that decides treatment."
+    )
+    return (("overlap", text),)
 
 
 def _require_within(left: Floats, whole: Floats) -> None:

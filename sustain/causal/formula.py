@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sustain.causal.covariates import Terms
+from sustain.causal.covariates import Terms, variables_of
 from sustain.errors import EffectError
 
 __all__ = ["ParsedFormula", "parse_formula"]
@@ -101,7 +101,7 @@ def _require_plain(treatment: str, terms: list[Any], formula: str) -> None:
             f"formula: the treatment is {treatment!r}, expected a column of 0 and 1 as the first term on the right "
             f"(or treatment=). {_EXAMPLES}"
         )
-    others = [str(term) for term in terms if treatment in map(str, _formula([str(term)]).required_variables)]
+    others = [str(term) for term in terms if treatment in variables_of(_formula([str(term)]))]
     if others:
         raise EffectError(
             f"formula: {others[0]!r} in {formula!r} uses the treatment, so the effect would be no single number. "
@@ -150,7 +150,7 @@ def _formula(terms: Any, formula: str = "") -> Any:
 
     try:
         read = Formula(terms, _ordering="none")
-    except FormulaicError as error:
+    except (FormulaicError, SyntaxError) as error:
         raise EffectError(f"formula: {formula!r} does not parse: {error} {_EXAMPLES}") from error
     if not isinstance(read, SimpleFormula):
         raise EffectError(f"formula: {formula!r} has parts that are not understood. {_EXAMPLES}")

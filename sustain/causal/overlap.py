@@ -54,6 +54,8 @@ class Overlap:
                 "{'id': column, 'rows': calibration rows} with, if named otherwise, y_pred, y_true and weights."
             )
         found = cls(**overlap)
+        if not hasattr(found.rows, "columns"):
+            raise EffectError(f"overlap: rows is {type(found.rows).__name__}, expected a pandas DataFrame.")
         named = (found.id, found.y_pred, found.y_true, *([found.weights] if found.weights else []))
         missing = [name for name in named if name not in found.rows.columns]
         if missing:

@@ -84,7 +84,10 @@ def _index(
     unit: NDArray[Any], time: NDArray[Any]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], int, list[str]]:
     units, code = np.unique(unit.astype(str), return_inverse=True)
-    periods, period = np.unique(time, return_inverse=True)
+    try:
+        periods, period = np.unique(time, return_inverse=True)
+    except TypeError as error:
+        raise EffectError("time: periods of several kinds, such as numbers and text. Use one.") from error
     if len(periods) < 2:
         raise EffectError(
             f"time: a single period ({periods[0]}), but a difference in differences needs two or more."

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.estimators import require_full_rank
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AssumptionTests", "assumption_tests", "require_arms"]
+__all__ = ["AssumptionTests", "assumption_tests", "require_arms", "require_clusters"]
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +116,8 @@ def assumption_tests(
     Raises
     ------
     EffectError
-        When a column is missing, the treatment is not 0/1, or an arm has fewer than ten labelled rows.
+        When a column is missing or holds no numbers, the treatment is not 0/1, an arm has fewer than ten labelled rows
+        or lies in a single cluster, or columns are linearly dependent.
     """
     from sustain.debias.regression import least_squares, wald_test
 
@@ -124,16 +126,18 @@ def assumption_tests(
         if name not in data.columns:
             raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
     rows = data.loc[data[list(columns)].notna().all(axis=1)]
-    truth, predicted = rows[label].to_numpy(dtype=float), rows[prediction].to_numpy(dtype=float)
-    treated = require_arms(rows[treatment].to_numpy(dtype=float), treatment)
+    truth, predicted, *others = (_numbers(rows, name) for name in (label, prediction, *covariates))
+    treated = require_arms(_numbers(rows, treatment), treatment)
     group = None if clusters is None else np.unique(rows[clusters].astype(str), return_inverse=True)[1]
-    others = [rows[name].to_numpy(dtype=float) for name in covariates]
+    require_clusters(group, treated)
     one = np.ones(len(rows))
 
     design = np.column_stack([one, treated, predicted, *others])
+    require_full_rank(design, ["the constant", treatment, prediction, *covariates])
     on_truth, truth_cov, df = least_squares(design, truth, one, group)
     centred = truth - truth.mean()
     design = np.column_stack([one, treated, treated * centred, centred, *others])
+    require_full_rank(design, ["the constant", treatment, f"{treatment}:{label}", label, *covariates])
     on_prediction, prediction_cov, _ = least_squares(design, predicted, one, group)
     return AssumptionTests(
         truth_gap=float(on_truth[1]),
@@ -147,6 +151,26 @@ def assumption_tests(
         n_treated=int(treated.sum()),
         n_control=int((1 - treated).sum()),
     )
+
+
+def require_clusters(group: NDArray[np.intp] | None, treated: Floats) -> None:
+    """Raise `EffectError` when an arm lies in a single cluster, of which no variance can be told."""
+    for name, value in (("treated", 1.0), ("control", 0.0)):
+        if group is not None and len(np.unique(group[treated == value])) < 2:
+            raise EffectError(
+                f"clusters: the {name} rows lie in a single cluster, so that nothing is seen of how clusters differ. "
+                "Cluster at a finer level."
+            )
+
+
+def _numbers(rows: pd.DataFrame, name: str) -> Floats:
+    try:
+        values = rows[name].to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        raise EffectError(f"column {name!r} is {rows[name].dtype}, expected numbers.") from error
+    if not np.isfinite(values).all():
+        raise EffectError(f"column {name!r} holds infinite values. Mark what is missing as NaN.")
+    return values
 
 
 def require_arms(treated: Floats, name: str) -> Floats:

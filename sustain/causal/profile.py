@@ -60,6 +60,7 @@ def conley_profile(
         raise EffectError(f"lat, lon: {int(np.isnan(places).any(axis=1).sum())} of the units have no place.")
     main = result.main
     beside = main.variance - main.variance_trial
+    size = float(np.square(result.influence).sum())
     rows = []
     for cutoff in cutoffs_km:
         trial = float(
@@ -67,7 +68,8 @@ def conley_profile(
                 0, 0
             ]
         )
-        error = math.sqrt(trial + beside) if trial > 0 else math.nan
+        # Where all units are neighbours, influences that sum to zero leave rounding.
+        error = math.sqrt(trial + beside) if trial > 1e-12 * size else math.nan
         half = critical_value(result.level, math.inf) * error
         rows.append((float(cutoff), error, main.estimate - half, main.estimate + half))
     return pd.DataFrame(rows, columns=["cutoff_km", "std_error", "conf_low", "conf_high"])

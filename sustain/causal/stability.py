@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sustain.causal.cards import load_card
 from sustain.causal.estimators import difference_in_means
 from sustain.causal.ppi import clustered_variance, ppi_effect
 from sustain.causal.variance import critical_value, p_value
@@ -183,12 +184,15 @@ def _compare(
     powered = ppi_effect(data, label=label, prediction=prediction, treatment=treatment, clusters=clusters)
     treated, predicted = data[treatment].to_numpy(dtype=float), data[prediction].to_numpy(dtype=float)
     linear = difference_in_means(treated, np.ones(len(treated)))
-    outcome = np.asarray(calibration.transform(predicted, method=method, check_support=False))
+    card = load_card(calibration)
+    if card is None:
+        raise EffectError("calibration: got None, expected the map's card, which the labels are to test.")
+    outcome = np.asarray(card.transform(predicted, method=method, check_support=False))
     corrected = linear.estimate(outcome)
     groups = None if clusters is None else data[clusters].to_numpy()
     spread = 0.0
     if method != "none":
-        spread = float(np.var(calibration.draws(method).weighted_sum(predicted, linear.weights), ddof=1))
+        spread = float(np.var(card.draws(method).weighted_sum(predicted, linear.weights), ddof=1))
     influence = linear.influence(outcome)
     gap_var = clustered_variance(influence - powered.influence, groups)
     trial_var = clustered_variance(influence, groups)

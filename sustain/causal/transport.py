@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.causal.cards import load_card
 from sustain.causal.estimate import Note
 from sustain.errors import EffectError, TransportWarning
 
@@ -122,7 +123,16 @@ def transport_checks(
     TransportWarning
         When the samples are easily told apart, or much of the trial lies outside the support.
     """
-    values = np.asarray(y_pred, dtype=float)
+    known = load_card(card)
+    if known is None:
+        raise EffectError("card: got None, expected the card that the predictions are to be compared with.")
+    card = known
+    try:
+        values = np.asarray(y_pred, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise EffectError("y_pred: expected numbers, the raw predictions of the trial's units.") from error
+    if np.isinf(values).any():
+        raise EffectError("y_pred: holds infinite values. Mark missing predictions as NaN.")
     if treated is not None:
         arm = np.asarray(treated, dtype=float)
         if arm.shape != values.shape:

@@ -20,6 +20,8 @@ __all__ = ["Units", "read_units"]
 
 Floats = NDArray[np.float64]
 
+LARGEST = 1e100  # no outcome is larger, and squares of larger ones are no numbers
+
 
 @dataclass(frozen=True)
 class Units:
@@ -145,10 +147,10 @@ def read_units(
             stacklevel=3,
         )
     _require_arms(t[use], treatment)
-    if not np.all(np.isfinite(y[use])):
-        raise EffectError(
-            f"outcome: column {outcome!r} holds infinite values. Mark missing predictions as NaN."
-        )
+    largest = float(np.abs(y[use]).max())
+    if largest > LARGEST:
+        held = "infinite values" if np.isinf(largest) else f"values of {largest:g}"
+        raise EffectError(f"outcome: column {outcome!r} holds {held}. Mark missing predictions as NaN.")
     values, names = covariates.matrix(data.loc[use])
     moving, moving_names = instruments.matrix(data.loc[use])
     return Units(
@@ -176,9 +178,12 @@ def _require_column(data: pd.DataFrame, name: str) -> None:
 def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
     import pandas as pd
 
-    if not pd.api.types.is_numeric_dtype(data[name]):  # bool counts as numeric
+    kind = data[name].dtype
+    if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(
+        kind
+    ):  # bool counts as numeric
         arms = " Code the arms as 0 (control) and 1 (treated)." if role == "treatment" else ""
-        raise EffectError(f"{role}: column {name!r} is {data[name].dtype}, expected numbers.{arms}")
+        raise EffectError(f"{role}: column {name!r} is {kind}, expected numbers.{arms}")
     return data[name].to_numpy(dtype=float, na_value=np.nan)
 
 
@@ -189,7 +194,10 @@ def _weights(data: pd.DataFrame, weights: str | ArrayLike | None) -> Floats:
         _require_column(data, weights)
         values = _numbers(data, weights, "weights")
     else:
-        values = np.asarray(weights, dtype=float)
+        try:
+            values = np.asarray(weights, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise EffectError("weights: expected a column or one number for each row of data.") from error
         if values.shape != (len(data),):
             raise EffectError(
                 f"weights: got shape {values.shape}, expected ({len(data)},), one for each row of data."

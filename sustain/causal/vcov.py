@@ -210,6 +210,12 @@ class Vcov:
         covariance = conley_covariance(
             psi, lat, lon, self.distance_km, kernel=self.kernel, n_params=estimator.n_params
         )
+        places = len(np.unique(np.column_stack([lat, lon]), axis=0))
+        if places == 1:
+            raise EffectError(
+                "vcov: all units stand at one place, so nothing is known of how errors fade with distance. Check lat "
+                "and lon, or cluster."
+            )
         # Influences that are all 1/n give the kernel's mean weight over pairs of units; some units tell it.
         some = np.linspace(0, len(psi) - 1, min(len(psi), SOME_UNITS)).astype(np.intp)
         alike = np.full(len(some), 1 / len(some))
@@ -232,7 +238,6 @@ class Vcov:
                 "smaller cutoff, or cluster by regions."
             )
             notes = (("wide_cutoff", text),)
-        places = len(np.unique(np.column_stack([lat, lon]), axis=0))
         if places < len(psi):
             text = (
                 f"{len(psi)} units stand at {places} places: those of one place count as fully dependent. Are "

@@ -139,6 +139,93 @@ def test_perfect_separation(estimator):
         effect_of(data, estimator=estimator, covariates=["decides"], n_folds=2)
 
 
+def test_covariates_that_leave_little_of_the_treatment_are_said():
+    data = make_trial().assign(decides=lambda frame: frame["treated"] + 0.02 * frame["x"])
+    result = effect_of(data, estimator="ols", covariates=["decides"])
+    assert result.notes[0].kind == "overlap"
+    assert "of who is treated" in result.summary()
+    # Arms of very unequal size are another matter.
+    few = make_trial().assign(treated=lambda frame: (frame.index < 238).astype(int))
+    assert "overlap" not in [note.kind for note in effect_of(few, estimator="ols", covariates=["x"]).notes]
+
+
+class TestDependence:
+    @pytest.mark.parametrize("kind", ["CRV1", "CR2"])
+    def test_an_arm_that_is_one_cluster(self, kind):
+        data = make_trial().assign(
+            state=lambda frame: np.where(frame["treated"] == 1, 99, frame["village"] % 30)
+        )
+        result = effect_of(data, vcov={kind: "state"})
+        assert "The weight of the treated units lies in few" in " ".join(result.summary().split())
+        with pytest.raises(EffectError, match="told from a difference between two clusters"):
+            effect_of(data, vcov={kind: "treated"})
+
+    def test_panels_and_fixed_effects_without_clusters(self):
+        panel = {"estimator": "did", "unit": "village", "time": "wave"}
+        absorbed = {"estimator": "ols", "fixed_effects": ["village", "wave"]}
+        for design in (panel, absorbed):
+            result = effect_of(make_trial(), vcov="HC1", **design)
+            assert "not_clustered: HC1 takes every row as independent" in " ".join(result.summary().split())
+        clustered = (panel, absorbed | {"vcov": {"CRV1": "village"}}, absorbed | {"vcov": CONLEY})
+        for design in clustered:
+            assert "not_clustered" not in [note.kind for note in effect_of(make_trial(), **design).notes]
+
+    def test_few_units(self):
+        data = make_trial().query("treated == 0 or village < 12")
+        assert "few_units: Only " in effect_of(data).summary()
+
+
+@pytest.mark.parametrize("design", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_an_outcome_that_does_not_vary(design, value):
+    result = effect_of(make_trial().assign(wealth=value), **design)
+    assert "no_scatter: The outcome does not scatter" in result.summary()
+
+
+def test_one_map_for_all_periods_is_said():
+    data = make_trial().assign(wealth=lambda frame: frame.groupby("village")["wealth"].transform("first"))
+    result = effect_of(data, estimator="did", unit="village", time="wave")
+    assert "no_scatter" in [note.kind for note in result.notes]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": ["a"] * 240}, "weights: expected a column or one number"),
+        ({"estimator": "ols", "covariates": ["x", "x"]}, "covariates: 'x' is named twice"),
+        ({"estimator": "ols", "covariates": ["lists"]}, "neither numbers nor categories"),
+        ({"estimator": "did", "unit": "village", "time": "mixed"}, "periods of several kinds"),
+        ({"level": "high"}, "level: got 'high'"),
+        ({"level": None}, "level: got None"),
+        ({"vcov": {}}, r"vcov: got \{\}"),
+        ({"vcov": {"conley": {"lat": "word", "lon": "lon", "cutoff_km": 9}}}, "'word' holds no numbers"),
+        ({"estimator": "aipw", "n_folds": 2.5}, "n_folds: got 2.5, expected a whole number, 2 or more"),
+        ({"estimator": "aipw", "seed": -1}, "seed: got -1, expected a whole number, 0 or more"),
+        ({"overlap": {"id": "village", "rows": 3}}, "rows is int, expected a pandas DataFrame"),
+        ({"strata": "word", "method": "level", "assumption": "outcome"}, "within stratum"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(arguments, message):
+    data = make_trial().assign(lists=[[1]] * 240, mixed=[0, "b"] * 120, word="a")
+    with pytest.raises(EffectError, match=message):
+        effect_of(data, **arguments)
+
+
+@pytest.mark.parametrize("values", [np.full(240, 1j), np.full(240, np.inf), np.full(240, 1e200)])
+def test_outcomes_that_cannot_be_reckoned_with(values):
+    with pytest.raises(
+        EffectError, match=r"outcome: column 'wealth' (is complex|holds values of|holds infinite)"
+    ):
+        effect_of(make_trial().assign(wealth=values))
+
+
+def test_an_outcome_corrected_already_is_said_where_nothing_is_corrected(card):
+    twice = make_trial().assign(wealth_raw=lambda frame: frame["wealth"])
+    for arguments in ({"assumption": "outcome"}, {"method": "none"}):
+        result = effect_of(twice, calibration=card, **arguments)
+        assert "corrected_already: 'wealth' stands beside 'wealth_raw'" in result.summary()
+
+
 def test_data_that_are_no_table():
     with pytest.raises(EffectError, match="got ndarray, expected a pandas DataFrame"):
         effect_of(make_trial().to_numpy())
@@ -146,8 +233,8 @@ def test_data_that_are_no_table():
 
 def test_duplicated_coordinates_are_said():
     data = make_trial().assign(lat=1.0, lon=2.0, wealth=lambda frame: frame["wealth"] + frame["region"] % 2)
-    with pytest.raises(EffectError, match="not positive"):
-        effect_of(data, vcov=CONLEY)  # all at one place: influences sum to zero
+    with pytest.raises(EffectError, match="all units stand at one place"):
+        effect_of(data, vcov=CONLEY)
     data["lat"] = data["region"]
     result = effect_of(data, vcov=CONLEY)
     assert "240 units stand at 12 places" in " ".join(result.summary().split())

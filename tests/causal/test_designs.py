@@ -175,7 +175,7 @@ class TestDoublyRobust:
 
     def test_impossible_folds(self):
         data = make_trial(0, 300)
-        with pytest.raises(EffectError, match="expected 2 or more"):
+        with pytest.raises(EffectError, match="2 or more"):
             effect_of(data, estimator="aipw", n_folds=1)
         with pytest.raises(EffectError, match="folds of 12 clusters"):
             effect_of(data, estimator="aipw", n_folds=13, vcov={"CRV1": "group"})

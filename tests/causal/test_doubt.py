@@ -15,6 +15,7 @@ from sustain.causal.arms import arm_lines, effect_with_arm_lines, effect_with_sl
 from sustain.causal.placebo import assumption_tests
 from sustain.causal.ratio import corrected_effect
 from sustain.causal.sensitivity import Sensitivity
+from sustain.causal.stability import stability_test
 from sustain.causal.transport import classifier_auc, transport_checks
 from sustain.debias import CalibrationCard, build_card
 from sustain.debias.sample import as_sample
@@ -358,3 +359,46 @@ class TestSpread:
         assert np.all(np.diff(values) > 0)
         assert not np.isin(np.round(values, 5), np.round(f, 5)).any()
         assert len(prediction_quantiles(as_sample(*berkson(0, 5000)))[0]) == 19
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("changes", "arguments", "match"),
+        [
+            ({"t": 1}, {}, "both arms need 10"),
+            ({"g": 1}, {"clusters": "g"}, "the treated rows lie in a single cluster"),
+            ({}, {"clusters": "t"}, "the treated rows lie in a single cluster"),
+            ({"p": 1.0}, {}, "singular design: p is constant"),
+            ({"y": 1.0}, {}, "singular design"),
+            ({"y": "a"}, {}, "column 'y' is .* expected numbers"),
+            ({"p": np.inf}, {}, "column 'p' holds infinite"),
+        ],
+    )
+    def test_assumption_tests(self, changes, arguments, match):
+        data = pd.DataFrame({"p": berkson(n=200)[0], "y": berkson(n=200)[1], "t": np.arange(200) % 2})
+        with pytest.raises(EffectError, match=match):
+            assumption_tests(data.assign(**changes), label="y", prediction="p", treatment="t", **arguments)
+
+    def test_arm_lines_of_a_single_cluster(self):
+        f, y = berkson(n=200)
+        treated = np.arange(200) % 2
+        with pytest.raises(EffectError, match="the treated rows lie in a single cluster"):
+            arm_lines(f, y, treated, clusters=np.where(treated == 1, 99, np.arange(200)))
+
+    def test_transport_of_what_is_no_prediction(self, card):
+        for values, match in ((["a"] * 30, "expected numbers"), ([np.inf] * 30, "infinite")):
+            with pytest.raises(EffectError, match=match):
+                transport_checks(values, card)
+        with pytest.raises(EffectError, match="card: got None"):
+            transport_checks(np.zeros(30), None)
+
+    def test_stability_without_a_card(self):
+        data = pd.DataFrame({"p": berkson(n=200)[0], "y": berkson(n=200)[1], "t": np.arange(200) % 2})
+        data["y"] = data["y"].where(data.index > 99)
+        with pytest.raises(EffectError, match="calibration: got None"):
+            stability_test(data, label="y", prediction="p", treatment="t", calibration=None)
+
+    def test_a_profile_where_all_stand_at_one_place(self, card):
+        data = pd.DataFrame({"p": berkson(n=200)[0], "t": np.arange(200) % 2, "lat": 1.0, "lon": 2.0})
+        result = estimate_effect(data, outcome="p", treatment="t", calibration=card)
+        assert result.conley_profile(data, "lat", "lon")["std_error"].isna().all()

@@ -67,6 +67,14 @@ class TestFormula:
         assert ours.estimate == pytest.approx(theirs.params["treated"], rel=1e-9)
         assert ours.std_error == pytest.approx(theirs.bse["treated"], rel=1e-9)
 
+    def test_splines_and_polynomials(self):
+        data = make_trial()
+        ours = estimate_effect(data, "wealth ~ treated + poly(x, 2) + scale(z)")
+        powers = data.assign(x2=data["x"] ** 2)
+        by_name = estimate_effect(powers, "wealth ~ treated + x + x2 + z")
+        assert ours.estimate == pytest.approx(by_name.estimate, rel=1e-9)
+        assert parse_formula("y ~ d + bs(x, df=4)").covariates.columns == ("x",)
+
     @pytest.mark.parametrize("estimator", ["ipw", "aipw"])
     def test_serves_every_design(self, estimator):
         data = make_trial()
@@ -112,6 +120,8 @@ class TestFormula:
         [
             ("wealth", "not outcome ~ terms"),
             ("~ treated", "not outcome ~ terms"),
+            ("wealth ~ treated + __import__('os').name", "does not parse"),
+            ("wealth ~ treated*poly(treated, 2)", "uses the treatment"),
             ("wealth ~ 1", "names no treatment"),
             ("log(wealth) ~ treated", "expected one column of raw predictions"),
             ("wealth ~ treated - 1", "leaves out the constant"),
