@@ -150,7 +150,7 @@ class TrainParams(_Section):
     members: int = Field(1, gt=0, le=16, description="Networks from different seeds whose mean is the model.")
     moments: bool = Field(
         False,
-        description="Stack with a ridge regression on each band's mean, spread and skew; for few labels.",
+        description="Stack with a ridge regression on moments and covariances of the bands; for few labels.",
     )
     views: Literal[1, 2, 4, 8] = Field(
         1, description="Turned and mirrored copies of a tile whose mean prediction counts."

@@ -1,7 +1,8 @@
-"""A linear model beside the network: ridge regression on the moments of each band, stacked with it.
+"""A linear model beside the network: ridge regression on the moments of the bands, stacked with it.
 
-With few labels a network spends them on learning what the mean and spread of a band already say. A ridge regression
-says that for next to nothing, and errs elsewhere; the two are averaged by the weight that suits the validation split.
+Bands go up and down together, and what tells metal from thatch is a small difference between them, which gradient
+descent finds last; with few labels it never does. A regression on means and covariances finds it at once, and errs
+elsewhere; the two are averaged by the weight that suits the validation split.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
-__all__ = ["MomentRegression", "band_moments"]
+__all__ = ["MomentRegression", "band_moments", "n_moments"]
 
 _PENALTIES = np.logspace(-2, 6, 17)
 
 
+def n_moments(n_bands: int) -> int:
+    """Return how many numbers `band_moments` gives for so many bands."""
+    return 3 * n_bands + n_bands * (n_bands - 1) // 2
+
+
 def band_moments(bands: Tensor) -> Tensor:
-    """Mean, standard deviation and signed cube root of the third central moment of each band.
+    """Mean, standard deviation and signed cube root of the third central moment of each band; covariance of each pair.
 
     Parameters
     ----------
@@ -27,14 +33,16 @@ def band_moments(bands: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor, shape (n, 3 * C)
+    Tensor, shape (n, 3 * C + C * (C - 1) / 2)
     """
     pixels = bands.flatten(2)
     mean = pixels.mean(dim=2, keepdim=True)
     centred = pixels - mean
     spread = centred.square().mean(dim=2).sqrt()
     third = centred.pow(3).mean(dim=2)
-    return torch.cat([mean[..., 0], spread, third.sign() * third.abs().pow(1 / 3)], dim=1)
+    first, second = torch.triu_indices(bands.shape[1], bands.shape[1], offset=1, device=bands.device)
+    together = (centred @ centred.mT / pixels.shape[2])[:, first, second]
+    return torch.cat([mean[..., 0], spread, third.sign() * third.abs().pow(1 / 3), together], dim=1)
 
 
 class MomentRegression(nn.Module):
@@ -52,7 +60,7 @@ class MomentRegression(nn.Module):
     def __init__(self, n_bands: int) -> None:
         super().__init__()
         self.n_bands = n_bands
-        self.register_buffer("weight", torch.zeros(3 * n_bands))
+        self.register_buffer("weight", torch.zeros(n_moments(n_bands)))
         self.register_buffer("bias", torch.zeros(()))
         self.register_buffer("share", torch.ones(()))
 
@@ -69,7 +77,7 @@ class MomentRegression(nn.Module):
 
         Parameters
         ----------
-        moments : ndarray, shape (n, 3 * C)
+        moments : ndarray, shape (n, n_moments(C))
         labels : ndarray, shape (n,)
             Standardised.
         """
