@@ -1,7 +1,8 @@
 """Training ResNet-18 in bfloat16 from packed shards on a GPU, against tensors that already lie on it.
 
 Any CUDA machine will do; result in ``results/gpu.json``. The target is at least 80% of the on-device rate. Also
-measured: prediction, and what torch.compile and the channels-last layout give.
+measured: prediction, and what torch.compile and the channels-last layout give. ``--smoke`` goes through the same code
+on a CPU, with two small batches each, and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +22,19 @@ from loader import BANDS, SIDE, write_store
 from machine import RESULTS, describe
 
 from sustain.errors import HardwareError
-from sustain.models.hardware import require_devices
+from sustain.models.hardware import torch_device
 from sustain.models.inputs import TileInputs
 from sustain.models.loader import Batch, BatchOrder, TileBatches, augment, tile_loader
 from sustain.models.network import TileNetwork
 
 TARGET = 0.8
+MEASURES = 5  # that read shards: three trainings, one prediction, and one to spare
 
 
-def network(channels_last: bool, compiled: bool) -> TileNetwork:
-    """Build an untrained ResNet-18 on the GPU."""
+def network(device: torch.device, channels_last: bool, compiled: bool) -> TileNetwork:
+    """Build an untrained ResNet-18 on a device."""
     inputs = TileInputs(tuple("ABCDEFGH"), np.full(BANDS, 30000.0), np.full(BANDS, 17000.0), 0)
-    net = TileNetwork("resnet18", inputs).cuda()
+    net = TileNetwork("resnet18", inputs).to(device)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
     if compiled:
@@ -39,20 +42,23 @@ def network(channels_last: bool, compiled: bool) -> TileNetwork:
     return net
 
 
-def steps(net: TileNetwork, batches: Iterator[Batch], n: int, train: bool, channels_last: bool) -> float:
-    """Tiles a second over `n` batches, after 10 to warm up."""
+def steps(
+    net: TileNetwork, batches: Iterator[Batch], n: int, warm_up: int, train: bool, channels_last: bool
+) -> float:
+    """Tiles a second over `n` batches, after some to warm up."""
+    device = next(net.parameters()).device
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
     generator = torch.Generator().manual_seed(0)
     net.train(train)
     tiles, start = 0, 0.0
-    for number in range(n + 10):
-        if number == 10:
-            torch.cuda.synchronize()
+    for number in range(n + warm_up):
+        if number == warm_up:
+            wait(device)
             tiles, start = 0, time.perf_counter()
         batch = next(batches)
-        pixels = batch.tiles.cuda(non_blocking=True)
-        labels = batch.labels.cuda(non_blocking=True)
-        with torch.set_grad_enabled(train), torch.autocast("cuda", torch.bfloat16):
+        pixels = batch.tiles.to(device, non_blocking=True)
+        labels = batch.labels.to(device, non_blocking=True)
+        with torch.set_grad_enabled(train), torch.autocast(device.type, torch.bfloat16):
             channels = net.normalise(pixels)
             if train:
                 channels = augment(channels, BANDS, 0.05, generator)
@@ -64,17 +70,14 @@ def steps(net: TileNetwork, batches: Iterator[Batch], n: int, train: bool, chann
             loss.backward()
             optimizer.step()
         tiles += len(labels)
-    torch.cuda.synchronize()
+    wait(device)
     return tiles / (time.perf_counter() - start)
 
 
-def endless(loader: torch.utils.data.DataLoader[Batch], order: BatchOrder) -> Iterator[Batch]:
-    """Epoch after epoch."""
-    epoch = 0
-    while True:
-        order.set_epoch(epoch)
-        yield from loader
-        epoch += 1
+def wait(device: torch.device) -> None:
+    """Until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -83,38 +86,48 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--batches", type=int, default=100)
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument(
+        "--smoke", action="store_true", help="two small batches on the CPU; nothing is written"
+    )
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.batch_size, arguments.batches, arguments.workers = 4, 2, min(arguments.workers, 1)
     try:
-        require_devices("gpu", 1)
+        device = torch.device("cpu" if arguments.smoke else torch_device("gpu"))
     except HardwareError as error:
         sys.exit(f"error: {error} This benchmark is of a GPU; benchmarks/loader.py needs none.")
+    # Longer than what workers have read ahead (two batches each), which would come for nothing.
+    warm_up = 2 if arguments.smoke else 10 + 2 * arguments.workers
+    machine = describe()
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         store = write_store(Path(temporary))
-        # Many times over, because workers idle at the end of an epoch, and real epochs are long.
-        rows = np.tile(np.arange(len(store)), 16)
+        # One long epoch of equal batches: workers idle at the end of one, and torch.compile would compile an odd batch.
+        rows = np.resize(
+            np.arange(len(store)), arguments.batch_size * MEASURES * (arguments.batches + warm_up)
+        )
         order = BatchOrder(len(rows), arguments.batch_size, seed=0)
         tiles = TileBatches(store, rows, np.zeros(len(rows)), np.zeros((len(rows), 3)))
-        loader = tile_loader(tiles, order, arguments.workers, pin_memory=True)
-        from_shards = endless(loader, order)
-        resident = Batch(*(part.cuda() for part in next(from_shards)))
-        on_device = iter(lambda: resident, None)
+        from_shards = iter(tile_loader(tiles, order, arguments.workers, pin_memory=device.type == "cuda"))
+        on_device = repeat(Batch(*(part.to(device) for part in next(from_shards))))
         for name, channels_last, compiled in (
             ("", True, False),
             (" contiguous", False, False),
             (" compiled", True, True),
         ):
-            net = network(channels_last, compiled)
+            if compiled and arguments.smoke:
+                continue  # a minute of a C++ compiler, for nothing
+            net = network(device, channels_last, compiled)
             for source, batches in (("shards", from_shards), ("device", on_device)):
                 found[f"train from {source}{name}"] = steps(
-                    net, batches, arguments.batches, True, channels_last
+                    net, batches, arguments.batches, warm_up, True, channels_last
                 )
-        net = network(True, False)
-        found["predict from shards"] = steps(net, from_shards, arguments.batches, False, True)
+        net = network(device, True, False)
+        found["predict from shards"] = steps(net, from_shards, arguments.batches, warm_up, False, True)
     share = found["train from shards"] / found["train from device"]
     result = {
-        "machine": describe(),
-        "gpu": torch.cuda.get_device_name(),
+        "machine": machine,
+        "gpu": None if arguments.smoke else torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "settings": vars(arguments)
         | {"backbone": "resnet18", "tile": [BANDS, SIDE, SIDE], "precision": "bfloat16"},
@@ -122,8 +135,9 @@ def main() -> None:
         "share_of_on_device": share,
         "target": TARGET,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "gpu.json").write_text(json.dumps(result, indent=2) + "\n")
+    if not arguments.smoke:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "gpu.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 
