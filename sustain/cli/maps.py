@@ -159,6 +159,7 @@ def serve(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # so that a browser that is quicker than the server waits
         except OSError as error:
             raise ConfigError(
                 f"--port: cannot listen on {host}:{port} ({error.strerror}). Choose another port."

@@ -15,8 +15,21 @@ from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
 from shapely import Polygon
 
+from sustain.debias import CalibrationCard
 from sustain.errors import DataError, RasterError
-from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
+from sustain.maps.areas import area_means
+from sustain.maps.geotiff import (
+    NO_IMAGERY,
+    OUTSIDE_SUPPORT,
+    SUPPORT,
+    SUPPORTED,
+    WEALTH,
+    WEALTH_RAW,
+    WEALTH_SE,
+    open_raster,
+)
+from sustain.maps.places import WGS84
+from sustain.maps.raster import require_corrected_with
 from sustain.maps.zonal import sample_points, zonal_mean
 
 __all__ = ["MapLayers"]
@@ -27,9 +40,17 @@ _TITLES = {
     WEALTH: "Wealth, corrected",
     WEALTH_RAW: "Wealth, as predicted",
     WEALTH_SE: "Standard error of a cell",
-    SUPPORT: "Support",
+    SUPPORT: "Range of the calibration",
 }
+# Kinds, not amounts: pale where the correction was learned, purple beyond it, grey where nothing is known.
+_SUPPORT_COLOURS = {
+    SUPPORTED: (205, 218, 227, 255),
+    OUTSIDE_SUPPORT: (136, 46, 114, 255),
+    NO_IMAGERY: (120, 120, 120, 255),
+}
+_SUPPORT_WORDS = {SUPPORTED: "within range", OUTSIDE_SUPPORT: "extrapolated", NO_IMAGERY: "no imagery"}
 _EMPTY = b""
+_MOST_CELLS = 25_000_000  # of a drawn region; some ten seconds of work
 
 
 class MapLayers:
@@ -38,26 +59,32 @@ class MapLayers:
     Parameters
     ----------
     path : str or Path
-        A published folder, or a raster of one or more named bands.
+        A published folder, or a raster of one or more named bands. The folder's ``card.json``, if there, gives the
+        means of regions their standard errors.
 
     Raises
     ------
     RasterError
-        When there is no such raster, or it holds no value.
-    FileFormatError
-        When it cannot be read.
+        When there is no such raster, it holds no value, or the folder's card is not the one that corrected it.
+    FileFormatError, CardError
+        When raster or card cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         self.path = path / "wealth.tif" if path.is_dir() else path
+        card = path / "card.json"
+        self.card = CalibrationCard.load(card) if path.is_dir() and card.exists() else None
         with open_raster(self.path) as source:
+            if self.card is not None:
+                require_corrected_with(source, self.card)
             if source.crs is None:
                 raise RasterError(f"{self.path}: no coordinate system is set, so it cannot be put on a map.")
-            self.bounds = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+            self.bounds = transform_bounds(source.crs, WGS84, *source.bounds)
             self.names = [str(text or f"band {i}") for i, text in enumerate(source.descriptions, start=1)]
             self.unit = str(source.units[0] or "")
             self.tags = source.tags()
+            self._crs, self._cell_area = source.crs.to_wkt(), abs(source.transform.determinant)
             step = max(1, math.ceil(max(source.height, source.width) / _LOOK_PX))
             shape = (source.count, source.height // step or 1, source.width // step or 1)
             small = source.read(out_shape=shape, resampling=Resampling.nearest, masked=True)
@@ -85,6 +112,7 @@ class MapLayers:
             "unit": self.unit,
             "method": self.tags.get("SUSTAIN_METHOD", ""),
             "card": self.tags.get("SUSTAIN_CARD_SHA256", ""),
+            "has_card": self.card is not None,
             "bounds": list(self.bounds),
             "layers": [
                 {
@@ -93,6 +121,7 @@ class MapLayers:
                     "low": low,
                     "high": high,
                     "colours": _stops(name),
+                    "kinds": list(_SUPPORT_WORDS.values()) if name == SUPPORT else [],
                 }
                 for name, (low, high) in self._ranges.items()
             ],
@@ -115,6 +144,10 @@ class MapLayers:
             except TileOutsideBounds:
                 return _EMPTY
         data = image.array
+        if name == SUPPORT:
+            image.array = np.ma.array(np.rint(np.nan_to_num(data.data)).astype(np.uint8), mask=data.mask)
+            kinds: bytes = image.render(img_format="PNG", colormap=_SUPPORT_COLOURS)
+            return kinds
         scaled = np.clip((np.nan_to_num(data.data, nan=low) - low) / (high - low) * 255, 0, 255)
         image.array = np.ma.array(scaled.astype(np.uint8), mask=data.mask | ~np.isfinite(data.data))
         rendered: bytes = image.render(img_format="PNG", colormap=cmap.get(_colormap(name)))
@@ -126,17 +159,33 @@ class MapLayers:
         return {name: _number(values[name]) for name in values.index}
 
     def region(self, corners: list[tuple[float, float]]) -> dict[str, float | None]:
-        """Means of the bands in a polygon of (lon, lat) corners; see `sustain.maps.zonal.zonal_mean`.
+        """Means in a polygon of (lon, lat) corners.
+
+        Returns
+        -------
+        dict
+            With the card of a published folder, the columns of `sustain.maps.areas.area_means`; else those of
+            `sustain.maps.zonal.zonal_mean`.
 
         Raises
         ------
         DataError
-            When the corners do not make an area.
+            When the corners do not make an area, or one of more cells than can be answered while somebody waits.
         """
         shape = Polygon(corners) if len(corners) >= 3 else Polygon()
         if not shape.is_valid or not shape.area > 0:
             raise DataError("region: its corners enclose no area, or its sides cross. Draw it again.")
-        means = zonal_mean(self.path, gpd.GeoDataFrame(geometry=[shape], crs="EPSG:4326")).iloc[0]
+        area = gpd.GeoDataFrame(geometry=[shape], crs=WGS84)
+        n_cells = float(area.to_crs(self._crs).area.iloc[0]) / self._cell_area
+        if n_cells > _MOST_CELLS:
+            raise DataError(
+                f"region: it has {n_cells / 1e6:.0f} million cells, more than {_MOST_CELLS / 1e6:.0f} million. Draw a "
+                "smaller one, or run sustain areas."
+            )
+        if self.card is None:
+            means = zonal_mean(self.path, area).iloc[0]
+        else:
+            means = area_means(self.path, area, self.card).iloc[0]
         return {name: _number(means[name]) for name in means.index}
 
 
@@ -145,7 +194,9 @@ def _colormap(name: str) -> str:
 
 
 def _stops(name: str) -> list[str]:
-    """Nine colours along the scale, as CSS colours."""
+    """Nine colours along the scale, or one a kind, as CSS colours."""
+    if name == SUPPORT:
+        return ["#{:02x}{:02x}{:02x}".format(*colour[:3]) for colour in _SUPPORT_COLOURS.values()]
     table = cmap.get(_colormap(name))
     return ["#{:02x}{:02x}{:02x}".format(*table[i][:3]) for i in np.linspace(0, 255, 9).astype(int)]
 

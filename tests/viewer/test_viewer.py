@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import socket
 import subprocess
 import sys
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 from fastapi.testclient import TestClient
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from shapely import Polygon
 
+from sustain.debias import CalibrationCard
 from sustain.errors import RasterError
+from sustain.maps.areas import area_means
 from sustain.maps.geotiff import create_geotiff
+from sustain.maps.raster import correct_values
 from sustain.viewer import MapLayers, make_app
+from sustain.viewer import app as app_module
+from sustain.viewer import layers as layers_module
+from tests.maps.fakes import make_card
 from tests.report.test_browser import ARGUMENTS, CHROMIUM
 
 BANDS = ("wealth", "wealth_raw", "wealth_se", "support")
@@ -27,8 +38,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     rows, cols = 60, 80
     raw = np.broadcast_to(np.linspace(-1, 1, cols), (rows, cols)).astype(np.float32)
-    bands = np.stack([1.5 * raw, raw, np.full_like(raw, 0.3), np.zeros_like(raw)])
-    bands[:, :10, :10] = [[[np.nan]], [[np.nan]], [[np.nan]], [[2]]]
+    card = make_card()
+    raw = np.where((np.arange(rows) < 10)[:, None] & (np.arange(cols) < 10), np.nan, raw)
+    bands = correct_values(raw.astype(float), card, "linear")
     with create_geotiff(
         folder / "wealth.tif",
         shape=(rows, cols),
@@ -36,9 +48,14 @@ def folder(tmp_path_factory):
         crs="EPSG:3857",
         bands=BANDS,
         units=("index", "index", "index", "1"),
-        tags={"SUSTAIN_METHOD": "linear", "SUSTAIN_TARGET": "asset_index", "SUSTAIN_CARD_SHA256": "ab" * 32},
+        tags={
+            "SUSTAIN_METHOD": "linear",
+            "SUSTAIN_TARGET": "asset_index",
+            "SUSTAIN_CARD_SHA256": card.sha256,
+        },
     ) as target:
         target.write(bands)
+    card.save(folder / "card.json")
     (folder.parent / "secret.txt").write_text("secret")
     return folder
 
@@ -77,10 +94,31 @@ def test_a_region_s_mean_is_the_mean_of_its_cells(client, folder):
     corners = [(20, 20), (20, 40), (50, 40), (50, 20)]
     drawn = [tuple(place(folder, row - 0.5, col - 0.5).values()) for row, col in corners]
     means = client.post("/region", json={"corners": drawn}).json()
+    area = gpd.GeoDataFrame(geometry=[Polygon(drawn)], crs="EPSG:4326")
+    (found,) = area_means(folder / "wealth.tif", area, folder / "card.json").to_dict("records")
+    assert means == pytest.approx(found)
     with rasterio.open(folder / "wealth.tif") as source:
         expected = source.read(1)[20:50, 20:40].mean()
     assert means["wealth"] == pytest.approx(float(expected), abs=2e-3)
     assert means["imagery_share"] == pytest.approx(1, abs=1e-3)
+
+
+def test_support_is_drawn_as_kinds(client, folder):
+    (layer,) = (item for item in client.get("/map.json").json()["layers"] if item["name"] == "support")
+    assert layer["kinds"] == ["within range", "extrapolated", "no imagery"]
+    assert len(set(layer["colours"])) == 3
+    spot = place(folder, 3, 3)
+    z = 9
+    x = int((spot["lon"] + 180) / 360 * 2**z)
+    y = int((1 - np.arcsinh(np.tan(np.radians(spot["lat"]))) / np.pi) / 2 * 2**z)
+    answer = client.get(f"/tiles/support/{z}/{x}/{y}.png")
+    picture = np.array(Image.open(io.BytesIO(answer.content)).convert("RGBA"))
+    drawn = {
+        "#{:02x}{:02x}{:02x}".format(*colour[:3])
+        for colour in np.unique(picture.reshape(-1, 4), axis=0)
+        if colour[3]
+    }
+    assert drawn == set(layer["colours"])  # the ends of the range are beyond the card's support
 
 
 def test_tiles_are_pictures_with_holes_where_nothing_is_known(client):
@@ -106,7 +144,16 @@ def test_tiles_are_pictures_with_holes_where_nothing_is_known(client):
         ("/../secret.txt", 404),
         ("/%2e%2e/secret.txt", 404),
         ("/..%2f..%2fapp.py", 404),
+        ("/%2e%2e%2f%2e%2e%2fapp.py", 404),
+        ("/..%5c..%5capp.py", 404),
+        ("/%252e%252e%252fapp.py", 404),
+        ("//etc/passwd", 404),
+        ("/%2fetc%2fpasswd", 404),
+        ("/tiles/..%2f..%2fsecret/8/1/1.png", 404),
+        ("/tiles/%2e%2e/8/1/1.png", 400),
         ("/wealth.tif", 404),
+        ("/card.json", 404),
+        ("/index.html%00.txt", 404),
     ],
 )
 def test_what_is_not_of_the_map_is_refused(client, address, status):
@@ -123,6 +170,77 @@ def test_other_host_names_and_senseless_regions_are_refused(client):
     assert "no area" in answer.json()["detail"]
     assert client.post("/region", json={"corners": line[:2]}).status_code == 422
     assert client.post("/region", json={"corners": [[0, 0]] * 2000}).status_code == 422
+
+
+def test_a_link_out_of_the_page_s_folder_is_refused(folder, tmp_path, monkeypatch):
+    static = tmp_path / "static"
+    static.mkdir()
+    (static / "index.html").write_text("page")
+    (tmp_path / "secret.txt").write_text("secret")
+    (static / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (static / "folder").symlink_to(tmp_path)
+    monkeypatch.setattr(app_module, "_STATIC", static)
+    client = TestClient(make_app(MapLayers(folder), hosts=("testserver",)))
+    assert client.get("/").text == "page"
+    for address in ("/link.txt", "/folder/secret.txt", "/folder"):
+        answer = client.get(address)
+        assert answer.status_code == 404, address
+        assert "secret" not in answer.text
+
+
+def raw_request(address, path):
+    """Ask for a path as it is: clients tidy ``..`` away before it reaches the server."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as wire:
+        wire.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: wire.recv(65536), b"")).decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt",
+        "/../../../../../../etc/passwd",
+        "/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/static/../../app.py",
+        "//etc/passwd",
+        "http://127.0.0.1//etc/passwd",
+        "/tiles/wealth/../../../app.py",
+    ],
+)
+def test_paths_that_climb_out_reach_nothing_on_the_wire(address, path):
+    answer = raw_request(address, path)
+    assert answer.split()[1] in ("400", "404"), answer[:200]
+    assert "root:" not in answer
+    assert "secret" not in answer
+    assert "def make_app" not in answer
+
+
+def test_a_folder_without_a_card_tells_the_widest_interval_only(folder, tmp_path):
+    shutil.copy(folder / "wealth.tif", tmp_path)
+    layers = MapLayers(tmp_path)
+    assert layers.describe()["has_card"] is False
+    west, south, east, north = layers.bounds
+    means = layers.region([(west, south), (east, south), (east, north), (west, north)])
+    assert {"wealth", "wealth_se"} <= set(means)
+    assert "calibration_se" not in means
+
+
+def test_a_folder_with_another_map_s_card_is_refused(folder, tmp_path):
+    shutil.copy(folder / "wealth.tif", tmp_path)
+    make_card(-2, 2).save(tmp_path / "card.json")
+    with pytest.raises(RasterError, match="corrected with card"):
+        MapLayers(tmp_path)
+
+
+def test_a_region_of_too_many_cells_says_what_to_do_instead(folder, monkeypatch):
+    monkeypatch.setattr(layers_module, "_MOST_CELLS", 100)
+    client = TestClient(make_app(MapLayers(folder), hosts=("testserver",)))
+    west, south, east, north = client.get("/map.json").json()["bounds"]
+    corners = [(west, south), (east, south), (east, north), (west, north)]
+    answer = client.post("/region", json={"corners": corners})
+    assert answer.status_code == 400
+    assert "run sustain areas" in answer.json()["detail"]
 
 
 def test_a_missing_map_is_one_message(tmp_path):
@@ -146,7 +264,8 @@ def address(folder):
 
 @pytest.mark.browser
 @pytest.mark.xdist_group("browser")
-def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address):
+def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
+    card = CalibrationCard.load(folder / "card.json")
     if not CHROMIUM.exists():
         pytest.fail(f"{CHROMIUM} is missing. Install it: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -169,7 +288,7 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address):
         page.wait_for_selector("#values:not([hidden])")
         cells = page.locator("#values td").all_inner_texts()
         assert cells[::2] == ["corrected", "as predicted", "standard error", "within calibrated range"]
-        assert float(cells[1]) == pytest.approx(1.5 * float(cells[3]), abs=2e-3)
+        assert float(cells[1]) == pytest.approx((float(cells[3]) - card.intercept) / card.slope, abs=0.02)
         assert cells[7] == "yes"
         page.check("input[value=wealth_se]")
         page.click("#draw")
@@ -177,7 +296,18 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address):
             page.mouse.click(*inside(*corner))
         page.mouse.dblclick(*inside(0.5, 0.8))
         page.wait_for_selector("caption:has-text('Mean of the region')")
-        assert "95% interval, at most" in page.inner_text("#values")
+        seen = dict(zip(*[iter(page.locator("#values td").all_inner_texts())] * 2, strict=True))
+        most, least = (
+            [float(end.replace("\u2212", "-")) for end in seen[f"95%, at {word}"].split(" to ")]
+            for word in ("most", "least")
+        )
+        calibration = float(seen["of it by calibration"].removeprefix("± "))
+        assert most[0] < least[0] < float(seen["corrected"]) < least[1] < most[1]
+        assert calibration < (least[1] - least[0]) / 2
+        assert seen["with imagery"] == "100 %"
+        assert "The calibration\u2019s error is shared by all cells" in page.inner_text("#hint")
+        if picture := os.environ.get("SUSTAIN_SCREENSHOT"):
+            page.screenshot(path=picture)
         chromium.close()
     assert said == []
     assert all(url.startswith((address, "data:")) for url in asked)

@@ -6,7 +6,7 @@ const titles = {
 };
 const support = ["yes", "no: extrapolated", "no imagery"];
 const element = (id) => document.getElementById(id);
-const number = (value) => (value === null ? "none" : value.toFixed(3).replace("-", "\u2212"));
+const number = (value) => (value === null ? "none" : String(Number(value.toPrecision(3))).replace("-", "\u2212"));
 
 const map = L.map("map", { zoomControl: true, attributionControl: false, doubleClickZoom: false });
 L.control.scale({ imperial: false, position: "bottomleft" }).addTo(map);
@@ -18,10 +18,20 @@ let outline = null;
 function show(layer) {
   if (shown) shown.remove();
   shown = L.tileLayer(`tiles/${encodeURIComponent(layer.name)}/{z}/{x}/{y}.png`, { maxZoom: 18, noWrap: true }).addTo(map);
+  const kinds = layer.kinds.length > 0;
+  for (const id of ["ramp", "ends"]) element(id).hidden = kinds;
+  element("kinds").replaceChildren(...layer.kinds.map((kind, i) => {
+    const entry = document.createElement("li");
+    const swatch = document.createElement("span");
+    swatch.style.background = layer.colours[i];
+    entry.append(swatch, kind);
+    return entry;
+  }));
+  if (kinds) return;
   element("ramp").style.background = `linear-gradient(to right, ${layer.colours.join(", ")})`;
-  element("low").textContent = layer.name === "support" ? "within range" : (layer.low > 0 || layer.low < 0 ? "\u2264 " : "") + number(layer.low);
-  element("high").textContent = layer.name === "support" ? "no imagery" : `\u2265 ${number(layer.high)}`;
-  element("unit").textContent = layer.name === "support" ? "" : about.unit;
+  element("low").textContent = (layer.low > 0 || layer.low < 0 ? "\u2264 " : "") + number(layer.low);
+  element("high").textContent = `\u2265 ${number(layer.high)}`;
+  element("unit").textContent = about.unit;
 }
 
 function tell(caption, rows) {
@@ -47,19 +57,47 @@ const line = ([name, value]) => [titles[name] || name, name === "support" ? supp
 
 async function look(point) {
   const values = await ask(`at?lon=${point.lng}&lat=${point.lat}`);
-  tell(`${point.lat.toFixed(4)}, ${point.lng.toFixed(4)}`, Object.entries(values).map(line));
+  const degrees = (value, ends) => `${Math.abs(value).toFixed(4)}\u00b0 ${ends[value < 0 ? 1 : 0]}`;
+  tell(`Cell at ${degrees(point.lat, "NS")}, ${degrees(point.lng, "EW")}`, Object.entries(values).map(line));
+  element("hint").textContent = "One cell is uncertain by about twice its standard error.";
+}
+
+const interval = (low, high) => (low === null ? "none" : `${number(low)} to ${number(high)}`);
+const share = (value) => (value === null ? "none" : `${Math.round(100 * value)} %`);
+
+// With a card: what the calibration adds is computed, what the noise of the cells adds is told under two assumptions.
+function withCard(means) {
+  tell("Mean of the region", [
+    ["corrected", number(means.wealth)],
+    ["95%, at most", interval(means.low95, means.high95)],
+    ["95%, at least", interval(means.narrowest_low95, means.narrowest_high95)],
+    ["of it by calibration", means.calibration_se === null ? "none" : `\u00b1 ${number(1.96 * means.calibration_se)}`],
+    ["as predicted", number(means.wealth_raw)],
+    ["cells", String(means.cells)],
+    ["with imagery", share(means.imagery_share)],
+    ["extrapolated", share(means.extrapolated_share)],
+  ]);
+  return "The calibration\u2019s error is shared by all cells; the card gives it, and it is in both intervals. The cells\u2019 own "
+    + "errors are taken as all alike in the first, and as independent where tiles share no imagery in the second, which is "
+    + "often too short. The truth is between; for a decision use the first.";
+}
+
+function withoutCard(means) {
+  const rows = Object.entries(means).map(line);
+  const known = (value) => value !== null && value !== undefined;
+  if (known(means.wealth) && known(means.wealth_se)) {
+    const reach = 1.96 * means.wealth_se;
+    rows.splice(1, 0, ["95%, at most", interval(means.wealth - reach, means.wealth + reach)]);
+  }
+  tell("Mean of the region", rows);
+  return "No calibration card beside the map: the interval takes the errors of all cells as alike, which is the widest it can be.";
 }
 
 async function measure(points) {
   const body = JSON.stringify({ corners: points.map((point) => [point.lng, point.lat]) });
+  element("hint").textContent = "Adding up the cells\u2026";
   const means = await ask("region", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-  const rows = Object.entries(means).map(line);
-  if (means.wealth !== null && means.wealth !== undefined && means.wealth_se !== undefined && means.wealth_se !== null) {
-    const reach = 1.96 * means.wealth_se;
-    rows.splice(1, 0, ["95% interval, at most", `${number(means.wealth - reach)} to ${number(means.wealth + reach)}`]);
-  }
-  tell("Mean of the region", rows);
-  element("hint").textContent = "The interval takes the errors of all cells as shared, which is the widest it can be.";
+  element("hint").textContent = about.has_card ? withCard(means) : withoutCard(means);
 }
 
 function fail(error) {
