@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import pystac
 import rasterio
+import shapely
 from pyproj import Geod
-from rasterio.warp import transform_bounds, transform_geom
+from rasterio.warp import transform as transform_coordinates
+from rasterio.warp import transform_bounds
 
 import sustain
 from sustain.config import PublishParams
@@ -217,14 +220,33 @@ def _resolution_m(raster: rasterio.io.DatasetReader) -> float:
 
 
 def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[float]]:
-    """Outline of the raster in longitude and latitude: GeoJSON, anticlockwise, and its box."""
+    """Outline of the raster in longitude and latitude: GeoJSON, anticlockwise, and its box.
+
+    A raster that crosses 180 degrees has an outline in two parts, cut there, and a box whose west exceeds its east (RFC
+    7946, sections 3.1.9 and 5.2).
+    """
     left, bottom, right, top = raster.bounds
     # Edges may bulge beyond the corners; the box contains them.
-    bbox = transform_bounds(raster.crs, WGS84, left, bottom, right, top)
-    corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-    outline = transform_geom(raster.crs, WGS84, {"type": "Polygon", "coordinates": [corners]})
-    ring = [[round(value, _DEGREE_DIGITS) for value in corner] for corner in outline["coordinates"][0]]
-    return {"type": "Polygon", "coordinates": [ring]}, [round(value, _DEGREE_DIGITS) for value in bbox]
+    west, south, east, north = transform_bounds(raster.crs, WGS84, left, bottom, right, top)
+    lons, lats = transform_coordinates(
+        raster.crs, WGS84, [left, right, right, left, left], [bottom, bottom, top, top, bottom]
+    )
+    bbox = [round(value, _DEGREE_DIGITS) for value in (west, south, east, north)]
+    if west <= east:
+        return {"type": "Polygon", "coordinates": [_ring(zip(lons, lats, strict=True))]}, bbox
+    # Longitudes that do not jump, and the halves of their plane on either side of 180 degrees.
+    whole = shapely.Polygon([(lon % 360, lat) for lon, lat in zip(lons, lats, strict=True)])
+    halves = [(whole & shapely.box(0, -90, 180, 90), 0), (whole & shapely.box(180, -90, 360, 90), 360)]
+    rings = [
+        _ring((lon - turn, lat) for lon, lat in shapely.orient_polygons(half).exterior.coords)
+        for half, turn in halves
+        if half.area > 0  # the corners may lie on one side, and only the bulge of an edge beyond
+    ]
+    return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}, bbox
+
+
+def _ring(corners: Iterable[tuple[float, float]]) -> list[list[float]]:
+    return [[round(value, _DEGREE_DIGITS) for value in corner] for corner in corners]
 
 
 def figure(value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from sustain.errors import RasterError
 from sustain.maps.geotiff import read_window
 from sustain.maps.grid import Span
 from sustain.maps.lattice import Lattice, Outline
@@ -21,6 +24,8 @@ __all__ = ["WarpedRaster", "is_missing"]
 
 # Positions as good as exact, so that a pixel is the same in whatever window it is read. (rasterio 1.4 takes no 0.)
 _TOLERANCE = 1e-9
+_GREENWICH = re.compile(r'PRIMEM\["Greenwich",0,AUTHORITY\[[^]]*\]\]')
+_CODE = re.compile(r',AUTHORITY\["\w+","\w+"\]\]$')  # of the whole system, which is another one now
 
 
 class WarpedRaster:
@@ -60,6 +65,7 @@ class WarpedRaster:
         self.name, self.nodata = name, nodata
         self.crs, self.transform, self.height, self.width = lattice.crs, transform, height, width
         self._stack = ExitStack()
+        counted = _counted_from_its_middle(name, dataset)
         method = "nearest" if lattice.holds(Outline.of(name, dataset)) else lattice.resampling
 
         def warped(how: str) -> Any:
@@ -76,6 +82,7 @@ class WarpedRaster:
                     tolerance=_TOLERANCE,
                     # Each band by its own missing pixels; else a band's nodata number is taken for a value.
                     UNIFIED_SRC_NODATA="NO",
+                    **counted,
                 )
             )
 
@@ -105,6 +112,27 @@ class WarpedRaster:
         pixels = read_window(self._smooth, indexes, part, self.name)
         pixels[is_missing(nearest, self.nodata)] = self.nodata
         return pixels
+
+
+def _counted_from_its_middle(name: str, dataset: Any) -> dict[str, Any]:
+    """Coordinates of a raster in degrees that go beyond 180: the same ground, with longitudes from its own middle.
+
+    GDAL looks for a place at its longitude between -180 and 180, and would find nothing beyond. The datum stays.
+    """
+    left, right = sorted((dataset.bounds.left, dataset.bounds.right))
+    if not dataset.crs.is_geographic or (left >= -180 and right <= 180):
+        return {}
+    middle = (left + right) / 2
+    system, n_changed = _GREENWICH.subn(f'PRIMEM["middle of the raster",{middle!r}]', dataset.crs.to_wkt())
+    if n_changed != 1:
+        raise RasterError(
+            f"{name}: its longitudes go from {left} to {right}, beyond 180, and do not count from Greenwich. Cut it at "
+            "180 degrees (gdal_translate -projwin), and pass both parts."
+        )
+    return {
+        "src_crs": CRS.from_wkt(_CODE.sub("]", system)),
+        "src_transform": Affine.translation(-middle, 0) @ dataset.transform,
+    }
 
 
 def is_missing(pixels: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:

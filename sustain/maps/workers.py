@@ -106,8 +106,10 @@ def predict_on_cluster(
             "workers more memory, or make blocks smaller (block_cells)."
         ) from error
     except (CommClosedError, FutureCancelledError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
         raise ClusterError(
-            f"the Dask cluster went away ({error}). Finished blocks are kept: run again to go on from them."
+            f"the Dask cluster went away ({reason}). Finished blocks are kept: run again, here or on another cluster, "
+            "to go on from them."
         ) from error
 
 

@@ -80,7 +80,9 @@ class MapLayers:
                 require_corrected_with(source, self.card)
             if source.crs is None:
                 raise RasterError(f"{self.path}: no coordinate system is set, so it cannot be put on a map.")
-            self.bounds = transform_bounds(source.crs, WGS84, *source.bounds)
+            west, south, east, north = transform_bounds(source.crs, WGS84, *source.bounds)
+            # Across 180 degrees the page goes on counting, as Leaflet does.
+            self.bounds = west, south, east if east >= west else east + 360, north
             self.names = [str(text or f"band {i}") for i, text in enumerate(source.descriptions, start=1)]
             self.unit = str(source.units[0] or "")
             self.tags = source.tags()

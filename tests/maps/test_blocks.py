@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sustain.config import MapParams
-from sustain.errors import FileFormatError
+from sustain.errors import DiskSpaceError, FileFormatError
 from sustain.maps.blocks import BlockStore
 from sustain.maps.grid import Block, Span
 from sustain.maps.predict import predict_map
@@ -101,6 +101,33 @@ def test_a_damaged_block_is_not_finished(tmp_path, damage):
     np.testing.assert_array_equal(store.load(block), values)
     next((tmp_path / "blocks").rglob("*.npy")).write_bytes(damage)
     assert store.load(block) is None
+
+
+def test_a_full_disk_stops_the_run_and_keeps_finished_blocks(tmp_path, scene_path, monkeypatch):
+    """Blocks go to a device that the system says is full, from the fourth on."""
+    out = tmp_path / "wealth.tif"
+    honest, n_saved = np.save, 0
+
+    def save(path, values, **options):
+        nonlocal n_saved
+        n_saved += 1
+        if n_saved <= 3:
+            honest(path, values, **options)
+        else:
+            with open("/dev/full", "wb") as full:
+                honest(full, values, **options)
+
+    monkeypatch.setattr(np, "save", save)
+    with pytest.raises(DiskSpaceError, match=r"\.npy: the disk filled up.*Free some space"):
+        predict_map(scene_path, CountingPredictor(), out, params=PARAMS)
+    assert not out.exists()
+    assert len([*(tmp_path / ".blocks-wealth").rglob("*.npy")]) == 3
+    monkeypatch.setattr(np, "save", honest)
+    rest = CountingPredictor()
+    predict_map(scene_path, rest, out, params=PARAMS)
+    whole = predict_map(scene_path, CountingPredictor(), tmp_path / "whole.tif", params=PARAMS)
+    assert out.read_bytes() == whole.read_bytes()
+    assert rest.n_tiles == 8 * 11 - 3 * 4
 
 
 SLOW = """

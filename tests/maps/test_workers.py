@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -91,8 +95,6 @@ def test_an_error_on_a_worker_comes_home_with_its_block(tmp_path, scene_path, cl
 
 
 def test_a_killed_worker_costs_its_blocks_only(tmp_path, scene_path, client, expected):
-    from threading import Thread
-
     seen = tmp_path / "seen"
     seen.mkdir()
 
@@ -120,3 +122,50 @@ def test_a_cluster_without_workers_is_named(tmp_path, scene_path):
         pytest.raises(ClusterError, match="no workers"),
     ):
         predict_map(scene_path, MeanPredictor(), tmp_path / "wealth.tif", params=PARAMS, client=client)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and a worker as processes of their own, as on other machines."""
+    address = tmp_path / "scheduler.json"
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny"]
+    with ExitStack() as stack:
+        processes = []
+        for command in (scheduler, worker):
+            log = stack.enter_context((tmp_path / f"{len(processes)}.log").open("w"))
+            options = ["--no-dashboard", "--scheduler-file", str(address)]
+            process = subprocess.Popen([*command, *options], stdout=log, stderr=log, cwd=os.getcwd())
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield address, processes[0]
+
+
+def test_a_scheduler_that_goes_away_is_named_and_finished_blocks_are_kept(
+    tmp_path, scene_path, expected, cluster
+):
+    address, scheduler = cluster
+    seen, out = tmp_path / "seen", tmp_path / "wealth.tif"
+    seen.mkdir()
+    blocks = tmp_path / ".blocks-wealth"
+
+    def kill_after_some_blocks():
+        while len(list(blocks.rglob("0*.npy"))) < 3:
+            time.sleep(0.01)
+        scheduler.kill()
+
+    killer = Thread(target=kill_after_some_blocks, daemon=True)
+    killer.start()
+    with Client(scheduler_file=str(address), timeout="60s") as client:
+        client.wait_for_workers(1, timeout=60)
+        with pytest.raises(ClusterError, match=r"went away .*Finished blocks are kept: run again"):
+            predict_map(scene_path, SlowPredictor(folder=str(seen)), out, params=PARAMS, client=client)
+    killer.join()
+    assert not out.exists()
+    n_kept = len(list(blocks.rglob("0*.npy")))
+    assert n_kept >= 3
+    before = sum(path.stat().st_size for path in seen.iterdir())
+    rest = SlowPredictor(folder=str(seen))
+    assert predict_map(scene_path, rest, out, params=PARAMS).read_bytes() == expected
+    # 8 x 11 cells in 4 x 6 blocks, a batch each: what was kept is not predicted again.
+    assert sum(path.stat().st_size for path in seen.iterdir()) - before == 24 - n_kept

@@ -55,7 +55,8 @@ async function ask(address, options) {
 
 const line = ([name, value]) => [titles[name] || name, name === "support" ? support[value] || "" : number(value)];
 
-async function look(point) {
+async function look(clicked) {
+  const point = clicked.wrap(); // beyond 180 degrees Leaflet goes on counting
   const values = await ask(`at?lon=${point.lng}&lat=${point.lat}`);
   const degrees = (value, ends) => `${Math.abs(value).toFixed(4)}\u00b0 ${ends[value < 0 ? 1 : 0]}`;
   tell(`Cell at ${degrees(point.lat, "NS")}, ${degrees(point.lng, "EW")}`, Object.entries(values).map(line));
