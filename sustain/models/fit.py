@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +75,6 @@ def fit_network(
     accelerator = require_devices(params.accelerator, params.devices)
     pinned = accelerator == "gpu"
 
-    checkpoint, first_epoch = _checkpoint(place / CHECKPOINT)
-
     def loader(batches: TileBatches, order_seed: int | None) -> Any:
         order = BatchOrder(len(batches), params.batch_size, order_seed, rank(), params.devices)
         # Lightning sets the epoch as well, but after a restart only when the first batches are already chosen.
@@ -89,6 +87,7 @@ def fit_network(
     if params.compile:
         network.compile()
     regression = Regression(network, loss, params, steps, seed, len(validation))
+    checkpoint, first_epoch = _checkpoint(place / CHECKPOINT, regression.state_dict())
     keep = _KeepBest(regression, params.patience)
     progress = _Progress(what, params.epochs, len(training))
     trainer = pl.Trainer(
@@ -141,15 +140,18 @@ class _Loaders(pl.LightningDataModule):
         return self._validation()
 
 
-def _checkpoint(path: Path) -> tuple[str | None, int]:
+def _checkpoint(path: Path, weights: Mapping[str, Tensor]) -> tuple[str | None, int]:
     """Return the path of a checkpoint that can be read, and the epoch that comes next, from 0.
 
-    A damaged one is removed, with a warning.
+    One that is damaged, or holds other weights than those that are trained, is removed, with a warning.
     """
     if not path.exists():
         return None, 0
     try:
-        finished = int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"])
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        finished = int(content["epoch"])
+        if _shapes(content["state_dict"]) != _shapes(weights):
+            raise KeyError("its weights are another architecture's")
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
         warnings.warn(
             f"{path}: damaged ({error}); training starts from the beginning.", DataWarning, stacklevel=3
@@ -157,6 +159,10 @@ def _checkpoint(path: Path) -> tuple[str | None, int]:
         path.unlink()
         return None, 0
     return str(path), finished + 1
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 class _KeepBest(pl.Callback):

@@ -19,6 +19,7 @@ from torch import Tensor
 from sustain.data.shards import TileFormat
 from sustain.errors import HardwareWarning, ModelError
 from sustain.files import read_json, sha256_of
+from sustain.models.hardware import require_devices
 from sustain.models.inputs import BandStatistics, ExtraInputs, TileInputs, site_columns
 from sustain.models.losses import Head
 from sustain.models.network import TileNetwork, combine
@@ -122,6 +123,8 @@ class TilePredictor:
     ) -> None:
         self.description = description
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self.device.type == "cuda":
+            require_devices("gpu", 1)
         self._network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self._year: float | None = None
 
@@ -138,6 +141,8 @@ class TilePredictor:
 
         Raises
         ------
+        HardwareError
+            When `device` is a GPU and there is none.
         ModelError
             When a file is missing, the weights are not those that ``model.json`` describes (by sha256), or they do
             not fit the architecture.

@@ -1,6 +1,7 @@
 """What a training can be asked for beside the defaults: heads, extras, cross-fitting, devices, precision, memory."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from sustain.errors import DataError, HardwareError, HardwareWarning, ModelError
 from sustain.models.network import TileNetwork
 from sustain.models.predictor import TilePredictor
 from sustain.models.regression import Regression
-from sustain.models.survey import predict_survey
+from sustain.models.survey import predict_survey, predict_table
 from sustain.models.train import fold_sites, main_rows, plan_folds, train
 
 
@@ -160,12 +161,29 @@ def test_a_scene_of_one_year(packed_tiles, store, tmp_path):
         predictor.predict(tiles)
 
 
-def test_lights_of_one_sensor_cannot_be_told_apart(packed_tiles, tmp_path):
-    index = pd.read_parquet(packed_tiles / "index.parquet")
-    if index["year"].lt(2012).nunique() == 2:
-        pytest.skip("the made-up survey has both sensors")
-    with pytest.raises(DataError, match="lights_by_sensor needs training sites before and from 2012"):
-        quick(packed_tiles, tmp_path / "model", inputs=("lights_by_sensor",))
+def test_lights_of_two_sensors_are_a_channel_each(packed_tiles, tmp_path):
+    tiles = shutil.copytree(packed_tiles, tmp_path / "tiles")
+    index = pd.read_parquet(tiles / "index.parquet")
+    index.assign(year=np.where(index.index % 2, 2005, 2015)).to_parquet(tiles / "index.parquet")
+    predictor = quick(tiles, tmp_path / "model", inputs=("lights_by_sensor",))
+    lights = predictor.description.extras.lights
+    assert set(lights) == {"dmsp", "viirs"}
+    assert lights["dmsp"].mean != lights["viirs"].mean
+    pixels = TileStore.open(tiles).read(np.arange(5))
+    old, new = (predictor.for_year(year).predict(pixels) for year in (2005, 2015))
+    assert not np.allclose(old, new)
+    with pytest.raises(ModelError, match="looks at year beside the pixels: pass sites"):
+        predictor.predict(pixels)
+
+
+@pytest.mark.parametrize(("year", "sensor"), [(2005, "VIIRS"), (2015, "DMSP")])
+def test_lights_of_one_sensor_cannot_be_told_apart(packed_tiles, tmp_path, year, sensor):
+    tiles = shutil.copytree(packed_tiles, tmp_path / "tiles")
+    pd.read_parquet(tiles / "index.parquet").assign(year=year).to_parquet(tiles / "index.parquet")
+    message = f"lights_by_sensor needs training sites before and from 2012 on; there is none with {sensor}"
+    with pytest.raises(DataError, match=message):
+        quick(tiles, tmp_path / "model", inputs=("lights_by_sensor",))
+    assert not (tmp_path / "model").exists()
 
 
 def test_bfloat16_and_the_other_layout_come_close(packed_tiles, store, trained, small_params, tmp_path):
@@ -203,6 +221,16 @@ def test_a_gpu_that_is_absent_is_said(packed_tiles, tmp_path):
     with pytest.raises(HardwareError, match=r"1 GPU\(s\) asked for, but torch .* sees 0.*accelerator to cpu"):
         quick(packed_tiles, tmp_path / "model", accelerator="gpu")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_absent_is_said_in_prediction_too(packed_tiles, trained, tmp_path):
+    message = r"1 GPU\(s\) asked for, but torch .* sees 0"
+    with pytest.raises(HardwareError, match=message):
+        TilePredictor.load(trained, device="cuda")
+    with pytest.raises(HardwareError, match=message):
+        predict_table(packed_tiles, trained, tmp_path / "out.csv", accelerator="gpu")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def memory_for(limit):

@@ -176,6 +176,17 @@ def test_a_damaged_checkpoint_is_put_away(interrupted, tmp_path, epochs):
     assert epochs == list(range(6))
 
 
+def test_a_checkpoint_of_another_architecture_is_put_away(interrupted, tmp_path, epochs):
+    (path,) = checkpoints(tmp_path / "model")
+    content = torch.load(path, weights_only=True)
+    name = next(name for name, value in content["state_dict"].items() if value.ndim == 4)
+    content["state_dict"][name] = torch.zeros(2, 2, 1, 1)
+    torch.save(content, path)
+    with pytest.warns(DataWarning, match=r"last\.ckpt: damaged .*another architecture's.*from the beginning"):
+        interrupted()
+    assert epochs == list(range(6))
+
+
 def test_a_pickle_in_the_place_of_a_checkpoint_is_not_run(interrupted, tmp_path, epochs):
     class Hostile:
         def __reduce__(self):
