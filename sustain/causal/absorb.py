@@ -49,6 +49,12 @@ class Absorbed:
             self._norms = np.sqrt(np.asarray(dummies.multiply(dummies).sum(axis=0)).ravel())
             self._dummies = dummies.multiply(1 / self._norms).tocsr()
 
+    @property
+    def described(self) -> str:
+        """How many effects and levels, for the name of an estimator."""
+        number = len(self.effects)
+        return f"{number} fixed effect{'s' if number > 1 else ''} absorbed ({self.rank} levels)"
+
     def residual(self, values: Floats) -> Floats:
         """Columns of `values`, shape (n,) or (n, k), without what the fixed effects explain."""
         if values.ndim == 2:

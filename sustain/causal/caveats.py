@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "assumption_notes",
+    "change_notes",
     "cluster_notes",
     "corrected_already",
     "dependence_notes",
@@ -151,6 +152,18 @@ def dependence_notes(design: Design, vcov: Vcov) -> list[Note]:
         )
         return [Note("not_clustered", text)]
     return []
+
+
+def change_notes(design: Design) -> list[Note]:
+    """Say what a correction of changes over time supposes."""
+    if design.estimator != "did":
+        return []
+    text = (
+        "The card's correction was learned by comparing places, and a difference-in-differences compares changes of "
+        "the same places. The correction supposes that predictions follow changes of the truth as they follow "
+        "differences between places; where they follow changes less, the effect is larger than this."
+    )
+    return [Note("changes", text)]
 
 
 def scatter_notes(naive: Estimate, outcome: NDArray[np.float64], weights: NDArray[np.float64]) -> list[Note]:

@@ -118,7 +118,8 @@ class Design:
             )
         if self.estimator == "iv":
             instruments = units.instruments, units.instrument_names
-            return two_stage_least_squares(*common, *instruments, units.weights, absorbed)
+            clusters = vcov.clusters(units.extra)
+            return two_stage_least_squares(*common, *instruments, units.weights, absorbed, clusters)
         unit, time = (units.extra[name] for name in self.columns)
         return two_way_fixed_effects(*common, unit, time, units.weights)
 

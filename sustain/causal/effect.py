@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from sustain.causal.cards import Assumption, choose_method, load_card, require_raw, require_same_product
 from sustain.causal.caveats import (
     assumption_notes,
+    change_notes,
     cluster_notes,
     corrected_already,
     dependence_notes,
@@ -252,8 +253,10 @@ def estimate_effect(
         notes += support_notes(card, outside)
         if strata is not None:
             notes.append(Note("strata", f"each unit has the correction of its own stratum ({strata})."))
-        notes += slope_notes(corrected, level)
+        notes += slope_notes(corrected, level) + change_notes(design)
     notes += assumption_notes(naive, corrected, method, assumption, card)
+    # The card's r2 is that of levels: it says nothing of comparisons within units or within fixed effects.
+    within = bool(roles.unit or roles.fixed_effects)
     return EffectResult(
         term=roles.treatment,
         outcome=roles.outcome,
@@ -270,7 +273,7 @@ def estimate_effect(
         n_control=int(units.n - units.treated.sum()),
         n_dropped=units.n_dropped,
         share_outside=outside,
-        n_effective=math.nan if card is None else float(card.r2) * units.n,
+        n_effective=math.nan if card is None or within else float(card.r2) * units.n,
         unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
         notes=tuple(notes),
         rows=units.rows,

@@ -22,6 +22,7 @@ __all__ = [
     "difference_in_means",
     "from_basis",
     "least_squares",
+    "negative_weights",
     "require_full_rank",
     "unit_columns",
 ]
@@ -141,7 +142,7 @@ def least_squares(
         size = np.linalg.norm(root[:, None] * design, axis=0)
         require_full_rank(scaled, [*names, "the treatment"], size)
         n_params = design.shape[1] + absorbed.rank
-        name = f"{name}, {len(absorbed.effects)} fixed effects absorbed ({absorbed.rank} levels)"
+        name = f"{name}, {absorbed.described}"
     basis, _ = np.linalg.qr(scaled)
     # Frisch, Waugh and Lovell: the last column of the basis is the treatment without what the others explain.
     partial = basis[:, -1]
@@ -151,7 +152,8 @@ def least_squares(
     varies = scaled[:, -1] if absorbed else scaled[:, -1] - root * (root @ scaled[:, -1]) / (root @ root)
     kept = float((partial @ varies) ** 2 / (varies @ varies))
     effects = () if absorbed is None else absorbed.effects
-    return from_basis(name, omega, basis, root, n_params, _notes(kept), within=within, effects=effects)
+    notes = _notes(kept) + (negative_weights(omega, treated) if len(effects) > 1 else [])
+    return from_basis(name, omega, basis, root, n_params, tuple(notes), within=within, effects=effects)
 
 
 def from_basis(
@@ -179,15 +181,30 @@ def from_basis(
     )
 
 
-def _notes(kept: float) -> tuple[tuple[str, str], ...]:
+def negative_weights(omega: Floats, treated: Floats) -> list[tuple[str, str]]:
+    """Say so when treated rows count against the effect, as with two-way fixed effects and staggered treatment."""
+    on = treated == 1
+    negative = float(-omega[on & (omega < 0)].sum() / np.abs(omega[on]).sum())
+    if negative <= 1e-9:
+        return []
+    text = (
+        f"Two-way fixed effects give negative weight to {negative:.1%} of the treated observations' "
+        "weight (some units serve as controls after they were treated). When effects differ between "
+        "units or over time the estimate need not be an average of them (de Chaisemartin and "
+        "D'Haultfoeuille 2020)."
+    )
+    return [("negative_weights", text)]
+
+
+def _notes(kept: float) -> list[tuple[str, str]]:
     """Say so when covariates leave next to nothing of the treatment; `kept` is its share that they do not explain."""
     if kept >= FEW_LEFT:
-        return ()
+        return []
     text = (
         f"The covariates explain {1 - kept:.4%} of who is treated: the estimate rests on the little that is left, and "
         "compares units that hardly overlap. Drop the covariate that decides treatment."
     )
-    return (("overlap", text),)
+    return [("overlap", text)]
 
 
 def _require_within(left: Floats, whole: Floats) -> None:

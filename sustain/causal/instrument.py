@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.absorb import Absorbed
 from sustain.causal.estimators import LinearEstimator, require_full_rank, unit_columns
-from sustain.causal.variance import robust_covariance
+from sustain.causal.variance import cluster_covariance, robust_covariance
 from sustain.errors import EffectError
 
 __all__ = ["WEAK_F", "first_stage_f", "two_stage_least_squares"]
@@ -27,6 +27,7 @@ def two_stage_least_squares(
     instrument_names: Sequence[str],
     weights: Floats,
     absorbed: Absorbed | None = None,
+    clusters: NDArray[np.intp] | None = None,
 ) -> LinearEstimator:
     """Coefficient of treatment in a regression where instruments stand for it; covariates stand for themselves.
 
@@ -41,6 +42,8 @@ def two_stage_least_squares(
     instrument_names : sequence of str
     absorbed : Absorbed, optional
         Fixed effects, which are taken out of every column first.
+    clusters : ndarray of int, shape (n,), optional
+        For the F of the first stage: an instrument given to whole clusters is as strong as they are many.
 
     Raises
     ------
@@ -77,18 +80,20 @@ def two_stage_least_squares(
         left = left - held @ (held.T @ left)
         return np.asarray(omega * (left - float(omega @ outcome) * treatment_left) / root)
 
-    f = first_stage_f(target, held, both[:, held.shape[1] :])
+    f = first_stage_f(target, held, both[:, held.shape[1] :], clusters)
+    kind = "robust" if clusters is None else "clustered"
     notes: tuple[tuple[str, str], ...] = ()
     if f < WEAK_F:
         text = (
-            f"The instruments are weak: the robust F of the first stage is {f:.3g}, under {WEAK_F:g}. The "
-            "estimate leans towards least squares, and its interval is too short."
+            f"The instruments are weak: the {kind} F of the first stage is {f:.3g}, under {WEAK_F:g}. The "
+            "estimate leans towards least squares, and its interval is too short: regress the outcome on the "
+            "instruments instead (Anderson and Rubin), whose test asks for no strength."
         )
         notes = (("weak_instrument", text),)
-    name = f"two-stage least squares (first-stage F {f:.4g})"
+    name = f"two-stage least squares ({kind} first-stage F {f:.4g})"
     if absorbed is None:
         return LinearEstimator(name, omega, influence, exogenous.shape[1] + 1, notes)
-    name = f"{name}, {len(absorbed.effects)} fixed effects absorbed ({absorbed.rank} levels)"
+    name = f"{name}, {absorbed.described}"
     n_params = exogenous.shape[1] + 1 + absorbed.rank
     return LinearEstimator(name, omega, influence, n_params, notes, effects=absorbed.effects)
 
@@ -97,8 +102,12 @@ def _unchanged(values: Floats) -> Floats:
     return values
 
 
-def first_stage_f(target: Floats, held: Floats, moving: Floats) -> float:
-    """Heteroskedasticity-robust (HC1) Wald F of the instruments in the first stage.
+def first_stage_f(
+    target: Floats, held: Floats, moving: Floats, clusters: NDArray[np.intp] | None = None
+) -> float:
+    """Wald F of the instruments in the first stage: robust (HC1), or with clusters CRV1.
+
+    With one instrument it is the effective F of Montiel Olea and Pflueger (2013, doi:10.1080/00401706.2013.806694).
 
     Parameters
     ----------
@@ -106,9 +115,15 @@ def first_stage_f(target: Floats, held: Floats, moving: Floats) -> float:
         Treatment times the root of the weights.
     held, moving : ndarray, shape (n, k) and (n, m)
         Orthonormal bases of the covariates, and of the instruments without them.
+    clusters : ndarray of int, shape (n,), optional
     """
     basis = np.column_stack([held, moving])
     residual = target - basis @ (basis.T @ target)
     coefficients = moving.T @ target
-    covariance = robust_covariance(moving * residual[:, None], basis.shape[1])
+    influence, n_params = moving * residual[:, None], basis.shape[1]
+    covariance = (
+        robust_covariance(influence, n_params)
+        if clusters is None
+        else cluster_covariance(influence, clusters, n_params)
+    )
     return float(coefficients @ np.linalg.pinv(covariance, hermitian=True) @ coefficients / moving.shape[1])

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.absorb import Absorbed
-from sustain.causal.estimators import LeastSquares, from_basis, require_full_rank, unit_columns
+from sustain.causal.estimators import (
+    LeastSquares,
+    from_basis,
+    negative_weights,
+    require_full_rank,
+    unit_columns,
+)
 from sustain.errors import EffectError
 
 __all__ = ["two_way_fixed_effects"]
@@ -110,17 +116,7 @@ def _index(
 def _notes(
     omega: Floats, treated: Floats, code: NDArray[np.intp], n_units: int
 ) -> tuple[tuple[str, str], ...]:
-    notes = []
-    on = treated == 1
-    negative = float(-omega[on & (omega < 0)].sum() / np.abs(omega[on]).sum())
-    if negative > 1e-9:
-        text = (
-            f"Two-way fixed effects give negative weight to {negative:.1%} of the treated observations' "
-            "weight (some units serve as controls after they were treated). When effects differ between "
-            "units or over time the estimate need not be an average of them (de Chaisemartin and "
-            "D'Haultfoeuille 2020)."
-        )
-        notes.append(("negative_weights", text))
+    notes = negative_weights(omega, treated)
     alone = int((np.bincount(code, minlength=n_units) == 1).sum())
     if alone:
         notes.append(("singletons", f"{alone} units occur in one period only and carry no information."))

@@ -187,7 +187,10 @@ class Sensitivity:
             f"  outcome stability (all visible)    {naive.estimate:.4g} (standard error {naive.std_error:.2g})",
             f"  measurement stability (none)       {corrected.estimate:.4g} ({corrected.std_error:.2g})",
             f"  differential error that explains all of it            {self._in_sd(self.breakdown)}",
-            f"  differential error at which its interval reaches zero {self._in_sd(self.robust_breakdown)}",
+            "  differential error at which its interval reaches zero "
+            + (
+                self._in_sd(self.robust_breakdown) if self.robust_breakdown else "none: it holds zero already"
+            ),
         ]
         return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -25,7 +26,8 @@ def summary_text(result: EffectResult) -> str:
         *_wrapped(f"{result.estimator}, {result.vcov}"),
         f"n = {result.n} ({result.n_treated} treated, {result.n_control} control)"
         + ("" if np.isnan(result.n_effective) else f", worth {result.n_effective:.0f} surveyed units (R2 n)"),
-        f"assumption: {result.assumption or 'none named'}",
+        *_wrapped(f"assumption: {_ASSUMPTIONS[result.assumption]}"),
+        *_wrapped(_correction(result)),
         "",
         f"{'':26}{'estimate':>10}{'std.error':>11}{level:>24}{'calibration':>13}",
     ]
@@ -51,8 +53,38 @@ def summary_text(result: EffectResult) -> str:
         ]
     lines.append("  (> what the method and the assumption lead to; calibration: its share of the variance)")
     if result.notes:
-        lines += ["", *(fill(f"{note.kind}: {note}", 88, subsequent_indent="  ") for note in result.notes)]
+        lines += [
+            "",
+            *(
+                fill(f"{note.kind}: {note}", 88, subsequent_indent="  ", break_on_hyphens=False)
+                for note in result.notes
+            ),
+        ]
     return "\n".join(lines)
+
+
+_ASSUMPTIONS = {
+    None: "none named",
+    "measurement": "measurement stability (given the truth, predictions are alike in both arms and in the calibration "
+    "sample)",
+    "outcome": "outcome stability (given the prediction, the truth is alike in both arms and in the calibration "
+    "sample)",
+    "bracket": "bracket (both ends: outcome stability and measurement stability)",
+}
+
+
+def _correction(result: EffectResult) -> str:
+    """Say what was done to the naive effect; nothing without a correction."""
+    end = result.corrected
+    if end is None:
+        return ""
+    if math.isnan(end.slope):
+        return f"correction: {result.method}, of each unit's prediction, before the design"
+    error = math.sqrt(end.slope_var)
+    return (
+        f"correction: {result.method}, the naive effect divided by the slope of prediction on truth, {end.slope:.4g} "
+        f"(standard error {error:.2g})"
+    )
 
 
 def html_text(result: EffectResult) -> str:

@@ -99,7 +99,11 @@ class TestEveryDesign:
             text = " ".join(result.summary().split())
             assert all(f"{note.kind}: {' '.join(note.split())}" in text for note in result.notes)
             assert f"{result.naive.estimate:.4g}" in text
-            assert "surveyed units" in text
+            assert ("changes" in [note.kind for note in result.notes]) == (design.get("estimator") == "did")
+            divided = f"divided by the slope of prediction on truth, {card.slope:.4g}"
+            assert (divided in text) == (method == "linear")
+            within = design.get("estimator") == "did" or "fixed_effects" in design
+            assert ("surveyed units" in text) != within
             assert np.isclose(result.influence.sum(), 0, atol=1e-9)
             assert len(result.influence) == result.n == len(result.rows)
 

@@ -258,6 +258,15 @@ class TestDifferenceInDifferences:
         assert "negative_weights" in kinds
         assert "negative_weights" not in [note.kind for note in effect_of(make_panel(1), **PANEL).notes]
 
+    def test_negative_weights_are_said_of_absorbed_effects_too(self):
+        effects = {"estimator": "ols", "fixed_effects": [PANEL["unit"], PANEL["time"]]}
+        for staggered in (True, False):
+            panel = make_panel(1, staggered=staggered)
+            notes, others = (effect_of(panel, **design).notes for design in (effects, PANEL))
+            said, other = ([str(n) for n in kept if n.kind == "negative_weights"] for kept in (notes, others))
+            assert said == other
+            assert bool(said) == staggered
+
     def test_singletons_are_said(self):
         data = make_panel(0)
         data = data[(data["unit"] > 0) | (data["time"] == 2000)]
@@ -330,8 +339,16 @@ class TestInstruments:
             .tvalues["nudge"]
         )
         result = effect_of(data, estimator="iv", covariates=["x"], instrument="nudge")
-        assert f"first-stage F {t**2:.4g}" in result.estimator
+        assert f"(robust first-stage F {t**2:.4g})" in result.estimator
         assert "weak_instrument" not in [note.kind for note in result.notes]
+
+    def test_first_stage_f_is_clustered_where_errors_are(self):
+        data = make_encouragement(3)
+        design = sm.add_constant(data[["x", "nudge"]])
+        fit = sm.OLS(data["treated"], design).fit(cov_type="cluster", cov_kwds={"groups": data["group"]})
+        arguments = {"covariates": ["x"], "instrument": "nudge", "vcov": {"CRV1": "group"}}
+        result = effect_of(data, estimator="iv", **arguments)
+        assert f"(clustered first-stage F {fit.tvalues['nudge'] ** 2:.4g})" in result.estimator
 
     def test_removes_hidden_confounding(self):
         data = make_encouragement(4, 20_000)
