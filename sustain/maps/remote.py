@@ -17,7 +17,8 @@ __all__ = ["fetch_json", "gdal_options", "is_remote", "is_stac", "plain", "remot
 _TIMEOUT_S = (10, 60)  # to connect, and between two pieces of an answer
 _MOST_BYTES = 256 << 20
 
-_GDAL = {
+_GDAL: dict[str, Any] = {
+    "GDAL_CACHEMAX": 256 << 20,  # bytes; does not grow with the machine
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "3",
@@ -28,8 +29,8 @@ _GDAL = {
 }
 
 
-def gdal_options() -> dict[str, str]:
-    """GDAL's options for files behind addresses; the environment's own settings have precedence."""
+def gdal_options() -> dict[str, Any]:
+    """Give GDAL's options for assets, which may lie behind addresses; those set in the environment win."""
     return {name: value for name, value in _GDAL.items() if name not in os.environ}
 
 

@@ -13,6 +13,7 @@ from sustain.config import TrainParams
 from sustain.maps.raster import correct_raster
 from tests.cli.test_debias import sustain
 from tests.maps.fakes import make_card, write_raster, write_scene
+from tests.maps.stac_fakes import asset, collection, item
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,28 @@ def test_two_local_workers_write_what_one_process_writes(model, tmp_path):
     assert (tmp_path / "together.tif").read_bytes() == (tmp_path / "alone.tif").read_bytes()
 
 
+def test_stac_items_and_reprojection_from_the_command_line(model, tmp_path):
+    """An item of the scene's file, whose bands are called otherwise, in a system that is asked for."""
+    scene = model.with_name("scene.tif")
+    with rasterio.open(scene) as raster:
+        numbers = [{"scale": s, "offset": o} for s, o in zip(raster.scales, raster.offsets, strict=True)]
+        names, crs = raster.descriptions, raster.crs.to_string()
+    assets = {"image": asset(scene, numbers, names=[f"B{i}" for i in range(len(names))])}
+    collection(model.with_name("items.json"), [item("scene", assets, crs=crs)])
+    options = ("--model", model, "--spacing-px", 16, "--crs", "EPSG:32631")
+    plain = sustain("map", scene, tmp_path / "plain.tif", *options)
+    assert plain.returncode == 0, plain.stderr
+    called = [part for i, name in enumerate(names) for part in ("--band", f"{name}=B{i}")]
+    named = sustain("map", model.with_name("items.json"), tmp_path / "named.tif", *options, *called)
+    assert named.returncode == 0, named.stderr
+    assert (tmp_path / "named.tif").read_bytes() == (tmp_path / "plain.tif").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--band", "NIR"), "--band: expected BAND=NAME"),
+        (("--crs", "EPSG:4326"), "EPSG:4326 is not projected in metres"),
         (("--scheduler", "tcp://127.0.0.1:9", "--workers", 2), "pass one of them"),
         (("--model", "absent"), "absent/model.json: no such file"),
     ],

@@ -76,6 +76,21 @@ def test_dense_gives_the_sd_of_exact_mode(tmp_path, scene_path, members):
     assert maps[0][2][2].std() > 1e-5
 
 
+def test_blocks_without_any_imagery_are_empty_in_both_modes(tmp_path, pixels):
+    """Of one row of blocks of three, the last alone has imagery; the model never sees the others."""
+    pixels[:, :, :92] = 0
+    path = write_scene(tmp_path / "scene.tif", pixels)
+    predictor = make_predictor(head="mean_variance")
+    params = [p.model_copy(update={"block_cells": 2, "min_coverage": 0.1}) for p in (EXACT, DENSE)]
+    maps = [read(predict_map(path, predictor, tmp_path / "w.tif", params=one))[2] for one in params]
+    np.testing.assert_allclose(maps[1], maps[0], rtol=0, atol=1e-5)
+    known = np.isfinite(maps[1][0])
+    assert known.any()
+    assert not known[:, :4].any()
+    np.testing.assert_array_equal(np.isfinite(maps[1][2]), known)
+    assert (maps[1][1][:, :4] == 0).all()
+
+
 @pytest.mark.parametrize(("band", "what"), [(0, "predictions"), (1, "standard deviations")])
 def test_a_cell_that_differs_is_refused_and_no_map_is_left(tmp_path, scene_path, band, what):
     predictor = make_predictor(head="mean_variance")

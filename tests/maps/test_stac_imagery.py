@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import re
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -409,6 +411,18 @@ def test_what_is_no_json_or_not_there(tmp_path, scene_path):
             whole(server.address("scene.tif"))
         with pytest.raises(DownloadError, match=r"absent\.json: .*HTTP status 404"):
             whole(server.address("absent.json"))
+
+
+def test_the_documentation_s_item_is_read_as_it_says(tmp_path, pixels):
+    text = Path(__file__).parents[2].joinpath("docs", "maps.md").read_text()
+    (tmp_path / "items.json").write_text(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
+    names = dict(re.findall(r"--band (\w+)=(\w+)", text))
+    assert names == {"NIR": "nir08", "TEMP1": "lwir11"}
+    place = from_origin(300_000, 100_000, 30, 30)
+    write_asset(tmp_path / "blue.tif", pixels[:1], crs="EPSG:32637", transform=place)
+    write_asset(tmp_path / "thermal.tif", pixels[1:], crs="EPSG:32637", transform=place)
+    params = PARAMS.model_copy(update={"stac_bands": names})
+    np.testing.assert_array_equal(whole(tmp_path / "items.json", params), pixels)
 
 
 def test_rasters_and_items_are_not_mixed(tmp_path, scene_path, items):
