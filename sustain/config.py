@@ -147,6 +147,11 @@ class TrainParams(_Section):
     jitter: float = Field(
         0.0, ge=0, le=0.5, description="Random gain and shift of each band, in standard deviations."
     )
+    crop_px: int | None = Field(
+        None,
+        gt=0,
+        description="Side of the part of a tile, another each time, that training looks at; null is all of it.",
+    )
     members: int = Field(1, gt=0, le=16, description="Networks from different seeds whose mean is the model.")
     moments: bool = Field(
         False,

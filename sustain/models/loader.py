@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sustain.data.tiles import TileStore
 
-__all__ = ["Batch", "BatchOrder", "TileBatches", "augment", "dihedral", "tile_loader"]
+__all__ = ["Batch", "BatchOrder", "TileBatches", "augment", "crop", "dihedral", "tile_loader"]
 
 
 class Batch(NamedTuple):
@@ -162,3 +162,29 @@ def augment(channels: Tensor, n_bands: int, jitter: float, generator: torch.Gene
         jittered = torch.where(bands != 0, bands * (1 + draws[0]) + draws[1], 0.0)
         channels = torch.cat([jittered, channels[:, n_bands:]], dim=1)
     return dihedral(channels, generator)
+
+
+def crop(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Cut a square window out of each image, each at a random place of its own.
+
+    Wealth changes little over a tile, so a part of it tells nearly as much of its label; and where tiles are few, their
+    parts are many, and cost less.
+
+    Parameters
+    ----------
+    images : Tensor, shape (n, C, H, H)
+    side : int
+        At most H.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor, shape (n, C, side, side)
+    """
+    corners = torch.randint(images.shape[2] - side + 1, (len(images), 2), generator=generator).tolist()
+    windows = [
+        image[:, row : row + side, column : column + side]
+        for image, (row, column) in zip(images, corners, strict=True)
+    ]
+    return torch.stack(windows)

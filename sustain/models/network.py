@@ -113,11 +113,11 @@ class TileNetwork(nn.Module):
         return getattr(self.backbones[0], "receptive_field", None)
 
     def require_tile(self, tile_px: int) -> None:
-        """Raise `ModelError` when a tile is smaller than what a cell of the backbone must see."""
+        """Raise `ModelError` when a tile, or the part of it that is shown, is less than a cell of the backbone sees."""
         if self._field and self._field > tile_px:
             raise ModelError(
-                f"a cell of the backbone sees {self._field} pixels, but a tile has {tile_px}: "
-                "use larger tiles or another backbone."
+                f"a cell of the backbone sees {self._field} pixels, but a tile has {tile_px}, or that is what "
+                "train.crop_px leaves of it: use larger tiles or another backbone."
             )
 
 

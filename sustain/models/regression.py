@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sustain.config import TrainParams
-from sustain.models.loader import Batch, augment
+from sustain.models.loader import Batch, augment, crop
 from sustain.models.losses import Loss
 from sustain.models.network import TileNetwork
 
@@ -73,6 +73,8 @@ class Regression(pl.LightningModule):
         """Loss of one augmented batch."""
         channels = self.network.normalise(batch.tiles, batch.sites)
         channels = augment(channels, self.network.inputs.n_bands, self.params.jitter, self.generator)
+        if self.params.crop_px is not None:
+            channels = crop(channels, self.params.crop_px, self.generator)
         loss = self.loss(self.network(self._layout(channels)).float(), batch.labels)
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True

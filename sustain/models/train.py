@@ -19,7 +19,7 @@ from torch import Tensor
 from sustain.config import TrainParams
 from sustain.data.splits import assign_splits
 from sustain.data.tiles import TileStore
-from sustain.errors import DataError, HardwareError, HardwareWarning
+from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning
 from sustain.files import atomic_directory, sha256_of, write_json
 from sustain.models.fit import Fitted, fit_network, rank, reproducible
 from sustain.models.hardware import is_out_of_memory
@@ -82,6 +82,8 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
 
     Raises
     ------
+    ConfigError
+        When ``params.crop_px`` exceeds a tile.
     DataError
         When a split is empty, labels do not vary, or a band has no valid pixel in the training split.
     ModelError
@@ -212,6 +214,11 @@ def _train_model(
 
 
 def _describe(store: TileStore, sites: Sites, params: TrainParams, seed: int) -> ModelDescription:
+    if params.crop_px is not None and params.crop_px > store.tile_px:
+        raise ConfigError(
+            f"train.crop_px is {params.crop_px}, but a tile of {store.folder} has {store.tile_px} pixels: choose a "
+            "smaller part, or null for the whole tile."
+        )
     labels = store.index["label"].to_numpy()[sites.training]
     if not labels.std() > 0:
         raise DataError(
@@ -289,6 +296,7 @@ def _fit_member(
         folder.mkdir(exist_ok=True)
         with reproducible(seed, params.threads):
             network = description.model_copy(update={"moments": False}).build(members=1)
+            network.require_tile(params.crop_px or description.tile_px)
             if params.weights is not None:
                 load_pretrained(
                     network.backbones[0],

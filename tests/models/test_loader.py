@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sustain.data.tiles import TileStore
-from sustain.models.loader import BatchOrder, TileBatches, augment, dihedral, tile_loader
+from sustain.models.loader import BatchOrder, TileBatches, augment, crop, dihedral, tile_loader
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +90,15 @@ def test_workers_read_the_same_batches(store):
     for here, there in zip(*loaders, strict=True):
         for a, b in zip(here, there, strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_crop_is_a_window_of_its_image_at_any_place():
+    image = torch.arange(25.0).reshape(1, 1, 5, 5)
+    images = torch.cat([image, 100 + image], dim=1).repeat(300, 1, 1, 1)
+    parts = crop(images, 3, torch.Generator().manual_seed(0))
+    windows = {
+        tuple(image[0, 0, i : i + 3, j : j + 3].flatten().tolist()) for i in range(3) for j in range(3)
+    }
+    assert {tuple(part[0].flatten().tolist()) for part in parts} == windows
+    torch.testing.assert_close(parts[:, 1], 100 + parts[:, 0])  # the same window of every channel
+    torch.testing.assert_close(crop(images, 5, torch.Generator()), images)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sustain.config import PredictParams, TrainParams
 from sustain.data.tiles import TileStore
-from sustain.errors import DataError, HardwareError, HardwareWarning, ModelError
+from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning, ModelError
 from sustain.models.network import TileNetwork
 from sustain.models.predictor import TilePredictor
 from sustain.models.regression import Regression
@@ -79,6 +79,17 @@ def test_a_model_of_two_members_is_their_mean(packed_tiles, store, tmp_path):
     curves = [pd.read_csv(tmp_path / name / "curves.csv") for name in ("both", "first")]
     assert curves[0]["epoch"].tolist() == [1, 2]
     assert not np.allclose(curves[0]["val_loss"], curves[1]["val_loss"])
+
+
+def test_whole_tiles_are_predicted_after_training_on_their_parts(packed_tiles, store, tmp_path):
+    predictor = quick(packed_tiles, tmp_path / "parts", epochs=12, average=0.9, crop_px=store.tile_px // 2)
+    rows = np.concatenate([store.rows("calibration"), store.rows("test")])
+    truth = store.index["label"].to_numpy()[rows]
+    assert r2(truth, predictor.predict(store.read(rows))) > 0.3
+    with pytest.raises(ConfigError, match="crop_px is"):
+        quick(packed_tiles, tmp_path / "wider", crop_px=store.tile_px + 1)
+    with pytest.raises(ModelError, match="crop_px leaves"):
+        quick(packed_tiles, tmp_path / "valid", backbone="resnet_valid", crop_px=store.tile_px // 2)
 
 
 def test_ratledge_trains(packed_tiles, tmp_path):
