@@ -66,8 +66,8 @@ class Pictures:
 def main() -> None:
     """Cross-validate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dealings", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--dealings", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -76,7 +76,8 @@ def main() -> None:
     machine = describe()
     params = TrainParams(
         backbone="resnet_narrow", epochs=arguments.epochs, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        average=0.97, members=arguments.members, views=4, moments=True, patience=arguments.epochs, threads=1,
+        average=0.97, crop_px=64, members=arguments.members, views=4, moments=True, patience=arguments.epochs,
+        threads=1,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -31,7 +31,7 @@ OUTPUTS = ("data", "models", "predictions", "calibration", "maps", "effects", "p
 TINY = {
     "acquire": {"scene_px": 1024, "n_sites": 600},
     "tiles": {"block_km": 3.0},
-    "train": {"epochs": 8, "crop_px": None, "batch_size": 32, "threads": 1},
+    "train": {"epochs": 8, "batch_size": 32, "threads": 1},
     "calibrate": {"n_boot": 25},
 }
 
