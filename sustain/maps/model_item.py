@@ -55,7 +55,10 @@ def read_model(folder: Path) -> dict[str, Any]:
 
 def says_what_goes_in(model: Mapping[str, Any]) -> bool:
     """Whether a ``model.json`` says enough for an item of its own."""
-    return all(name in model for name in _NEEDED)
+    if any(name not in model for name in _NEEDED):
+        return False
+    parts = ((model["statistics"], {"mean", "std"}), (model["target"], {"name", "unit"}))
+    return all(isinstance(part, Mapping) and names <= set(part) for part, names in parts)
 
 
 def _name(predictor: str) -> str:

@@ -197,6 +197,10 @@ def test_the_model_s_item_says_what_goes_in_and_comes_out(documents, folder):
     assert asset["model"]["file:checksum"] == "1220" + sha256_of(folder / "out" / "model.json")
 
 
+def test_the_same_bytes_wherever_they_are_written(documents, tmp_path):
+    assert published(tmp_path, MODEL) == documents
+
+
 def test_somebody_else_s_library_reads_the_model(documents, folder):
     item = pystac.Item.from_file(str(folder / "out" / "model_item.json"))
     url = MLMExtension.get_schema_uri()
@@ -251,8 +255,11 @@ def test_every_kind_of_model_makes_a_valid_item(tmp_path, changes):
     assert ("mlm:hyperparameters" in properties) == ("params" not in changes or bool(changes["params"]))
 
 
-def test_somebody_else_s_model_is_described_as_far_as_it_is_known(tmp_path):
-    documents = published(tmp_path, {"backbone": "forest"})
+@pytest.mark.parametrize(
+    "model", [{"backbone": "forest"}, MODEL | {"target": "wealth"}, MODEL | {"statistics": {}}]
+)
+def test_somebody_else_s_model_is_described_as_far_as_it_is_known(tmp_path, model):
+    documents = published(tmp_path, model)
     assert set(documents) == {"item.json", "collection.json"}
     assert all(problems(document) == [] for document in documents.values())
     assert not [link for link in documents["item.json"]["links"] if link["rel"] == "derived_from"]

@@ -1,5 +1,6 @@
-"""The published raster in R, by the lines that the docs and the map card print."""
+"""The published raster in other people's tools: R, by the lines that the docs and the map card print, and GDAL's."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from rio_tiler.io import Reader
 from shapely import box
 
 from sustain.config import PublishParams
@@ -19,6 +21,7 @@ from sustain.maps.zonal import sample_points, zonal_mean
 from .fakes import make_card, write_raster
 
 RSCRIPT = shutil.which("Rscript")
+GDALINFO = shutil.which("gdalinfo")
 DOCS = Path(__file__).parents[2] / "docs" / "maps.md"
 # What a reader of the docs would type next, to see what came of the lines.
 LOOK = """
@@ -31,10 +34,6 @@ write.csv(facts, "seen_facts.csv", row.names = FALSE)
 """
 
 
-def lines_of(path):
-    return path.read_text().split("```r\n")[1].split("```")[0]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("r")
@@ -45,6 +44,10 @@ def folder(tmp_path_factory):
     correct_raster(root / "raw.tif", root / "corrected.tif", card)
     params = PublishParams(start="2016-01-01", end="2016-12-31")
     return publish_map(root / "corrected.tif", card, root / "out", params)
+
+
+def lines_of(path):
+    return path.read_text().split("```r\n")[1].split("```")[0]
 
 
 def test_docs_and_map_card_print_the_same_lines(folder):
@@ -86,3 +89,47 @@ def test_terra_reads_what_was_published(folder, tmp_path):
     np.testing.assert_allclose(
         means["wealth"], zonal_mean(folder / "wealth.tif", areas)["wealth"], rtol=1e-3, atol=1e-3
     )
+
+
+def run(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(GDALINFO is None, reason="gdalinfo is not installed (Debian: apt-get install gdal-bin)")
+def test_gdal_s_own_utilities_read_what_was_published(folder, tmp_path):
+    path = folder / "wealth.tif"
+    found = json.loads(run("gdalinfo", "-json", path))
+    assert found["size"] == [30, 40]
+    assert found["geoTransform"] == [-9600, 960, 0, 9600, 0, -960]
+    assert found["metadata"]["IMAGE_STRUCTURE"]["COMPRESSION"] == "DEFLATE"
+    assert found["metadata"]["IMAGE_STRUCTURE"]["LAYOUT"] == "COG"
+    assert found["metadata"][""]["SUSTAIN_METHOD"] == "linear"
+    assert 'ID["EPSG",3857]' in found["coordinateSystem"]["wkt"]
+    with rasterio.open(path) as raster:
+        names, units, bands = raster.descriptions, raster.units, raster.read()
+    assert tuple(band["description"] for band in found["bands"]) == names
+    assert tuple(band["unit"] for band in found["bands"]) == units
+    assert {(band["type"], str(band["noDataValue"])) for band in found["bands"]} == {("Float32", "NaN")}
+
+    cell = pd.read_csv(folder / "cells.csv").iloc[500]
+    text = run("gdallocationinfo", "-valonly", "-wgs84", path, cell["lon"], cell["lat"])
+    np.testing.assert_allclose([float(line) for line in text.split()], cell.iloc[2:], rtol=1e-6)
+
+    run("gdal_translate", "-q", "-of", "ENVI", "-co", "INTERLEAVE=BSQ", path, tmp_path / "copy.bin")
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "copy.bin", np.float32).reshape(bands.shape), bands)
+
+
+def test_tiles_as_a_gis_asks_for_them(folder):
+    with Reader(str(folder / "wealth.tif")) as reader:
+        info = reader.info()
+        assert [name for _, name in info.band_descriptions] == list(reader.dataset.descriptions)
+        cell = pd.read_csv(folder / "cells.csv").iloc[500]
+        np.testing.assert_allclose(reader.point(cell["lon"], cell["lat"]).data, cell.iloc[2:], rtol=1e-6)
+        tile = reader.tile(*next(iter(reader.tms.tiles(*reader.get_geographic_bounds("EPSG:4326"), [9])))[:3])
+    assert tile.data.shape == (4, 256, 256)
+    holes = np.ma.getmaskarray(tile.array[0])
+    assert 0 < holes.mean() < 1  # the corner without imagery, and what lies beside the map
+    with rasterio.open(folder / "wealth.tif") as raster:
+        assert set(tile.array[0].compressed()) <= set(raster.read(1).ravel())
