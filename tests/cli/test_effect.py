@@ -83,7 +83,13 @@ def make_trial(n: int = 480, seed: int = 1) -> pd.DataFrame:
             "lat": rng.uniform(0, 8, n),
             "lon": rng.uniform(0, 8, n),
         }
-    ).assign(y=lambda frame: frame["lat"], e=lambda frame: frame["lon"])
+    ).assign(
+        y=lambda frame: frame["lat"],
+        e=lambda frame: frame["lon"],
+        one=1,
+        decides=lambda frame: 2 * frame["given"] + 0.01 * frame["x"],
+        spike=lambda frame: (frame.index == 3).astype(int),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +334,12 @@ BAD = {
         "--outcome wealth_raw --treatment year",
         "must hold 0 and 1 only, but holds 2010, 2015",
     ),
+    "one arm": ("trial.csv", "--outcome wealth_raw --treatment one", "each arm needs at least 2"),
+    "one unit's weight": ("trial.csv", "ROLES --weights spike", "each arm needs at least 2"),
+    "separation": ("trial.csv", "ROLES --estimator ipw --covariates decides", "exactly who is treated"),
+    "one cluster": ("trial.csv", "ROLES --vcov CRV1:one", "holds a single cluster"),
+    "one cluster an arm": ("trial.csv", "ROLES --vcov CR2:given", "difference between two clusters"),
+    "one place": ("trial.csv", "ROLES --vcov conley:50,lat=one,lon=one", "all units stand at one place"),
     "text": ("trial.csv", "--outcome kind --treatment given", "outcome: column 'kind' is"),
     "vcov": ("trial.csv", "ROLES --vcov HC9", "got 'HC9', expected 'HC1'"),
     "vcov, column": ("trial.csv", "ROLES --vcov CRV1:adm9", "no column 'adm9'"),
