@@ -305,9 +305,13 @@ def _transport(result: EffectResult, table: pd.DataFrame, card: CalibrationCard)
 def _draw(result: EffectResult, path: Path) -> None:
     from matplotlib.figure import Figure
 
+    from sustain.errors import DataError
     from sustain.files import atomic_path
 
     figure = Figure(figsize=(6, 1.8), layout="constrained")
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise DataError(f"--plot: {path} is no kind of picture, expected one of {', '.join(sorted(known))}.")
     result.plot(figure.add_subplot())
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)

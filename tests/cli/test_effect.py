@@ -385,6 +385,7 @@ BAD = {
         "needs an effect with a linear correction",
     ),
     "no map": ("trial.csv", "ROLES --buffer-m 500", "--buffer-m says how to read a map, and there is none"),
+    "picture": ("trial.csv", "ROLES --plot effect.xyz", "effect.xyz is no kind of picture"),
     "output": ("trial.csv", "ROLES -o trial.csv/effect.json", "trial.csv"),
 }
 
