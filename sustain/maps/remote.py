@@ -59,22 +59,24 @@ def fetch_json(address: str) -> Any:
     FileFormatError
         When what comes is not JSON.
     """
+    body = bytearray()
     try:
         with requests.get(address, timeout=_TIMEOUT_S, stream=True) as answer:
             answer.raise_for_status()
-            body = answer.raw.read(_MOST_BYTES + 1, decode_content=True)
-            if len(body) > _MOST_BYTES:
-                raise DownloadError(
-                    f"{plain(address)}: the document is larger than {_MOST_BYTES >> 20} MB. Ask for fewer items, or "
-                    "cut it into several."
-                )
-    except (requests.RequestException, OSError) as error:
-        if isinstance(error, DownloadError):
-            raise
+            for chunk in answer.iter_content(1 << 20):
+                body += chunk
+                if len(body) > _MOST_BYTES:
+                    break
+    except requests.RequestException as error:
         raise DownloadError(
             f"{plain(address)}: does not answer with a document ({_reason(error)}). Check the address and the "
             "network, or fetch the file and pass its path."
         ) from error
+    if len(body) > _MOST_BYTES:
+        raise DownloadError(
+            f"{plain(address)}: the document is larger than {_MOST_BYTES >> 20} MB. Ask for fewer items, or cut it "
+            "into several."
+        )
     try:
         return json.loads(body)
     except ValueError as error:
@@ -103,7 +105,7 @@ def remote_identity(address: str) -> list[Any]:
         ) as answer:
             answer.raise_for_status()
             headers = answer.headers
-    except (requests.RequestException, OSError) as error:
+    except requests.RequestException as error:
         raise DownloadError(f"{plain(address)} does not answer ({_reason(error)})") from error
     size = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length")
     return [plain(address), size, headers.get("ETag") or headers.get("Last-Modified")]

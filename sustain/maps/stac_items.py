@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,9 @@ def read_items(places: Sequence[str | Path]) -> list[pystac.Item]:
     items = []
     for place in places:
         for document, origin in _documents(str(place)):
-            features = document["features"] if document["type"] == "FeatureCollection" else [document]
+            features = document.get("features") if document["type"] == "FeatureCollection" else [document]
+            if not isinstance(features, list):
+                raise FileFormatError(f"{plain(origin)}: is a FeatureCollection without a list of features.")
             items += [_item(feature, origin) for feature in features]
     if not items:
         raise ConfigError(f"{', '.join(plain(str(place)) for place in places)}: holds no STAC item.")
@@ -126,7 +129,7 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
             )
         key = found.pop()
         source: Any = parsed.bands[key]
-        stated = _numbers(item.assets[key[0]], key[1])
+        stated = _numbers(name, item.assets[key[0]], key)
         if stated is None:
             if (scale, offset) != (1, 0):
                 raise RasterError(
@@ -170,7 +173,9 @@ def _read(path: Path) -> Any:
 
 def _next_page(document: dict[str, Any], place: str) -> str | None:
     """Address of a search's next page. Leaving it out would leave out imagery."""
-    links = [link for link in document.get("links", []) if link.get("rel") == "next"]
+    links = [
+        link for link in document.get("links") or [] if isinstance(link, dict) and link.get("rel") == "next"
+    ]
     if not links:
         return None
     href = str(links[0].get("href", ""))
@@ -226,13 +231,21 @@ def _described(asset: pystac.Asset, field: str, index: int) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def _numbers(asset: pystac.Asset, index: int) -> tuple[float, float] | None:
+def _numbers(name: str, asset: pystac.Asset, key: tuple[str, int]) -> tuple[float, float] | None:
     """Scale and offset of a band as an asset states them, by version 1 or 2 of the raster extension; None if not."""
+    index = key[1]
     stated = asset.extra_fields | _described(asset, "raster:bands", index) | _described(asset, "bands", index)
     scale, offset = (stated.get(f"raster:{name}", stated.get(name)) for name in ("scale", "offset"))
     if scale is None and offset is None:
         return None
-    return (1.0 if scale is None else float(scale)), (0.0 if offset is None else float(offset))
+    scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
+    sensible = all(isinstance(number, int | float) and math.isfinite(number) for number in (scale, offset))
+    if not sensible or scale == 0:
+        raise RasterError(
+            f"{name}, asset {key[0]}: scale and offset of its band {index} must be numbers, the scale not 0; got "
+            f"{scale!r} and {offset!r}. Mend the item."
+        )
+    return float(scale), float(offset)
 
 
 def _number(value: Any) -> float | None:

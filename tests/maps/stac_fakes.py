@@ -72,7 +72,7 @@ def piece_item(folder, name, pixels, row=0, col=0, height=75, width=101, *, edit
 
 
 class Files(BaseHTTPRequestHandler):
-    """Serves a folder, with ranges and entity tags; `server.fails` may answer otherwise."""
+    """Serves a folder, with ranges and entity tags; `server.fails` may answer otherwise, or it breaks off."""
 
     protocol_version = "HTTP/1.1"
 
@@ -104,7 +104,8 @@ class Files(BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
         if body:
-            self.wfile.write(data)
+            self.wfile.write(data[: len(data) // 2] if self.server.breaks_off else data)
+            self.close_connection = self.server.breaks_off
 
     def log_message(self, *_):
         """Keep quiet."""
@@ -118,6 +119,7 @@ class FileServer(ThreadingHTTPServer):
         self.folder = folder
         self.asked = []
         self.fails = lambda path, asked: None
+        self.breaks_off = False
 
     def address(self, name):
         return f"http://127.0.0.1:{self.server_port}/{name}"

@@ -248,6 +248,15 @@ def test_unstated_numbers_are_refused_where_the_model_s_are_scaled(tmp_path, pix
     np.testing.assert_array_equal(whole(place, predictor=plain), pixels)
 
 
+@pytest.mark.parametrize("scale", [0, "a lot", float("nan")])
+def test_senseless_numbers_are_refused(tmp_path, pixels, scale):
+    place = one_item(tmp_path, pixels, numbers(scale=(SCALE[0], scale, SCALE[2])))
+    with pytest.raises(
+        RasterError, match=r"item scene, asset image: scale and offset of its band 2 must be numbers"
+    ):
+        whole(place)
+
+
 def test_the_item_listed_first_has_precedence_pixel_by_pixel(tmp_path, pixels):
     def holes(cut):
         cut[:, 0, 0] = 0
@@ -381,6 +390,7 @@ def test_a_missing_file_is_named_with_item_and_asset(tmp_path, items):
         ),
         ([1, 2], FileFormatError, "expected a STAC item or item collection.*type list"),
         ({"type": "FeatureCollection", "features": []}, ConfigError, "holds no STAC item"),
+        ({"type": "FeatureCollection"}, FileFormatError, "without a list of features"),
         ({"type": "FeatureCollection", "features": [{"type": "Feature"}]}, FileFormatError, "no STAC item"),
         (
             {
@@ -411,6 +421,9 @@ def test_what_is_no_json_or_not_there(tmp_path, scene_path):
             whole(server.address("scene.tif"))
         with pytest.raises(DownloadError, match=r"absent\.json: .*HTTP status 404"):
             whole(server.address("absent.json"))
+        server.breaks_off = True
+        with pytest.raises(DownloadError, match=r"broken\.json: does not answer .*\(ChunkedEncodingError"):
+            whole(server.address("broken.json"))
 
 
 def test_the_documentation_s_item_is_read_as_it_says(tmp_path, pixels):
