@@ -113,13 +113,18 @@ class StacScene:
         name = f"{self._name_of(first.href)} ({plain(first.href)})"
         try:
             with rasterio.Env(**gdal_options()), rasterio.open(first.href) as dataset:
+                # Together where one number is missing in all: GDAL warps every band of a file to read one.
+                alike: dict[str, list[int]] = {}
                 for place, source in zip(places, sources, strict=True):
-                    nodata = _nodata_of(name, source, dataset)
+                    alike.setdefault(repr(_nodata_of(name, source, dataset)), []).append(place)
+                for text, group in alike.items():
+                    nodata = float(text)
                     with WarpedRaster(
                         name, dataset, self._lattice, self.transform, self.height, self.width, nodata
                     ) as raster:
-                        stored = raster.read([source.index], window)[0]
-                    pixels[place] = self._in_model_numbers(name, place, stored, nodata)
+                        stored = raster.read([self._item.bands[place].index for place in group], window)
+                    for place, band in zip(group, stored, strict=True):
+                        pixels[place] = self._in_model_numbers(name, place, band, nodata)
         except (RasterioError, FileFormatError) as error:
             cause = error.__cause__ or error
             if not is_remote(first.href):
