@@ -167,6 +167,7 @@ def test_labels_without_series_are_counted_and_nan_everywhere_too(tmp_path):
     assert len(source) == 11
     assert source.description["counts"] == {
         "labels_without_file": [table["fileName"][4]],
+        "series_without_row": [],
         "fields_without_crop_type": [100],
         "fields_without_observation": [106],
     }

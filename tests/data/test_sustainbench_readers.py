@@ -169,6 +169,7 @@ def test_nan_everywhere_and_patches_without_masks_are_counted(tmp_path):
     source = Source.open(tmp_path / "out")
     assert source.description["counts"] == {
         "patches_without_mask": ["val/2"],
+        "masks_without_patch": [],
         "patches_without_valid_pixel": ["train/0"],
     }
     assert len(source) == 7

@@ -176,6 +176,8 @@ def _add_series(store: StoreWriter, tile: str, country: str, content: bytes, whe
                 raise FileFormatError(f"{where}: {name} must hold whole numbers from 0 to 65535.")
             values = values.astype(np.uint16)
         frames[name] = values
+    if not any((np.isfinite(values) & (values != 0)).any() for values in frames.values()):
+        raise FileFormatError(f"{where}: no satellite observed anything (0 or NaN everywhere).")
     store.start(
         {"id": tile, "group": tile, "country": country} | {f"{name}_dates": None for name in BANDS},
         {name: len(values) for name, values in frames.items()},

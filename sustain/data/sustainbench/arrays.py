@@ -144,6 +144,8 @@ def _read_member(npz: zipfile.ZipFile, name: str, spec: ArraySpec, where: str) -
     # zipfile gives no more than the size that the directory states, and compares the checksum at its end.
     size = npz.getinfo(name).file_size
     if size > spec.max_bytes + _MAX_HEADER:
+        with npz.open(name) as member:
+            _read_header(member, spec, where)  # says more where the header tells what is wrong
         raise FileFormatError(f"{where}: states {size} bytes; at most {spec.max_bytes} are expected.")
     try:
         with npz.open(name) as member:

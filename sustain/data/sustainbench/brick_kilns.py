@@ -137,6 +137,8 @@ def ingest(raw: str | Path, out: str | Path) -> None:
 def _ingest(folder: Path, out: str | Path) -> None:
     table = read_table(folder / TABLE)
     missing: list[str] = []
+    without_row: list[str] = []
+    without_pixel: list[str] = []
     # 4-byte floats keep all digits of a mean of 16-bit reflectances that a model could use, at half the size.
     with (
         write_source(out, {"image": StackSpec("f4", (len(BANDS), _SIDE, _SIDE))}) as store,
@@ -147,15 +149,22 @@ def _ingest(folder: Path, out: str | Path) -> None:
             if not path.is_file():
                 missing += rows["id"].tolist()
                 continue
-            for row, image in zip(records(rows), _pictures(path, rows), strict=True):
-                store.add(row, image=image)
+            for row, image in zip(records(rows), _pictures(path, rows, without_row), strict=True):
+                if np.nan_to_num(image).any():  # GDAL gives 0 for NaN
+                    store.add(row, image=image)
+                else:
+                    without_pixel.append(row["id"])
                 bar.update()
-        counts = {"labels_without_file": missing}
+        counts = {
+            "labels_without_file": missing,
+            "pictures_without_row": without_row,
+            "pictures_without_valid_pixel": without_pixel,
+        }
         store.finish({"bands": {"image": BANDS}, "counts": counts}, SCHEMES)
 
 
-def _pictures(path: Path, rows: pd.DataFrame) -> Iterator[NDArray[np.float32]]:
-    """Read some pictures of one file, through GDAL, which brings the HDF5 library along."""
+def _pictures(path: Path, rows: pd.DataFrame, others: list[str]) -> Iterator[NDArray[np.float32]]:
+    """Read some pictures of one file, through GDAL, which brings the HDF5 library along; note the others' names."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
@@ -185,6 +194,8 @@ def _pictures(path: Path, rows: pd.DataFrame) -> Iterator[NDArray[np.float32]]:
                     raise DataError(
                         f"{path}: labels differ from {TABLE} in {int(odd.sum())} picture(s). Get both again."
                     )
+                alone = sorted(set(range(n_pictures)) - set(places.tolist()))
+                others += [f"{rows['file'].iloc[0]}-{place}" for place in alone]
                 for start in range(0, len(places), _BATCH):
                     batch = places[start : start + _BATCH]
                     channels = [int(place) * n_bands + band + 1 for place in batch for band in range(n_bands)]

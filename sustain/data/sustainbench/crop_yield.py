@@ -91,10 +91,15 @@ def ingest(raw: str | Path, out: str | Path) -> None:
                     for hist in hists[table["label"].notna().to_numpy()]:
                         store.append("image", np.moveaxis(hist, -1, 0), country)
                         bar.update()
-            store.rows += records(_more_splits(pd.concat(tables, ignore_index=True)))
-            store.finish(
-                {"bands": {"image": BANDS}, "counts": {"histograms_without_yield": without_yield}}, SCHEMES
-            )
+            samples = pd.concat(tables, ignore_index=True)
+            twice = samples.duplicated(["group", "year"], keep=False)
+            counts = {
+                "histograms_without_yield": without_yield,
+                # Counted, not refused: the authors' shuffle is theirs, but a county's year on two sides is a leak.
+                "county_years_more_than_once": samples["id"][twice].tolist(),
+            }
+            store.rows += records(_more_splits(samples))
+            store.finish({"bands": {"image": BANDS}, "counts": counts}, SCHEMES)
     except DataError:
         raise
     except DAMAGE as error:

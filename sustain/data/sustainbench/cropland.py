@@ -9,6 +9,7 @@ times 1e-4; and ``mask_patch{N}.npy``, zero but for a single 1, the labelled pix
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -108,9 +109,22 @@ def _ingest(raw: Path, out: str | Path) -> None:
                 "split:proposed": "train" if share < 0.6 else "val" if share < 0.8 else "test",
             }
             store.add(row, image=np.moveaxis(patch[..., : len(BANDS)], -1, 0), mask=mask)
-        counts = {"patches_without_mask": without_mask, "patches_without_valid_pixel": without_pixel}
+        counts = {
+            "patches_without_mask": without_mask,
+            "masks_without_patch": _masks_alone(raw, folders),
+            "patches_without_valid_pixel": without_pixel,
+        }
         schemes = ({"official": OFFICIAL} if folders else {}) | {"proposed": PROPOSED}
         store.finish({"bands": {"image": BANDS}, "counts": counts}, schemes)
+
+
+def _masks_alone(raw: Path, folders: Sequence[str]) -> list[str]:
+    masks = (path for part in folders or [""] for path in sorted((raw / part).glob("mask_patch*.npy")))
+    return [
+        str(path.relative_to(raw))
+        for path in masks
+        if not path.with_name(path.name.removeprefix("mask_")).is_file()
+    ]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -90,10 +90,13 @@ def _ingest(folder: Path, out: str | Path) -> None:
             if not all(path.is_file() for path in paths.values()):
                 missing.append(name)
                 continue
-            image = read_picture(paths["image"].read_bytes(), "JPEG", side, str(paths["image"]))
+            image = read_picture(paths["image"].read_bytes(), "JPEG", side, str(paths["image"]), "RGB")
             masks = {kind: _mask(paths[kind]) for kind in _MASKS}
             store.add(row, image=np.moveaxis(image, -1, 0), **masks)
-        store.finish({"bands": {"image": BANDS}, "counts": {"labels_without_file": missing}}, SCHEMES)
+        listed = {f"{name}.jpeg" for name in table["id"]}
+        alone = sorted(path.name for path in (folder / "imgs").glob("*.jpeg") if path.name not in listed)
+        counts = {"labels_without_file": missing, "pictures_without_row": alone}
+        store.finish({"bands": {"image": BANDS}, "counts": counts}, SCHEMES)
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -231,6 +231,7 @@ def ingest(raw: str | Path, out: str | Path) -> None:
                 store.add(_row(field), image=series)
             counts = {
                 "labels_without_file": missing,
+                "series_without_row": sorted(_series_names(members) - set(table["fileName"])),
                 "fields_without_crop_type": table["fieldID"][table["cropType"].isna()].tolist(),
                 "fields_without_observation": empty,
             }
@@ -239,6 +240,10 @@ def ingest(raw: str | Path, out: str | Path) -> None:
         raise
     except zipfile.BadZipFile as error:
         raise FileFormatError(f"{archive}: damaged or truncated ({error}). Get it again.") from error
+
+
+def _series_names(members: Mapping[str, str]) -> set[str]:
+    return {name for name in members if name.endswith(".npy")}
 
 
 def _read_metadata(files: zipfile.ZipFile, members: dict[str, str], where: str) -> pd.DataFrame:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -119,28 +118,27 @@ def pairs_of(labels: pd.DataFrame) -> pd.DataFrame:
         One row a pair: id, first, second (ids of the two rows), country, lat, lon, gap (years), short (bool),
         diff_of_index.
     """
-    rows = []
-    for (country, cluster), visits in labels.dropna(subset=["asset_index"]).groupby(["country", "cluster"]):
-        visits = visits.sort_values("year")
-        for i, j in itertools.combinations(range(len(visits)), 2):
-            a, b = visits.iloc[i], visits.iloc[j]
-            gap = int(b["year"] - a["year"])
-            rows.append(
-                {
-                    "id": f"{country}_{cluster}_{a['year']}_{b['year']}",
-                    "first": a["id"],
-                    "second": b["id"],
-                    "country": country,
-                    "lat": a["lat"],
-                    "lon": a["lon"],
-                    "gap": gap,
-                    "short": j == i + 1 and gap < LONGEST_GAP,
-                    "diff_of_index": b["asset_index"] - a["asset_index"],
-                }
-            )
-    if not rows:
+    visits = labels.dropna(subset=["asset_index"]).sort_values(["country", "cluster", "year"])
+    visits = visits.assign(wave=visits.groupby(["country", "cluster"]).cumcount())
+    pairs = visits.merge(visits, on=["country", "cluster"], suffixes=("", "_second"))
+    pairs = pairs[pairs["wave"] < pairs["wave_second"]].reset_index(drop=True)
+    if pairs.empty:
         raise DataError("no cluster has an asset index in two years, so there is no pair.")
-    return pd.DataFrame(rows)
+    gap = pairs["year_second"] - pairs["year"]
+    years = pairs["year"].astype(str) + "_" + pairs["year_second"].astype(str)
+    return pd.DataFrame(
+        {
+            "id": pairs["country"] + "_" + pairs["cluster"] + "_" + years,
+            "first": pairs["id"],
+            "second": pairs["id_second"],
+            "country": pairs["country"],
+            "lat": pairs["lat"],
+            "lon": pairs["lon"],
+            "gap": gap,
+            "short": (pairs["wave_second"] == pairs["wave"] + 1) & (gap < LONGEST_GAP),
+            "diff_of_index": pairs["asset_index_second"] - pairs["asset_index"],
+        }
+    )
 
 
 def add_splits(sites: pd.DataFrame) -> pd.DataFrame:

@@ -97,7 +97,12 @@ def _ingest(folder: Path, out: str | Path) -> None:
                 },
                 image=np.moveaxis(_read_tile(path), -1, 0),
             )
-        counts = {"labels_without_file": missing}
+        listed = set(table["fileName"])
+        tiles = (path.name for suffix in ("npz", "npy") for path in folder.glob(f"*.{suffix}"))
+        counts = {
+            "labels_without_file": missing,
+            "tiles_without_row": sorted(name for name in tiles if name not in listed),
+        }
         store.finish({"bands": {"image": BANDS}, "classes": codes, "counts": counts}, SCHEMES)
 
 

@@ -110,6 +110,9 @@ def _ingest(raw: Path, out: str | Path) -> None:
         counts = {
             "regions_without_observation": empty,
             "split_without_region": sorted(set(official) - {row["id"] for row in store.rows}),
+            "regions_without_split": [
+                row["id"] for row in store.rows if official and row["split:official"] is None
+            ],
         }
         store.finish({"bands": {"image": BANDS}, "counts": counts}, schemes)
 

@@ -12,7 +12,9 @@ from sustain.errors import FileFormatError
 __all__ = ["read_picture"]
 
 
-def read_picture(content: bytes, kind: str, size: tuple[int, int] | None, where: str) -> NDArray[np.uint8]:
+def read_picture(
+    content: bytes, kind: str, size: tuple[int, int] | None, where: str, mode: str | None = None
+) -> NDArray[np.uint8]:
     """Decode a picture.
 
     Parameters
@@ -24,6 +26,8 @@ def read_picture(content: bytes, kind: str, size: tuple[int, int] | None, where:
         What it must be; compared before a pixel is decoded.
     where : str
         File, for messages.
+    mode : str, optional
+        Pillow's name of the kind of pixels that it must have, such as ``"RGB"``; by default any, turned into RGB.
 
     Returns
     -------
@@ -42,6 +46,8 @@ def read_picture(content: bytes, kind: str, size: tuple[int, int] | None, where:
                 raise FileFormatError(
                     f"{where}: {picture.height} x {picture.width} pixels; expected {size[0]} x {size[1]}."
                 )
+            if mode is not None and picture.mode != mode:
+                raise FileFormatError(f"{where}: pixels of the kind {picture.mode}; expected {mode}.")
             return np.asarray(picture.convert("RGB"))
     except FileFormatError:
         raise
