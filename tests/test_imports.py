@@ -28,10 +28,11 @@ MAY_IMPORT = {
     "report": GROUND | {"stage", "data", "debias", "models", "causal", "maps"},
     "cli": GROUND | {"stage", "data", "debias", "models", "causal", "maps", "report", "baselines", "viewer"},
 }
-# The maps need the model in one module, and the card where rasters are corrected and where maps are published.
+# The maps need the model in one module, and the card where rasters are corrected, averaged over areas and published.
 MODULE_MAY_IMPORT = {
     "maps.predict": {"models"},
     "maps.raster": {"debias"},
+    "maps.areas": {"debias"},
     "maps.survey_tiles": {"debias"},
     "maps.publish_tiles": {"debias"},
     "maps.publish": {"debias"},

@@ -20,7 +20,7 @@ from sustain.maps.raster import require_corrected_with
 from sustain.maps.zonal import warn_of_holes
 from sustain.maps.zones import Piece, cells_in_zones, column_names, zones_on_grid
 
-__all__ = ["COLUMNS", "area_means", "areas_table", "overlap_factor"]
+__all__ = ["COLUMNS", "area_means", "areas_table", "overlap_factor", "published_card"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -158,6 +158,25 @@ def areas_table(
     table = area_means(raster, polygons, card, weights)
     table.insert(0, key, polygons[key])
     return table
+
+
+def published_card(folder: Path) -> CalibrationCard | None:
+    """Card of a published folder; None where it has none.
+
+    Raises
+    ------
+    CardError
+        When it is unreadable.
+    RasterError
+        When it is not the card that corrected the folder's map.
+    """
+    path = folder / "card.json"
+    if not path.exists():
+        return None
+    card = CalibrationCard.load(path)
+    with open_raster(folder / "wealth.tif") as source:
+        require_corrected_with(source, card)
+    return card
 
 
 def overlap_factor(tags: dict[str, str]) -> float:

@@ -32,6 +32,9 @@ FILES = {
 }
 
 _USE = """\
+QGIS and ArcGIS open `wealth.tif` as it is; choose the band by its name. `cells.csv` opens in a spreadsheet. Where the
+package is installed, `sustain serve .` shows the map in a browser.
+
 Python, with the effect of a programme on places of your own:
 
 ```python

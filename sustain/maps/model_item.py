@@ -9,7 +9,6 @@ from typing import Any
 
 import pystac
 
-from sustain.debias import CalibrationCard
 from sustain.errors import FileFormatError
 from sustain.files import read_json
 from sustain.maps.stac import EXTENSIONS, figure, file_fields
@@ -68,15 +67,15 @@ def _name(predictor: str) -> str:
     return "model-" + (re.sub(r"[^a-zA-Z0-9]+", "-", predictor).strip("-") or "unnamed")
 
 
-def make_model_item(folder: Path, card: CalibrationCard, map_item: pystac.Item) -> pystac.Item | None:
+def make_model_item(folder: Path, predictor: str, map_item: pystac.Item) -> pystac.Item | None:
     """Describe the model of a published map, and link the map to it.
 
     Parameters
     ----------
     folder : Path
         The published folder, with ``model.json``.
-    card : CalibrationCard
-        The card, which names the predictor.
+    predictor : str
+        Identifier of the model, as the card has it.
     map_item : pystac.Item
         The map's item. Its place and period become the model's, as those where the model was used and its errors
         measured; it gets a link ``derived_from``.
@@ -107,7 +106,7 @@ def make_model_item(folder: Path, card: CalibrationCard, map_item: pystac.Item) 
             "description": "The model that predicted the map. Place and period are the map's. The weights are not "
             "published; model.json holds everything else that a prediction depends on.",
             "license": map_item.properties["license"],
-            "mlm:name": _name(card.predictor.id),
+            "mlm:name": _name(predictor),
             "mlm:architecture": str(model["backbone"]),
             "mlm:tasks": ["regression"],
             "mlm:framework": "PyTorch",

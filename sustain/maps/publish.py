@@ -95,7 +95,7 @@ def publish_map(
         with open_raster(folder / "wealth.tif") as raster:
             write_text(folder / "README.md", map_card(raster, calibration, summary, period, params, files))
         item = make_item(folder, calibration, summary, period, params)
-        model_item = make_model_item(folder, calibration, item)
+        model_item = make_model_item(folder, calibration.predictor.id, item)
         collection = make_collection(item, calibration, params, model_item)
         catalogue = {"item.json": item, MODEL_ITEM_FILE: model_item, COLLECTION_FILE: collection}
         for name, found in catalogue.items():

@@ -15,9 +15,8 @@ from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
 from shapely import Polygon
 
-from sustain.debias import CalibrationCard
 from sustain.errors import DataError, RasterError
-from sustain.maps.areas import area_means
+from sustain.maps.areas import area_means, published_card
 from sustain.maps.geotiff import (
     NO_IMAGERY,
     OUTSIDE_SUPPORT,
@@ -29,7 +28,6 @@ from sustain.maps.geotiff import (
     open_raster,
 )
 from sustain.maps.places import WGS84
-from sustain.maps.raster import require_corrected_with
 from sustain.maps.zonal import sample_points, zonal_mean
 
 __all__ = ["MapLayers"]
@@ -73,11 +71,8 @@ class MapLayers:
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         self.path = path / "wealth.tif" if path.is_dir() else path
-        card = path / "card.json"
-        self.card = CalibrationCard.load(card) if path.is_dir() and card.exists() else None
+        self.card = published_card(path) if path.is_dir() else None
         with open_raster(self.path) as source:
-            if self.card is not None:
-                require_corrected_with(source, self.card)
             if source.crs is None:
                 raise RasterError(f"{self.path}: no coordinate system is set, so it cannot be put on a map.")
             west, south, east, north = transform_bounds(source.crs, WGS84, *source.bounds)
