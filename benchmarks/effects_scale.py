@@ -9,7 +9,6 @@ neighbours are counted, to show that time follows them and memory does not.
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe
+from machine import RESULTS, describe, peak_memory_gb
 from scipy.spatial import cKDTree
 
 from sustain.causal import estimate_effect
@@ -81,12 +80,12 @@ def fixed_effects(n: int) -> dict[str, Any]:
 def timed(data: pd.DataFrame, card: CalibrationCard, **arguments: Any) -> dict[str, Any]:
     if "formula" not in arguments:
         arguments |= {"outcome": "wealth", "treatment": "treated"}
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    before = peak_memory_gb()
     start, processor = time.perf_counter(), time.process_time()
     result = estimate_effect(data, calibration=card, assumption="measurement", **arguments)
     bootstrap = result.conf_int(method="bootstrap")
     seconds, busy = time.perf_counter() - start, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_memory_gb()
     return {
         "seconds": round(seconds, 1),
         "cpu_seconds": round(busy, 1),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["RESULTS", "describe"]
+__all__ = ["RESULTS", "describe", "peak_memory_gb"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -27,3 +28,8 @@ def describe() -> str:
         f"{model}, {cores} cores, {memory:.0f} GB; Python {platform.python_version()}, "
         f"numpy {version('numpy')}; load {os.getloadavg()[0]:.1f} at the start"
     )
+
+
+def peak_memory_gb() -> float:
+    """Peak memory of this process. Not from getrusage, whose figure is at least what the parent process had."""
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024 / 1e9

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 import rasterio
 from affine import Affine
-from machine import RESULTS, describe
+from machine import RESULTS, describe, peak_memory_gb
 from rasterio.windows import Window
 
 from sustain.config import MapParams, PublishParams
@@ -290,7 +289,7 @@ def step(folder: Path) -> None:
     start = time.perf_counter()
     predict_map(folder / "mosaic.vrt", Model(), folder / "map.tif", params=params)
     seconds = time.perf_counter() - start
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+    print(json.dumps([seconds, peak_memory_gb()]))
 
 
 def workers(folder: Path, cells: int) -> list[Row]:

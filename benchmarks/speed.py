@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe
+from machine import RESULTS, describe, peak_memory_gb
 
 from sustain.debias import (
     BridgeCalibration,
@@ -200,7 +200,7 @@ def step(name: str, folder: Path) -> None:
         write_again(folder / "corrected.tif", folder / "again.tif")
     seconds = time.perf_counter() - start
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps([seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6]))
+    print(json.dumps([seconds, used.ru_utime + used.ru_stime, peak_memory_gb()]))
 
 
 def write_again(source: Path, path: Path) -> None:
