@@ -2,7 +2,7 @@
 
 Every model is fitted on four folds of blocks and judged on the fifth, with the predictions of all folds pooled. With so
 few blocks, one of them 27 sites large, much depends on how they are dealt into folds: simple models are judged on many
-dealings, the CNN on the first of them. Random folds stand beside, for what neighbours in the training part are worth.
+dealings, the CNN on the first of them. The forest on random folds stands beside, for what neighbours are worth.
 The tiles are looked for beside the project and never copied into it. Result in ``results/angola.csv``.
 """
 
@@ -85,13 +85,12 @@ def main() -> None:
         tiles = TilesParams(label="wealth", label_unit="index points", columns={"id": "tile"})
         pack_local_tiles(folder / "raw", folder / "tiles", tiles, arguments.seed)
         store = TileStore.open(folder / "tiles")
-        rows = [
-            row
-            for number in range(arguments.seed, arguments.seed + arguments.dealings)
-            for how, groups in ((BLOCKS, store.index["block"].to_numpy()), (SITES, np.arange(len(store))))
-            for row in judge(store, simple_models(store, deal(groups, number)), how)
-        ]
-        folds = deal(store.index["block"].to_numpy(), arguments.seed)
+        blocks, rows = store.index["block"].to_numpy(), []
+        for number in range(arguments.seed, arguments.seed + arguments.dealings):
+            rows += judge(store, simple_models(store, deal(blocks, number)), BLOCKS)
+        sites = deal(np.arange(len(store)), arguments.seed)
+        rows += judge(store, {"forest_statistics": forest_alone(store, sites)}, SITES)
+        folds = deal(blocks, arguments.seed)
         rows += judge(store, cnn(store, folds, params, arguments.seed, folder), BLOCKS)
     table = pd.DataFrame(rows)
     scores = table.groupby(["folds", "model"], sort=False)["r2"]
@@ -142,6 +141,16 @@ def simple_models(store: TileStore, fold: NDArray[np.int64]) -> Predictions:
             predicted[name][held] = model.fit(x[learn], truth[learn]).predict(x[held])
     both = (predicted["forest_statistics"] + predicted["ridge_convolutions"]) / 2
     return {**predicted, "mean of forest and convolutions": both}
+
+
+def forest_alone(store: TileStore, fold: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Predict every site by the forest, fitted on the other folds."""
+    truth, predicted = store.index["label"].to_numpy(), np.full(len(store), np.nan)
+    for k in range(FOLDS):
+        learn, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        x = tile_features(store, band_statistics(store, learn)).statistics
+        predicted[held] = forest().fit(x[learn], truth[learn]).predict(x[held])
+    return predicted
 
 
 def cnn(
