@@ -23,12 +23,12 @@ N, BANDS, SIDE, BATCH, ROUNDS = 1024, 8, 224, 64, 5
 TARGET = 3000
 
 
-def write_store(folder: Path) -> TileStore:
+def write_store(folder: Path, n: int = N) -> TileStore:
     """Write random tiles in four shards."""
     rng = np.random.default_rng(0)
-    with ShardWriter(folder, N // 4) as shards:
+    with ShardWriter(folder, n // 4) as shards:
         places = [
-            shards.append(rng.integers(1, 60000, (BANDS, SIDE, SIDE), dtype=np.uint16)) for _ in range(N)
+            shards.append(rng.integers(1, 60000, (BANDS, SIDE, SIDE), dtype=np.uint16)) for _ in range(n)
         ]
     index = pd.DataFrame(places, columns=["shard", "row"]).assign(label=0.0, split="train")
     form = TileFormat(

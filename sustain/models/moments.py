@@ -1,7 +1,7 @@
 """A linear model beside the network: ridge regression on the moments of the bands, stacked with it.
 
-Bands go up and down together, and what tells metal from thatch is a small difference between them, which gradient
-descent finds last; with few labels it never does. A regression on means and covariances finds it at once, and errs
+With few labels a network spends them on learning what means, spreads and covariances already say: bands go up and down
+together, and much lies in small differences between them. A ridge regression says that for next to nothing, and errs
 elsewhere; the two are averaged by the weight that suits the validation split.
 """
 
