@@ -58,7 +58,9 @@ def steps(
         batch = next(batches)
         pixels = batch.tiles.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True)
-        with torch.set_grad_enabled(train), torch.autocast(device.type, torch.bfloat16):
+        # Most CPUs are very slow at bfloat16.
+        mixed = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        with torch.set_grad_enabled(train), mixed:
             channels = net.normalise(pixels)
             if train:
                 channels = augment(channels, BANDS, 0.05, generator)
