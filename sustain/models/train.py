@@ -236,7 +236,8 @@ def _describe(store: TileStore, sites: Sites, params: TrainParams, seed: int) ->
         label=LabelStatistics(mean=float(labels.mean()), std=float(labels.std())),
         target=Target(name=store.label_name, unit=store.label_unit),
         weights_sha256="0" * 64,
-        params=params.model_dump(mode="json"),
+        # A file's name only: model.json is published, and says nothing about the folders of the machine.
+        params=params.model_dump(mode="json") | {"weights": params.weights and Path(params.weights).name},
         seed=seed,
         versions={name: version(name) for name in ("sustain", "torch", "timm", "lightning")},
     )
