@@ -52,8 +52,8 @@ def test_a_model_starts_from_another_s_weights(packed_tiles, trained, tmp_path):
     old, new = (load_file(folder / "weights.safetensors") for folder in (trained, tmp_path / "model"))
     name = "backbones.0.layer2.0.conv1.weight"
     torch.testing.assert_close(new[name], old[name], atol=1e-6, rtol=0)
-    page = (tmp_path / "model" / "model.json").read_text()
-    assert json.loads(page)["params"]["weights"] == "weights.safetensors"  # the page is published: no folders of ours
+    page = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert page["params"]["weights"] == "weights.safetensors"  # it is published: no folders of ours
 
 
 @pytest.mark.parametrize(
