@@ -18,7 +18,7 @@ from machine import RESULTS, describe
 from sustain.config import Params, PredictParams, SyntheticWorldParams, load_params
 from sustain.data.dhs_store import pack_dhs_tiles
 from sustain.data.synthetic import write_world
-from sustain.files import read_json
+from sustain.files import read_json, write_text
 from sustain.models.baselines import BASELINES
 from sustain.models.survey import predict_survey
 from sustain.models.train import train
@@ -53,8 +53,7 @@ def main() -> None:
     )
     text = table.to_csv(float_format="%.3f", lineterminator="\n")
     if not arguments.smoke:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "worlds.csv").write_text(f"# {machine}\n{text}", encoding="utf-8")
+        write_text(RESULTS / "worlds.csv", f"# {machine}\n{text}")
     print(text, end="")
 
 

@@ -65,12 +65,14 @@ means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 _WHICH = """\
 | you want | take |
 | --- | --- |
-| the mean of a district, or of any area | the mean of `wealth`, with its interval: `areas.csv` if it is here, \
-`sustain areas`, or draw the area in `sustain serve` |
+| how wealthy a district is | the mean of `wealth_raw`: nearest on average, though the poorest come out too rich and the \
+richest too poor. The mean of `wealth` does not shrink them, but spreads districts too widely where the errors of places \
+average out. Both, with an interval for the second, are in `areas.csv` if it is here, from `sustain areas`, or where you \
+draw the area in `sustain serve` |
 | the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
 | the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
 the noise of one place |
-| how far one cell may be off | `wealth_se`: the truth is within twice that about 95 times in 100 |
+| how far one cell of `wealth` may be off | `wealth_se`: meant to hold the truth within twice that 95 times in 100 |
 | what not to trust | cells where `support` is 1: no surveyed place had such a prediction |
 """
 
@@ -142,8 +144,8 @@ def map_card(
         "## How it was made",
         lineage(card, tags),
         "## What it is for",
-        f"Means of groups of places, and effects of programmes on {card.target.name}, with intervals that include the "
-        "uncertainty of the correction: estimate from `wealth_raw` and hand `card.json` over, as below.",
+        f"Differences between groups of places, and effects of programmes on {card.target.name}, with intervals that "
+        "include the uncertainty of the correction: estimate from `wealth_raw` and hand `card.json` over, as below.",
         "## How to read it",
         _USE.rstrip(),
         "## What it is not for",
