@@ -65,10 +65,10 @@ means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 _WHICH = """\
 | you want | take |
 | --- | --- |
-| how wealthy a district is | the mean of `wealth_raw`: nearest on average, though the poorest come out too rich and the \
-richest too poor. The mean of `wealth` does not shrink them, but spreads districts too widely where the errors of places \
-average out. Both, with an interval for the second, are in `areas.csv` if it is here, from `sustain areas`, or where you \
-draw the area in `sustain serve` |
+| how wealthy a district is | the mean of `wealth_raw`: nearest on average, though the poorest come out too rich and \
+the richest too poor. The mean of `wealth` does not shrink them, but spreads districts too widely where the errors of \
+places average out. Both, with an interval for the second, are in `areas.csv` if it is here, from `sustain areas`, or \
+where you draw the area in `sustain serve` |
 | the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
 | the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
 the noise of one place |
