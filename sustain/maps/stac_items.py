@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import odc.stac
 import pystac
@@ -71,7 +72,8 @@ def read_items(places: Sequence[str | Path]) -> list[pystac.Item]:
     DownloadError
         When an address does not answer.
     FileFormatError
-        When a document is no JSON, no STAC, or a page of which the next cannot be had.
+        When a document is no JSON, no STAC, or a page of which the next cannot be had; or when one from the web names
+        files of this machine.
     ConfigError
         When there is no item at all.
     """
@@ -194,8 +196,17 @@ def _item(feature: Any, origin: str) -> pystac.Item:
         raise FileFormatError(
             f"{plain(origin)}: holds something that is no STAC item ({type(error).__name__}: {error})."
         ) from error
-    if item.get_self_href() is None:
+    own = item.get_self_href()
+    if own is None or (is_remote(origin) and not is_remote(own)):
         item.set_self_href(origin)
+    if is_remote(origin):
+        for key, asset in item.assets.items():
+            href = asset.get_absolute_href() or ""
+            if urlsplit(href).scheme in ("", "file"):
+                raise FileFormatError(
+                    f"{plain(origin)}: item {item.id}, asset {key}, names a file of this machine ({href}), which is "
+                    "not read for a document from the web. If you mean it, save the document and pass its path."
+                )
     return item
 
 

@@ -291,6 +291,19 @@ def test_served_items_make_the_same_map_and_pages_are_followed(tmp_path, items, 
         assert all(asked != "bytes=0-" for asked in reads)  # parts, not whole files
 
 
+@pytest.mark.parametrize("scheme", ["file://", "/vsizip/"])  # a plain path is one of the server
+@pytest.mark.parametrize("own", [[], [{"rel": "self", "href": "/here/items.json"}]])
+def test_a_document_from_the_web_may_not_name_files_of_this_machine(tmp_path, items, scheme, own):
+    items[0]["assets"]["NIR"]["href"] = f"{scheme}{tmp_path / 'north-NIR.tif'}"
+    items[0]["links"] = own
+    collection(tmp_path / "items.json", items)
+    with (
+        serving(tmp_path) as server,
+        pytest.raises(FileFormatError, match="item east, asset NIR, names a file of this machine"),
+    ):
+        predict_map(server.address("items.json"), PREDICTOR, tmp_path / "wealth.tif", params=PARAMS)
+
+
 @pytest.fixture
 def no_patience(monkeypatch):
     """No retries, and a second to answer."""
