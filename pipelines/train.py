@@ -1,13 +1,18 @@
 """Stage `train`: the CNN wealth predictor."""
 
+import os
+
 from sustain.config import Params
+from sustain.models.tensorboard import TENSORBOARD_VARIABLE
 from sustain.models.train import train
 from sustain.stage import Artefacts, required, run_stage
 
 
 def main(params: Params, artefacts: Artefacts) -> None:
     """Train on the packed tiles."""
-    train(artefacts.tiles, artefacts.model, required(params.train, "train", params), params.seed)
+    section = required(params.train, "train", params)
+    tensorboard = os.environ.get(TENSORBOARD_VARIABLE) or None
+    train(artefacts.tiles, artefacts.model, section, params.seed, tensorboard)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ def train(
         str | None, typer.Option(help="Profile other than the one that the file names.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed other than the file's.")] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for TensorBoard's event files; none by default.", envvar="SUSTAIN_TENSORBOARD"
+        ),
+    ] = None,
 ) -> None:
     """Train a model; a killed run goes on where it stopped."""
     from sustain.config import load_params
@@ -26,7 +32,7 @@ def train(
 
     content = load_params(params, source)
     section = required(content.train, "train", content)
-    train_model(tiles, out, section, content.seed if seed is None else seed)
+    train_model(tiles, out, section, content.seed if seed is None else seed, tensorboard)
     typer.echo(f"{out}: written")
 
 

@@ -25,6 +25,7 @@ from sustain.models.loader import Batch, BatchOrder, TileBatches, tile_loader
 from sustain.models.losses import make_loss
 from sustain.models.network import TileNetwork
 from sustain.models.regression import Regression
+from sustain.models.tensorboard import TensorBoardCurves
 
 __all__ = ["CHECKPOINT", "Fitted", "fit_network", "rank", "reproducible"]
 
@@ -49,6 +50,7 @@ def fit_network(
     seed: int,
     place: Path,
     what: str = "train",
+    tensorboard: Path | None = None,
 ) -> Fitted:
     """Train a network, or go on where `place` has a checkpoint.
 
@@ -64,9 +66,13 @@ def fit_network(
         Folder of the checkpoint; the caller sees to it that it belongs to exactly this training.
     what : str
         Title of the progress bar.
+    tensorboard : Path, optional
+        Folder for an event file of this run.
 
     Raises
     ------
+    ConfigError
+        When TensorBoard's logs are asked for and no package writes them.
     DataError
         When the loss was never finite.
     HardwareError
@@ -90,6 +96,7 @@ def fit_network(
     checkpoint, first_epoch = _checkpoint(place / CHECKPOINT, regression.state_dict())
     keep = _KeepBest(regression, params.patience)
     progress = _Progress(what, params.epochs, len(training))
+    curves = [] if tensorboard is None else [TensorBoardCurves(tensorboard)]
     trainer = pl.Trainer(
         max_epochs=params.epochs,
         accelerator=accelerator,
@@ -100,7 +107,7 @@ def fit_network(
         accumulate_grad_batches=params.accumulate,
         # Every operation used here is deterministic on a CPU; on a GPU those that are not are named in a warning.
         deterministic="warn",
-        callbacks=[keep, progress, _Save(place / CHECKPOINT)],
+        callbacks=[keep, progress, *curves, _Save(place / CHECKPOINT)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

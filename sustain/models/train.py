@@ -55,7 +55,13 @@ class Sites:
     validation: NDArray[np.int64]
 
 
-def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) -> None:
+def train(
+    tiles: str | Path,
+    out: str | Path,
+    params: TrainParams,
+    seed: int,
+    tensorboard: str | Path | None = None,
+) -> None:
     """Train on the split ``train``, stop and choose the epoch by the split ``val``.
 
     The weights kept are those of the epoch with the least validation loss. On a CPU, the same tiles, parameters, seed
@@ -79,11 +85,14 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
         Network and schedule.
     seed : int
         Seed of the initial weights, the order of tiles and their augmentation.
+    tensorboard : str or Path, optional
+        Folder for TensorBoard's event files: ``<name of out>/member-K``, and ``<name of out>/folds/J/member-K``. They
+        hold times and the machine's name, so keep them out of what is published.
 
     Raises
     ------
     ConfigError
-        When ``params.crop_px`` exceeds a tile.
+        When ``params.crop_px`` exceeds a tile, or `tensorboard` is asked for and no package writes it.
     DataError
         When a split is empty, labels do not vary, or a band has no valid pixel in the training split.
     ModelError
@@ -103,10 +112,13 @@ def train(tiles: str | Path, out: str | Path, params: TrainParams, seed: int) ->
     if params.crossfit:
         folds = plan_folds(store, params.crossfit, seed)
         plans |= {fold_folder(k): fold_sites(store, folds, k, seed) for k in range(params.crossfit)}
+    logs = None if tensorboard is None else Path(tensorboard) / out.name
     models = {}
     for number, (name, sites) in enumerate(plans.items()):
         title = "train" if name == "." else f"train {name}"
-        models[name] = _train_model(store, sites, params, _seed(seed, number), scratch, title)
+        models[name] = _train_model(
+            store, sites, params, _seed(seed, number), scratch, title, None if logs is None else logs / name
+        )
     if rank() > 0:
         return  # the first process writes
     with atomic_directory(out) as folder:
@@ -161,7 +173,13 @@ def _seed(seed: int, number: int) -> int:
 
 
 def _train_model(
-    store: TileStore, sites: Sites, params: TrainParams, seed: int, scratch: Scratch, title: str
+    store: TileStore,
+    sites: Sites,
+    params: TrainParams,
+    seed: int,
+    scratch: Scratch,
+    title: str,
+    logs: Path | None,
 ) -> Path:
     """Train the members of one model into a finished folder of the scratch; return it."""
     description = _describe(store, sites, params, seed)
@@ -192,6 +210,7 @@ def _train_model(
             member,
             place,
             title + more,
+            None if logs is None else logs / f"member-{member}",
         )
         for name, value in fitted.weights.items():
             weights[name.replace("backbones.0.", f"backbones.{member}.", 1)] = value
@@ -290,6 +309,7 @@ def _fit_member(
     member: int,
     place: Path,
     title: str,
+    logs: Path | None,
 ) -> Fitted:
     seed = _seed(description.seed, member)
 
@@ -306,7 +326,7 @@ def _fit_member(
                     network.inputs.names,
                     network.inputs.n_channels,
                 )
-            return fit_network(network, training, validation, params, seed, folder, title)
+            return fit_network(network, training, validation, params, seed, folder, title, logs)
 
     # A batch that was too large once is too large for the rest of the run, and when it is resumed.
     halved = params.model_copy(
