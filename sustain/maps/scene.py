@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rasterio.windows import Window
 
 from sustain.errors import RasterError
+from sustain.maps.bands import Imagery, ModelNumbers, NumberedRaster, StoredBand, has_mask
 from sustain.maps.blocks import identity_of
 from sustain.maps.geotiff import open_raster, read_window
 from sustain.maps.grid import Span
 from sustain.maps.lattice import RELATIVE, Lattice, Outline, in_metres
-from sustain.maps.warp import WarpedRaster
 
 __all__ = ["Imagery", "Scene"]
 
@@ -26,40 +25,18 @@ __all__ = ["Imagery", "Scene"]
 _HOW = "To have it reprojected to the model's pixels, pass crs: a system in metres, or auto (sustain map --crs auto)."
 
 
-class Imagery(Protocol):
-    """What a model expects of its imagery; `sustain.models.predictor.TilePredictor` and a `TileStore` have it."""
-
-    @property
-    def bands(self) -> Sequence[str]:
-        """Band names, in the model's order."""
-
-    @property
-    def scale(self) -> Sequence[float]:
-        """Factor of each band's stored numbers."""
-
-    @property
-    def offset(self) -> Sequence[float]:
-        """Term added after scaling, for each band."""
-
-    @property
-    def nodata(self) -> int:
-        """Stored number of a missing pixel."""
-
-    @property
-    def pixel_m(self) -> float:
-        """Side of a pixel, in metres."""
-
-
 class Scene:
-    """A GeoTIFF or VRT whose bands and numbers are those a model was trained on; and its grid, or brought onto one.
+    """A GeoTIFF or VRT with the bands of a model, in the model's numbers; on its own pixel grid, or brought onto one.
 
     Use it as a context manager. Bands are matched by name (the band descriptions) and delivered in the model's
-    order; other bands of the file are left alone.
+    order; other bands of the file are left alone. Stored numbers of another type, scale or offset are turned into the
+    model's.
 
     Parameters
     ----------
     path : str or Path
-        A uint16 raster that GDAL can open, with a description, scale, offset and nodata number on each band.
+        A raster that GDAL can open, with a description, scale and offset on each band (floats without either are plain
+        values), and a nodata number, a mask or an alpha band.
     imagery : Imagery
         What the model expects: usually the predictor itself.
     lattice : Lattice, optional
@@ -79,9 +56,8 @@ class Scene:
     Raises
     ------
     RasterError
-        When a band is missing or named twice; when a band's type, scale, offset or nodata number is another one than
-        the model's; when, without a lattice, the raster is not projected in metres, not north-up or of another pixel
-        size.
+        When a band is missing or named twice; when it does not state its scale and offset, or how a missing pixel is
+        told; when, without a lattice, the raster is not projected in metres, not north-up or of another pixel size.
     FileFormatError
         When the file cannot be read.
     """
@@ -90,21 +66,23 @@ class Scene:
         self.path = Path(path)
         with ExitStack() as stack:
             self._dataset = stack.enter_context(open_raster(self.path))
-            self._indexes = self._match_bands(imagery)
-            self._warped: WarpedRaster | None = None
+            self._bands = self._match_bands(imagery)
+            numbers = ModelNumbers.of(imagery)
+            untouched = self._holds(numbers)
+            place = self._dataset.transform, self._dataset.height, self._dataset.width
             if lattice is None:
                 self._check_grid(imagery.pixel_m)
+                lattice = self._own_lattice()
             elif not lattice.holds(outline := Outline.of(str(self.path), self._dataset)):
-                place = lattice.cover(outline)
-                self._warped = stack.enter_context(
-                    WarpedRaster(str(self.path), self._dataset, lattice, *place, nodata=imagery.nodata)
+                place, untouched = lattice.cover(outline), False
+            self._numbered: NumberedRaster | None = None
+            if not untouched:
+                self._numbered = stack.enter_context(
+                    NumberedRaster(str(self.path), self._dataset, self._bands, numbers, lattice, *place)
                 )
             self._stack = stack.pop_all()
-        source = self._warped or self._dataset
-        self.height: int = source.height
-        self.width: int = source.width
-        self.transform = source.transform
-        self.crs = source.crs
+        self.transform, self.height, self.width = place
+        self.crs = lattice.crs
         self.files: tuple[str, ...] = tuple(self._dataset.files)
 
     def __enter__(self) -> Scene:
@@ -130,24 +108,26 @@ class Scene:
         Returns
         -------
         ndarray of uint16, shape (bands, height, width)
-            Stored numbers, bands in the model's order, rows from north to south.
+            The model's numbers, bands in its order, rows from north to south. A value that they cannot hold is
+            missing, with a `DataWarning`.
 
         Raises
         ------
         FileFormatError
             When the pixels cannot be decoded.
+        RasterError
+            When most values cannot be written in the model's numbers: they are in other units.
         """
-        if self._warped is not None:
-            return self._warped.read(self._indexes, window)
-        return read_window(
-            self._dataset, self._indexes, Window(window.col, window.row, window.width, window.height)
-        )
+        if self._numbered is not None:
+            return self._numbered.read(window)
+        part = Window(window.col, window.row, window.width, window.height)
+        return read_window(self._dataset, [band.index for band in self._bands], part)
 
     def identity(self) -> list[Any]:
         """Tell this scene from others and from itself after a change; JSON types."""
         return identity_of(self.files)
 
-    def _match_bands(self, imagery: Imagery) -> list[int]:
+    def _match_bands(self, imagery: Imagery) -> list[StoredBand]:
         names = [str(text) for text in self._dataset.descriptions]
         problems = [f"{band} is missing" for band in imagery.bands if names.count(band) == 0]
         problems += [
@@ -158,26 +138,53 @@ class Scene:
                 f"{self.path}: the model needs the bands {', '.join(imagery.bands)}; {'; '.join(problems)}. The "
                 f"raster's bands (their descriptions) are {', '.join(names)}. Name them after what they hold."
             )
-        indexes = [names.index(band) + 1 for band in imagery.bands]
-        for band, index, scale, offset in zip(
-            imagery.bands, indexes, imagery.scale, imagery.offset, strict=True
-        ):
-            self._check_band(band, "type", self._dataset.dtypes[index - 1], "uint16")
-            self._check_band(band, "scale", self._dataset.scales[index - 1], scale)
-            self._check_band(band, "offset", self._dataset.offsets[index - 1], offset)
-            self._check_band(band, "nodata number", self._dataset.nodatavals[index - 1], imagery.nodata)
-        return indexes
+        return [
+            self._stored(band, names.index(band) + 1, scale, offset)
+            for band, scale, offset in zip(imagery.bands, imagery.scale, imagery.offset, strict=True)
+        ]
 
-    def _check_band(self, band: str, what: str, found: Any, expected: Any) -> None:
-        if isinstance(found, str) or found is None or expected is None:
-            same = found == expected
-        else:
-            same = math.isclose(found, expected, rel_tol=RELATIVE, abs_tol=1e-12)
-        if not same:
+    def _stored(self, band: str, index: int, scale: float, offset: float) -> StoredBand:
+        """Find out in which numbers a band is kept; `scale` and `offset` are the model's."""
+        dataset = self._dataset
+        kind = dataset.dtypes[index - 1]
+        stated = dataset.scales[index - 1], dataset.offsets[index - 1]
+        nodata = dataset.nodatavals[index - 1]
+        if not kind.startswith(("uint", "int", "float")):
             raise RasterError(
-                f"{self.path}: band {band} has {what} {found}, but the model was trained on {what} {expected}. "
-                "Rewrite the scene in the model's numbers, or train on imagery like this."
+                f"{self.path}: band {band} has type {kind}; whole or floating numbers are needed."
             )
+        # GDAL gives 1 and 0 where nothing is stated. Floats are values then; whole numbers may mean anything.
+        if stated == (1, 0) and (scale, offset) != (1, 0) and not kind.startswith("float"):
+            raise RasterError(
+                f"{self.path}: band {band} is {kind} and states neither scale nor offset, but the model's is {scale:g} "
+                f"* number {offset:+g}. State them (gdal_edit -scale ... -offset ...); values as they are may be "
+                "written as floats."
+            )
+        if not all(map(math.isfinite, stated)) or stated[0] == 0:
+            raise RasterError(
+                f"{self.path}: band {band} has scale {stated[0]} and offset {stated[1]}; they must be finite numbers, "
+                "the scale not 0. Mend them (gdal_edit -scale ... -offset ...)."
+            )
+        if nodata is None and not has_mask(dataset):
+            raise RasterError(
+                f"{self.path}: band {band} has neither a nodata number nor a mask, so its missing pixels cannot be "
+                "told from others. Set one (gdal_edit -a_nodata)."
+            )
+        return StoredBand(band, index, *stated, nodata)
+
+    def _holds(self, numbers: ModelNumbers) -> bool:
+        """Whether the file's numbers are the model's, missing ones too."""
+        return not has_mask(self._dataset) and all(
+            self._dataset.dtypes[band.index - 1] == "uint16"
+            and band.nodata == numbers.nodata
+            and numbers.same(band)
+            for band in self._bands
+        )
+
+    def _own_lattice(self) -> Lattice:
+        """Pixel grid of the raster itself, once it is known to do."""
+        transform = self._dataset.transform
+        return Lattice(self._dataset.crs, transform.a, transform.c, transform.f, "nearest")
 
     def _check_grid(self, pixel_m: float) -> None:
         crs, transform = self._dataset.crs, self._dataset.transform

@@ -15,9 +15,9 @@ from rasterio.crs import CRS
 
 from sustain.errors import ConfigError, FileFormatError, RasterError
 from sustain.files import read_json
+from sustain.maps.bands import Imagery, StoredBand
 from sustain.maps.lattice import Outline
 from sustain.maps.remote import fetch_json, is_remote, plain
-from sustain.maps.scene import Imagery
 
 __all__ = ["BandSource", "ItemBands", "find_bands", "read_items"]
 
@@ -25,28 +25,19 @@ _MOST_PAGES = 10_000
 
 
 @dataclass(frozen=True)
-class BandSource:
-    """Where one of the model's bands is kept, and in which numbers: value = scale * number + offset.
+class BandSource(StoredBand):
+    """Where one of the model's bands is kept; `nodata` as the item states it.
 
     Attributes
     ----------
-    band, asset : str
-        Name in the model, and key of the item's asset.
+    asset : str
+        Key of the item's asset.
     href : str
         Absolute path or address of the asset.
-    index : int
-        Band of the file, counted from 1.
-    nodata : float or None
-        Stored number of a missing pixel, if the item states one.
     """
 
-    band: str
     asset: str
     href: str
-    index: int
-    scale: float
-    offset: float
-    nodata: float | None
 
 
 @dataclass(frozen=True)
@@ -140,7 +131,7 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
                 )
             stated = 1.0, 0.0
         sources.append(
-            BandSource(band, key[0], source.uri, source.band, *stated, _number(source.meta.nodata))
+            BandSource(band, source.band, *stated, _number(source.meta.nodata), asset=key[0], href=source.uri)
         )
         if outline is None and source.geobox is not None:
             box = source.geobox

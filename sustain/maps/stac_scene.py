@@ -7,10 +7,9 @@ blocks. They come by the same way as those of rasters (`sustain.maps.warp`).
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +18,14 @@ import numpy.typing as npt
 import rasterio
 from rasterio.errors import RasterioError
 
-from sustain.errors import DataWarning, DownloadError, FileFormatError, RasterError
+from sustain.errors import DownloadError, FileFormatError, RasterError
+from sustain.maps.bands import Imagery, ModelNumbers, NumberedRaster, has_mask
 from sustain.maps.blocks import identity_of
 from sustain.maps.grid import Span
-from sustain.maps.lattice import RELATIVE, Lattice, Outline, choose_lattice
+from sustain.maps.lattice import Lattice, Outline, choose_lattice
 from sustain.maps.mosaic import Mosaic
 from sustain.maps.remote import gdal_options, is_remote, plain, remote_identity
-from sustain.maps.scene import Imagery
 from sustain.maps.stac_items import BandSource, ItemBands, find_bands, read_items
-from sustain.maps.warp import WarpedRaster, is_missing
 
 __all__ = ["StacImagery", "StacScene"]
 
@@ -57,8 +55,7 @@ class StacScene:
     def __init__(self, item: ItemBands, outline: Outline, imagery: Imagery, lattice: Lattice) -> None:
         self.path = Path(item.name)
         self._item, self._lattice = item, lattice
-        self._scale, self._offset = tuple(imagery.scale), tuple(imagery.offset)
-        self._nodata = imagery.nodata
+        self._numbers = ModelNumbers.of(imagery)
         self.crs = lattice.crs
         self.transform, self.height, self.width = lattice.cover(outline)
         self.files = tuple(dict.fromkeys(source.href for source in item.bands))
@@ -109,25 +106,17 @@ class StacScene:
     def _read_asset(self, places: list[int], window: Span, pixels: npt.NDArray[np.uint16]) -> None:
         """Read the bands at these places of the model's order, which lie in one file."""
         sources = [self._item.bands[place] for place in places]
-        first = sources[0]
-        name = f"{self._name_of(first.href)} ({plain(first.href)})"
+        href = sources[0].href
+        name = f"{self._name_of(href)} ({plain(href)})"
         try:
-            with rasterio.Env(**gdal_options()), rasterio.open(first.href) as dataset:
-                # Together where one number is missing in all: GDAL warps every band of a file to read one.
-                alike: dict[str, list[int]] = {}
-                for place, source in zip(places, sources, strict=True):
-                    alike.setdefault(repr(_nodata_of(name, source, dataset)), []).append(place)
-                for text, group in alike.items():
-                    nodata = float(text)
-                    with WarpedRaster(
-                        name, dataset, self._lattice, self.transform, self.height, self.width, nodata
-                    ) as raster:
-                        stored = raster.read([self._item.bands[place].index for place in group], window)
-                    for place, band in zip(group, stored, strict=True):
-                        pixels[place] = self._in_model_numbers(name, place, band, nodata)
+            with rasterio.Env(**gdal_options()), rasterio.open(href) as dataset:
+                bands = [_in_file(name, source, dataset) for source in sources]
+                rectangle = self.transform, self.height, self.width
+                with NumberedRaster(name, dataset, bands, self._numbers, self._lattice, *rectangle) as raster:
+                    pixels[places] = raster.read(window)
         except (RasterioError, FileFormatError) as error:
             cause = error.__cause__ or error
-            if not is_remote(first.href):
+            if not is_remote(href):
                 raise FileFormatError(
                     f"{name}: cannot be opened or decoded ({cause}). Check the href of the item, and fetch or make the "
                     "file again. Finished blocks are kept, so that the same command goes on from them."
@@ -136,29 +125,6 @@ class StacScene:
                 f"{name}: does not answer, or not with imagery ({cause}). Check the address and the network. Finished "
                 "blocks are kept, so that the same command goes on from them."
             ) from error
-
-    def _in_model_numbers(
-        self, name: str, place: int, stored: npt.NDArray[Any], nodata: float
-    ) -> npt.NDArray[np.uint16]:
-        source = self._item.bands[place]
-        scale, offset = self._scale[place], self._offset[place]
-        factor, term = source.scale / scale, (source.offset - offset) / scale
-        missing = is_missing(stored, nodata)
-        if math.isclose(factor, 1, rel_tol=RELATIVE) and abs(term) < RELATIVE:
-            numbers = np.rint(stored.astype(np.float64))
-        else:
-            numbers = np.rint(stored * factor + term)
-        limits = np.iinfo(np.uint16)
-        held = (numbers >= limits.min) & (numbers <= limits.max) & (numbers != self._nodata)
-        if not (held | missing).all():
-            warnings.warn(
-                f"{name}: some values of band {source.band} cannot be written in the model's numbers, which go from "
-                f"{limits.min * scale + offset:g} to {limits.max * scale + offset:g} without the missing number "
-                f"{self._nodata}; these pixels are missing.",
-                DataWarning,
-                stacklevel=2,
-            )
-        return np.where(held & ~missing, numbers, self._nodata).astype(np.uint16)
 
     def _name_of(self, href: str) -> str:
         assets = dict.fromkeys(source.asset for source in self._item.bands if source.href == href)
@@ -226,16 +192,16 @@ def _look(item: ItemBands) -> Outline:
         ) from error
 
 
-def _nodata_of(name: str, source: BandSource, dataset: Any) -> float:
-    """Find the number of a missing pixel: the item's, else the file's."""
+def _in_file(name: str, source: BandSource, dataset: Any) -> BandSource:
+    """Find the number of a missing pixel: the item's, else the file's, else none where the file has a mask."""
     if source.index > dataset.count:
         raise RasterError(
             f"{name}: band {source.band} is its band {source.index}, but the file has {dataset.count}. Mend the item."
         )
     nodata = source.nodata if source.nodata is not None else dataset.nodatavals[source.index - 1]
-    if nodata is None:
+    if nodata is None and not has_mask(dataset):
         raise RasterError(
-            f"{name}: neither the item nor the file states the number of a missing pixel of band {source.band}. State "
-            "it in raster:bands (nodata)."
+            f"{name}: neither the item nor the file states the number of a missing pixel of band {source.band}, and "
+            "the file has no mask. State it in raster:bands (nodata)."
         )
-    return float(nodata)
+    return replace(source, nodata=None if nodata is None else float(nodata))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import ExitStack
 from types import TracebackType
@@ -20,7 +21,7 @@ from sustain.maps.geotiff import read_window
 from sustain.maps.grid import Span
 from sustain.maps.lattice import Lattice, Outline
 
-__all__ = ["WarpedRaster", "is_missing"]
+__all__ = ["WarpedRaster"]
 
 # Positions as good as exact, so that a pixel is the same in whatever window it is read. (rasterio 1.4 takes no 0.)
 _TOLERANCE = 1e-9
@@ -43,8 +44,9 @@ class WarpedRaster:
     lattice : Lattice
     transform, height, width
         The rectangle, such as `Lattice.cover` gives.
-    nodata : float
-        Stored number of a missing pixel, in every band.
+    nodata : float or None
+        Stored number of a missing pixel, in every band; None where only the raster's mask or alpha band, or NaN, tells.
+        A mask or alpha band counts in any case.
 
     Attributes
     ----------
@@ -60,13 +62,18 @@ class WarpedRaster:
         transform: Affine,
         height: int,
         width: int,
-        nodata: float,
+        nodata: float | None,
     ) -> None:
-        self.name, self.nodata = name, nodata
+        self.name = name
         self.crs, self.transform, self.height, self.width = lattice.crs, transform, height, width
         self._stack = ExitStack()
         counted = _counted_from_its_middle(name, dataset)
         method = "nearest" if lattice.holds(Outline.of(name, dataset)) else lattice.resampling
+        numbers: dict[str, Any] = {"src_nodata": nodata, "nodata": nodata}
+        if nodata is None or not all(_can_hold(kind, nodata) for kind in dataset.dtypes):
+            # No number of the raster's type is free to stand for missing pixels.
+            numbers = {"nodata": math.nan, "dtype": "float64"}
+        self.nodata: float = numbers["nodata"]
 
         def warped(how: str) -> Any:
             return self._stack.enter_context(
@@ -77,11 +84,10 @@ class WarpedRaster:
                     height=height,
                     width=width,
                     resampling=Resampling[how],
-                    src_nodata=nodata,
-                    nodata=nodata,
                     tolerance=_TOLERANCE,
                     # Each band by its own missing pixels; else a band's nodata number is taken for a value.
                     UNIFIED_SRC_NODATA="NO",
+                    **numbers,
                     **counted,
                 )
             )
@@ -97,8 +103,8 @@ class WarpedRaster:
     ) -> None:
         self._stack.close()
 
-    def read(self, indexes: list[int], window: Span) -> npt.NDArray[Any]:
-        """Read bands (counted from 1) of a window of the rectangle.
+    def read(self, indexes: list[int], window: Span) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Read bands (counted from 1) of a window of the rectangle: stored numbers, and where they are missing.
 
         Raises
         ------
@@ -107,11 +113,11 @@ class WarpedRaster:
         """
         part = Window(window.col, window.row, window.width, window.height)
         nearest = read_window(self._nearest, indexes, part, self.name)
+        missing = _is_missing(nearest, self.nodata)
         if self._smooth is None:
-            return nearest
+            return nearest, missing
         pixels = read_window(self._smooth, indexes, part, self.name)
-        pixels[is_missing(nearest, self.nodata)] = self.nodata
-        return pixels
+        return pixels, missing | _is_missing(pixels, self.nodata)
 
 
 def _counted_from_its_middle(name: str, dataset: Any) -> dict[str, Any]:
@@ -135,7 +141,15 @@ def _counted_from_its_middle(name: str, dataset: Any) -> dict[str, Any]:
     }
 
 
-def is_missing(pixels: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
+def _can_hold(kind: str, number: float) -> bool:
+    """Whether numbers of a raster's type can be this one."""
+    if kind.startswith(("float", "complex")):
+        return True
+    limits = np.iinfo(kind)
+    return math.isfinite(number) and number == round(number) and limits.min <= number <= limits.max
+
+
+def _is_missing(pixels: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
     """Where pixels hold the nodata number, or no number at all."""
     missing: npt.NDArray[np.bool_] = np.equal(pixels, nodata)
     if pixels.dtype.kind == "f":

@@ -93,7 +93,10 @@ def test_whole_pixels_come_from_the_first_scene_that_has_all_bands(tmp_path, pix
             {"transform": from_origin(-2990, 2400, 30, 30)},
             r"b\.tif: its pixels lie 0\.333 columns and 0\.000 rows off",
         ),
-        ({"scale": (1.0, 1.0, 1.0)}, r"b\.tif: band BLUE has scale 1\.0"),
+        (
+            {"scale": (1.0, 1.0, 1.0), "offset": (0.0, 0.0, 0.0)},
+            r"b\.tif: band BLUE is uint16 and states neither",
+        ),
     ],
 )
 def test_scenes_that_do_not_fit_each_other_are_refused(tmp_path, pixels, changes, message):

@@ -240,6 +240,17 @@ def test_a_file_s_own_nodata_number_counts_where_the_item_has_none(tmp_path, pix
         whole(one_item(tmp_path, pixels, about, nodata=None))
 
 
+def test_a_file_s_mask_counts_beside_and_without_a_nodata_number(tmp_path, pixels):
+    about = [{"scale": s, "offset": o} for s, o in zip(SCALE, OFFSET, strict=True)]
+    holes = np.zeros((75, 101), dtype=bool)
+    holes[5:9, 7:20] = True
+    for nodata in (0, None):
+        place = one_item(tmp_path, pixels, about, nodata=nodata)
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "all.tif", "r+") as raster:
+            raster.write_mask(np.where(holes, 0, 255).astype(np.uint8))
+        np.testing.assert_array_equal(whole(place), np.where(holes, 0, pixels))
+
+
 def test_unstated_numbers_are_refused_where_the_model_s_are_scaled(tmp_path, pixels):
     place = one_item(tmp_path, pixels, [{"nodata": 0}] * 3)
     with pytest.raises(RasterError, match="states neither scale nor offset, but the model's BLUE is"):
