@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.ppi import PPIResult, ppi_effect
+from sustain.causal.ppi import PPIResult, cluster_labels, ppi_effect
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def cross_ppi_effect(
     treatment : str
         Column of 0 and 1.
     model : scikit-learn regressor, optional
-        Fitted anew in every fold; by default ridge regression with a built-in choice of the penalty.
+        Fitted anew in every fold; by default ridge regression on standardised features, with a built-in choice of the
+        penalty.
     n_folds, seed : int
         Folds of the labelled units, and the seed that draws them. Clusters are kept whole.
     clusters, lam, clip
@@ -105,6 +106,8 @@ def cross_predict(
     from sklearn.base import clone
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     columns = [features] if isinstance(features, str) else list(features)
     for name in (label, *columns, *(() if clusters is None else (clusters,))):
@@ -114,7 +117,12 @@ def cross_predict(
         raise EffectError(
             f"features: got {columns}; name columns to predict from, without the label {label!r}."
         )
-    truth = data[label].to_numpy(dtype=float, na_value=np.nan)
+    try:
+        truth = data[label].to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise EffectError(f"label: {label!r} must hold numbers ({error}).") from error
+    if np.isinf(truth).any():
+        raise EffectError(f"label: {label!r} holds infinite values. Mark what is missing as NaN.")
     try:
         table = data[columns].to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
@@ -129,7 +137,7 @@ def cross_predict(
     codes = (
         np.arange(len(labelled))
         if clusters is None
-        else np.unique(data[clusters].to_numpy()[labelled].astype(str), return_inverse=True)[1]
+        else np.unique(cluster_labels(data[clusters], clusters)[labelled], return_inverse=True)[1]
     )
     n_groups = int(codes.max()) + 1 if len(codes) else 0
     if not 2 <= n_folds <= n_groups:
@@ -137,7 +145,9 @@ def cross_predict(
             f"n_folds: got {n_folds} for {n_groups} labelled {'units' if clusters is None else 'clusters'}; "
             "expected 2 or more, and no more than there are labels."
         )
-    base = RidgeCV(alphas=np.logspace(-3, 3, 13)) if model is None else model
+    # Standardised: a penalty on coefficients depends on the units of the features otherwise.
+    default = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-3, 3, 13)))
+    base = default if model is None else model
     predicted = np.zeros(len(data))
     unlabelled = np.isnan(truth)
     for train, left_out in KFold(n_folds, shuffle=True, random_state=seed).split(np.arange(n_groups)):

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.causal.estimators import require_full_rank
 from sustain.causal.variance import p_value
-from sustain.errors import EffectError
+from sustain.debias.sample import require_same_index
+from sustain.errors import CalibrationError, EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,11 +74,15 @@ class PPIResult:
         return low, high
 
     def pvalue(self, null: float = 0.0, alternative: Alternative = "two-sided") -> float:
-        """P-value of the hypothesis that the value is `null`."""
+        """P-value of the hypothesis that the value is `null`; NaN when it is so exactly and nothing scatters."""
         from scipy.special import ndtr
 
         _require_alternative(alternative)
-        statistic = (self.estimate - null) / self.std_error
+        gap = self.estimate - null
+        if self.std_error > 0:
+            statistic = gap / self.std_error
+        else:  # nothing scatters: no p-value where the estimate is the null itself
+            statistic = math.nan if gap == 0 else math.copysign(math.inf, gap)
         if alternative == "two-sided":
             return p_value(statistic, math.inf)
         return float(ndtr(-statistic if alternative == "larger" else statistic))
@@ -119,11 +125,18 @@ def ppi_mean(
     Returns
     -------
     PPIResult
+
+    Raises
+    ------
+    EffectError
+        When columns differ in length, values are missing or infinite, there are fewer than two labelled or unlabelled
+        units, or clusters are missing or a single one.
     """
+    _require_same_index("y_pred", y_pred, "y", y)
     arm = _Arm.of(y, y_pred, y_pred_unlabelled, lam, clip)
     psi = np.concatenate([arm.influence, arm.influence_unlabelled])
-    variance = clustered_variance(psi, _joined(clusters, clusters_unlabelled))
     n, n_unlabelled = len(arm.influence), len(arm.influence_unlabelled)
+    variance = clustered_variance(psi, _joined(clusters, clusters_unlabelled, n, n_unlabelled))
     return PPIResult(arm.estimate, math.sqrt(variance), (arm.lam,), n, n_unlabelled, psi)
 
 
@@ -151,7 +164,15 @@ def ppi_ols(
     Returns
     -------
     list of PPIResult, length k
+
+    Raises
+    ------
+    EffectError
+        As `ppi_mean`; and when columns of `x` are linearly dependent among the labelled or the unlabelled units.
     """
+    _require_same_index("y_pred", y_pred, "y", y)
+    _require_same_index("x", x, "y", y)
+    _require_same_index("x_unlabelled", x_unlabelled, "y_pred_unlabelled", y_pred_unlabelled)
     design, design_u = _columns("x", x), _columns("x_unlabelled", x_unlabelled)
     truth, f, f_u = (
         _vector("y", y),
@@ -164,6 +185,8 @@ def ppi_ols(
             f"x, y, y_pred have {len(design)}, {n}, {len(f)} rows and the unlabelled ones {len(design_u)}, {n_u}; "
             f"x has {design.shape[1]} columns and x_unlabelled {design_u.shape[1]}. Pass one row for each unit."
         )
+    for name, part in (("x", design), ("x_unlabelled", design_u)):
+        require_full_rank(part, [f"column {k} of {name}" for k in range(part.shape[1])])
     every = np.vstack([design, design_u])
     inverse = np.linalg.inv(every.T @ every / (n + n_u))
     on_truth, on_f = _fit(design, truth), _fit(design, f)
@@ -185,7 +208,7 @@ def ppi_ols(
     g, g_f, g_u = scores(estimate)
     labelled, unlabelled = lam * g_f - g, -lam * g_u
     variance = np.var(labelled, axis=0, ddof=1) / n + np.var(unlabelled, axis=0, ddof=1) / n_u
-    groups = _joined(clusters, clusters_unlabelled)
+    groups = _joined(clusters, clusters_unlabelled, n, n_u)
     centred = (labelled - labelled.mean(axis=0)) / n, (unlabelled - unlabelled.mean(axis=0)) / n_u
     psi = np.vstack(centred)
     if groups is not None:
@@ -224,15 +247,16 @@ def ppi_effect(
     Raises
     ------
     EffectError
-        When a column is missing, treatment is not 0/1, or an arm has fewer than two labelled or unlabelled units.
+        When a column is missing or holds no numbers, treatment is not 0/1, an arm has fewer than two labelled or
+        unlabelled units, or a cluster is missing.
     """
     for name in (label, prediction, treatment, *(() if clusters is None else (clusters,))):
         if name not in data.columns:
             raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
-    treated = data[treatment].to_numpy(dtype=float)
+    treated = _numbers(data, treatment)
     if not np.isin(treated, (0.0, 1.0)).all():
         raise EffectError(f"treatment: column {treatment!r} must hold 0 and 1 only.")
-    f, y = _vector(prediction, data[prediction]), data[label].to_numpy(dtype=float, na_value=np.nan)
+    f, y = _vector(prediction, _numbers(data, prediction)), _numbers(data, label)
     labelled = ~np.isnan(y)
     psi = np.empty(len(y))
     arms = []
@@ -241,7 +265,7 @@ def ppi_effect(
         arm = _Arm.of(y[has], f[has], f[lacks], lam, clip)
         psi[has], psi[lacks] = sign * arm.influence, sign * arm.influence_unlabelled
         arms.append(arm)
-    variance = clustered_variance(psi, None if clusters is None else data[clusters].to_numpy())
+    variance = clustered_variance(psi, None if clusters is None else cluster_labels(data[clusters], clusters))
     n_labelled = int(labelled.sum())
     effect = arms[1].estimate - arms[0].estimate
     lams = arms[0].lam, arms[1].lam
@@ -300,12 +324,51 @@ def _tuned(cross: float, spread: float, n: int, n_unlabelled: int, clip: bool) -
     return min(max(lam, 0.0), 1.0) if clip else lam
 
 
-def _joined(clusters: ArrayLike | None, clusters_unlabelled: ArrayLike | None) -> NDArray[Any] | None:
+def cluster_labels(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Cluster labels as text; raises `EffectError` when some are missing, which would make one cluster of them."""
+    import pandas as pd
+
+    labels = np.asarray(values)
+    missing = int(np.sum(pd.isna(labels)))
+    if missing:
+        raise EffectError(
+            f"{name}: {missing} of {labels.size} units have no cluster. Give each a cluster (one of its own where it "
+            "stands alone), or leave these units out."
+        )
+    return labels.astype(str)
+
+
+def _joined(
+    clusters: ArrayLike | None, clusters_unlabelled: ArrayLike | None, n: int, n_unlabelled: int
+) -> NDArray[Any] | None:
     if (clusters is None) != (clusters_unlabelled is None):
         raise EffectError("clusters: pass them for labelled and unlabelled units, or for neither.")
     if clusters is None or clusters_unlabelled is None:
         return None
-    return np.concatenate([np.asarray(clusters).astype(str), np.asarray(clusters_unlabelled).astype(str)])
+    parts = []
+    for name, values, size in (
+        ("clusters", clusters, n),
+        ("clusters_unlabelled", clusters_unlabelled, n_unlabelled),
+    ):
+        labels = cluster_labels(values, name)
+        if labels.shape != (size,):
+            raise EffectError(f"{name}: got shape {labels.shape}, expected ({size},), one for each unit.")
+        parts.append(labels)
+    return np.concatenate(parts)
+
+
+def _numbers(data: pd.DataFrame, name: str) -> Floats:
+    try:
+        return data[name].to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise EffectError(f"column {name!r} is {data[name].dtype}, expected numbers ({error}).") from error
+
+
+def _require_same_index(name: str, values: Any, other_name: str, other: Any) -> None:
+    try:
+        require_same_index(name, values, other_name, other)
+    except CalibrationError as error:
+        raise EffectError(str(error)) from error
 
 
 def _fit(design: Floats, outcome: Floats) -> Floats:
@@ -313,14 +376,23 @@ def _fit(design: Floats, outcome: Floats) -> Floats:
 
 
 def _columns(name: str, values: ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=float)
+    array = _floats(name, values)
     if array.ndim != 2 or not np.isfinite(array).all():
         raise EffectError(f"{name}: expected a finite table of shape (n, k), got shape {array.shape}.")
     return array
 
 
+def _floats(name: str, values: ArrayLike) -> Floats:
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(float), np.nan)  # what lies under a mask is no value
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise EffectError(f"{name}: expected numbers ({error}).") from error
+
+
 def _vector(name: str, values: ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=float)
+    array = _floats(name, values)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise EffectError(
             f"{name}: expected finite numbers of shape (n,), got shape {array.shape} with "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.causal.ppi import cluster_labels
 from sustain.causal.variance import critical_value
 from sustain.errors import EffectError
 
@@ -123,8 +124,8 @@ def predict_then_debias(
     Raises
     ------
     EffectError
-        When a column is missing, there are fewer than two labelled or unlabelled units (clusters), or the estimator
-        gives something that is not finite.
+        When a column or a cluster is missing, there are fewer than two labelled or unlabelled units (clusters), or the
+        estimator gives something that is not finite.
     """
     for name in (*predicted, *predicted.values(), *(() if clusters is None else (clusters,))):
         if name not in data.columns:
@@ -148,7 +149,7 @@ def predict_then_debias(
     stand_in = data.assign(**{name: data[proxy] for name, proxy in predicted.items()})
     group = None
     if clusters is not None:
-        group = np.unique(data[clusters].astype(str).to_numpy(), return_inverse=True)[1]
+        group = np.unique(cluster_labels(data[clusters], clusters), return_inverse=True)[1]
 
     def estimates(rows: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
         has, lacks = rows[labelled[rows]], rows[~labelled[rows]]

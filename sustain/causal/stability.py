@@ -10,7 +10,7 @@ import numpy as np
 
 from sustain.causal.cards import load_card
 from sustain.causal.estimators import difference_in_means
-from sustain.causal.ppi import clustered_variance, ppi_effect
+from sustain.causal.ppi import cluster_labels, clustered_variance, ppi_effect
 from sustain.causal.variance import critical_value, p_value
 from sustain.errors import EffectError
 
@@ -189,7 +189,7 @@ def _compare(
         raise EffectError("calibration: got None, expected the map's card, which the labels are to test.")
     outcome = np.asarray(card.transform(predicted, method=method, check_support=False))
     corrected = linear.estimate(outcome)
-    groups = None if clusters is None else data[clusters].to_numpy()
+    groups = None if clusters is None else cluster_labels(data[clusters], clusters)
     spread = 0.0
     if method != "none":
         spread = float(np.var(card.draws(method).weighted_sum(predicted, linear.weights), ddof=1))

@@ -97,7 +97,7 @@ def read_units(
     Parameters
     ----------
     data : DataFrame
-        One row a unit. The index is not used and may repeat.
+        One row a unit. Its index may repeat; it is used only to check that a Series of weights belongs to it.
     roles : Roles
         Columns by their role.
     weights : str or array_like of shape (n,), optional
@@ -109,7 +109,7 @@ def read_units(
     ------
     EffectError
         When a column is missing or of the wrong type, treatment is not 0/1, an arm has fewer than two units,
-        or a weight is negative.
+        or a weight is negative, infinite or of another row (by the index).
 
     Warns
     -----
@@ -194,6 +194,12 @@ def _weights(data: pd.DataFrame, weights: str | ArrayLike | None) -> Floats:
         _require_column(data, weights)
         values = _numbers(data, weights, "weights")
     else:
+        index: Any = getattr(weights, "index", None)
+        if hasattr(index, "equals") and not index.equals(data.index):
+            raise EffectError(
+                "weights: a pandas object whose index is not that of data. Align it first (weights.loc[data.index]), "
+                "put it into a column of data, or pass .to_numpy()."
+            )
         try:
             values = np.asarray(weights, dtype=float)
         except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.sample import as_vector
+from sustain.debias.sample import as_vector, require_same_index
 from sustain.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def agreement(y_true: Any, estimates: Mapping[str, Any]) -> pd.DataFrame:
     Raises
     ------
     CalibrationError
-        When columns differ in length or hold missing values.
+        When columns differ in length or (among pandas objects) index, or hold missing values.
     DataError
         When the truth does not vary.
     """
@@ -56,6 +56,7 @@ def agreement(y_true: Any, estimates: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for name, values in estimates.items():
         estimate = as_vector(name, values, truth.size)
+        require_same_index(name, values, "y_true", y_true)
         error = estimate - truth
         covariance = float(np.mean((estimate - estimate.mean()) * (truth - truth.mean())))
         slope = covariance / variance
@@ -130,7 +131,7 @@ def bias_by_tenth(y_true: Any, estimates: Mapping[str, Any], by: Any = None) -> 
     Raises
     ------
     CalibrationError
-        When columns differ in length or hold missing values.
+        When columns differ in length or (among pandas objects) index, or hold missing values.
     DataError
         When there are fewer than twenty places.
     """
@@ -145,6 +146,7 @@ def bias_by_tenth(y_true: Any, estimates: Mapping[str, Any], by: Any = None) -> 
     tables = []
     for name, values in estimates.items():
         estimate = as_vector(name, values, truth.size)
+        require_same_index(name, values, "y_true", y_true)
         places = pd.DataFrame(
             {"tenth": tenth, "truth": truth, "estimate": estimate, "error": estimate - truth}
         )

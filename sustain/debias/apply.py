@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.debias.sample import require_same_index
 from sustain.debias.table import Table
 from sustain.errors import CalibrationError
 
@@ -87,7 +88,8 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
     Raises
     ------
     CalibrationError
-        When a label has no function, shapes differ, or labels are given one by one to a lazy array.
+        When a label has no function, shapes or (among pandas objects) indexes differ, or labels are given one by one to
+        a lazy array.
     """
     if np.ndim(labels) == 0:
         return apply_elementwise(named(functions, str(labels)), values)
@@ -96,6 +98,7 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
             "strata: a lazy array takes one stratum for all its values. Correct each stratum by itself and combine "
             "them, for example with xarray.where."
         )
+    require_same_index("strata", labels, "y_pred", values)
     names = np.asarray(labels).astype(str)
     if names.shape != np.shape(values):
         raise CalibrationError(

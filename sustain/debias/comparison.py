@@ -21,7 +21,7 @@ from sustain.debias.crossfit import cross_fit
 from sustain.debias.estimator import Calibration
 from sustain.debias.families import Design
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.sample import as_codes, as_sample
+from sustain.debias.sample import as_codes, as_sample, require_same_index
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
@@ -228,6 +228,7 @@ def compare(
         On unusable rows or folds, a method called ``"none"`` or ``"level"``, or fewer than five held-out contrasts.
     """
     sample = as_sample(y_pred, y_true, sample_weight, None, strata)
+    require_same_index("folds", folds, "y_pred", y_pred)
     chosen = {"linear": LinearCalibration(), "tweedie": TweedieCalibration(), "bridge": BridgeCalibration()}
     chosen = chosen if methods is None else dict(methods)
     if {"none", "level"} & set(chosen):

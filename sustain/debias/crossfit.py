@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sustain.debias.agreement import agreement
 from sustain.debias.estimator import Calibration
-from sustain.debias.sample import as_codes, as_vector
+from sustain.debias.sample import as_codes, as_vector, require_same_index
 from sustain.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def cross_fit(
     x = as_vector("y_pred", y_pred)
     y = as_vector("y_true", y_true, x.size)
     fold, names = as_codes("folds", folds, x.size)
+    beside = {"y_true": y_true, "folds": folds, "sample_weight": sample_weight, "strata": strata}
+    for name, values in beside.items():
+        require_same_index(name, values, "y_pred", y_pred)
     if len(names) < 2:
         raise CalibrationError(f"folds: all rows are in fold {names[0]!r}. Pass at least two folds.")
     corrected = np.empty(x.size)

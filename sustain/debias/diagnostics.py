@@ -14,7 +14,14 @@ from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.diagnosis import Bin, Diagnosis, InSample, Shape, Slope, Stability
 from sustain.debias.level import LevelCalibration, LevelSlope
 from sustain.debias.regression import Line, Wald, fit_line, least_squares, moments, wald_test
-from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector, noise_variance
+from sustain.debias.sample import (
+    MIN_PAIRS,
+    CalibrationSample,
+    as_sample,
+    as_vector,
+    noise_variance,
+    require_same_index,
+)
 from sustain.debias.table import support_of
 from sustain.debias.verdicts import IN_SAMPLE_RATIO, verdicts
 from sustain.errors import CalibrationError, InSampleWarning
@@ -70,6 +77,9 @@ def diagnose(
     """
     sample = as_sample(y_pred, y_true, sample_weight, groups, strata)
     noise = noise_variance(target_noise_var)
+    for argument, columns in (("levels", levels), ("treatment_like", treatment_like)):
+        for name, values in (columns or {}).items():
+            require_same_index(f"{argument}[{name!r}]", values, "y_pred", y_pred)
     held_out = fit_line(sample.y_pred, sample.y_true, sample.weight).sigma
     return describe(
         sample,
@@ -218,6 +228,7 @@ def _without_a_group(sample: CalibrationSample, noise: float) -> tuple[float, fl
 def _in_sample(train: tuple[Any, Any], held_out_sd: float) -> InSample:
     x = as_vector("train[0]", train[0])
     y = as_vector("train[1]", train[1], x.size)
+    require_same_index("train[1]", train[1], "train[0]", train[0])
     line = fit_line(x, y, np.ones(x.size))
     ratio = line.sigma / held_out_sd if held_out_sd > 0 else math.nan
     if ratio < IN_SAMPLE_RATIO:

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from sustain.debias.apply import apply_by_label, apply_elementwise, is_lazy
 from sustain.debias.regression import Line
-from sustain.debias.sample import CalibrationSample, as_sample, as_vector, noise_variance
+from sustain.debias.sample import (
+    CalibrationSample,
+    as_sample,
+    as_vector,
+    noise_variance,
+    require_same_index,
+)
 from sustain.debias.table import Grid, Table
 from sustain.errors import CalibrationError, InSampleWarning, SupportWarning, WeakCalibrationWarning
 
@@ -213,6 +219,8 @@ class Calibration:
 
         self._require_fit()
         x = as_vector("y_pred", y_pred)
+        require_same_index("weight", weight, "y_pred", y_pred)
+        require_same_index("strata", strata, "y_pred", y_pred)
         shares = (
             np.full(x.size, 1 / max(1, x.size)) if weight is None else as_vector("weight", weight, x.size)
         )
@@ -303,7 +311,8 @@ def warn_outside(y_pred: Any, support: tuple[float, float]) -> None:
     """Warn when more predictions than expected lie outside the support; lazy arrays are not looked at."""
     if is_lazy(y_pred):
         return
-    values = np.asarray(getattr(y_pred, "values", y_pred))
+    values = y_pred.compressed() if isinstance(y_pred, np.ma.MaskedArray) else y_pred
+    values = np.asarray(getattr(values, "values", values))
     if values.dtype.kind not in "fiu" or not values.size:
         return
     low, high = support

@@ -31,7 +31,14 @@ from sustain.debias.components import (
 from sustain.debias.estimator import warn_outside
 from sustain.debias.families import Design
 from sustain.debias.regression import fit_line
-from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, as_vector, noise_variance
+from sustain.debias.sample import (
+    MIN_PAIRS,
+    CalibrationSample,
+    as_sample,
+    as_vector,
+    noise_variance,
+    require_same_index,
+)
 from sustain.debias.table import support_of
 from sustain.errors import CalibrationError
 
@@ -130,6 +137,9 @@ class LevelCalibration:
             raise CalibrationError(
                 "levels: expected at least one, such as {'region': labels}, or strata, or families; got none."
             )
+        require_same_index("strata", strata, "y_pred", y_pred)
+        for name, labels in (levels or {}).items():
+            require_same_index(f"levels[{name!r}]", labels, "y_pred", y_pred)
         self._sample, self.target_noise_var_ = sample, noise
         self.support_ = support_of(sample.y_pred, sample.weight)
         self.centre_ = (
@@ -253,6 +263,7 @@ class LevelCalibration:
         """
         found, s = self._usable(level), self._sample
         x = as_vector("y_pred", y_pred)
+        require_same_index("weight", weight, "y_pred", y_pred)
         shares = (
             np.full(x.size, 1 / max(1, x.size)) if weight is None else as_vector("weight", weight, x.size)
         )

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
 
-__all__ = ["MIN_PAIRS", "CalibrationSample", "as_codes", "as_sample", "as_vector", "noise_variance"]
+__all__ = [
+    "MIN_PAIRS",
+    "CalibrationSample",
+    "as_codes",
+    "as_sample",
+    "as_vector",
+    "noise_variance",
+    "require_same_index",
+]
 
 Array = NDArray[np.float64]
 
@@ -105,8 +113,9 @@ def as_vector(name: str, values: Any, n: int | None = None) -> Array:
     Raises
     ------
     CalibrationError
-        When `values` is not one-dimensional, not numeric, not finite, or of another length.
+        When `values` is not one-dimensional, not numeric, not finite, masked, or of another length.
     """
+    _require_unmasked(name, values)
     try:
         vector = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -145,12 +154,14 @@ def as_sample(
     Raises
     ------
     CalibrationError
-        On fewer than 20 pairs, different lengths or indexes, missing or infinite values, constant predictions or
-        labels, or weights that are negative or all zero.
+        On fewer than 20 pairs, different lengths or (among pandas objects) indexes, missing, masked or infinite values,
+        constant predictions or labels, or weights that are negative or all zero.
     """
     predictions = as_vector("y_pred", y_pred)
     labels = as_vector("y_true", y_true, predictions.size)
-    _same_index(y_pred, y_true)
+    beside = {"y_true": y_true, "sample_weight": sample_weight, "groups": groups, "strata": strata}
+    for name, values in beside.items():
+        require_same_index(name, values, "y_pred", y_pred)
     n = predictions.size
     weight = _weights(sample_weight, n)
     stratum, names = (None, ()) if strata is None else as_codes("strata", strata, n)
@@ -163,12 +174,19 @@ def as_sample(
 
 
 def noise_variance(target_noise_var: float) -> float:
-    """Check `target_noise_var`; raises `CalibrationError` unless it is zero or more."""
-    if not (np.isfinite(target_noise_var) and target_noise_var >= 0):
+    """Check `target_noise_var`; raises `CalibrationError` unless it is one number, zero or more."""
+    try:
+        value = float(target_noise_var)
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(
+            f"target_noise_var: got {type(target_noise_var).__name__}, expected one variance for all labels, such as "
+            "their mean sampling variance."
+        ) from error
+    if not (np.isfinite(value) and value >= 0):
         raise CalibrationError(
             f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."
         )
-    return float(target_noise_var)
+    return value
 
 
 def _weights(sample_weight: Any, n: int) -> Array:
@@ -191,8 +209,9 @@ def as_codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp], tuple[st
     Raises
     ------
     CalibrationError
-        When there is not one label a row, or some are missing.
+        When there is not one label a row, or some are missing or masked.
     """
+    _require_unmasked(name, labels)
     values = np.asarray(labels)
     if values.shape != (n,):
         raise CalibrationError(
@@ -213,11 +232,23 @@ def as_codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp], tuple[st
     return codes.astype(np.intp), tuple(str(item) for item in names)
 
 
-def _same_index(y_pred: Any, y_true: Any) -> None:
-    left: Any = getattr(y_pred, "index", None)
-    right: Any = getattr(y_true, "index", None)
+def require_same_index(name: str, values: Any, other_name: str, other: Any) -> None:
+    """Raise `CalibrationError` when both are pandas objects with different indexes.
+
+    Rows are matched by position, so that two columns in a different order would be paired wrongly without a sign.
+    """
+    left: Any = getattr(values, "index", None)
+    right: Any = getattr(other, "index", None)
     if hasattr(left, "equals") and hasattr(right, "equals") and not left.equals(right):
         raise CalibrationError(
-            "y_pred and y_true are pandas objects with different indexes. Align them first "
-            "(for example y_true.loc[y_pred.index]), or pass .to_numpy() of both."
+            f"{other_name} and {name} are pandas objects with different indexes. Align them first "
+            f"(for example {name}.loc[{other_name}.index]), or pass .to_numpy() of both."
+        )
+
+
+def _require_unmasked(name: str, values: Any) -> None:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise CalibrationError(
+            f"{name}: {int(np.ma.getmaskarray(values).sum())} of {values.size} values are masked. Leave these rows out "
+            "of all columns; what lies under a mask is no value."
         )

@@ -113,7 +113,7 @@ def test_label_by_label_and_kind_by_kind():
     small = fitted.transform(x.astype("f4").reshape(20, 20), strata=stratum.reshape(20, 20))
     assert (small.dtype, small.shape) == (np.float32, (20, 20))
     series = pd.Series(x, index=np.arange(400) + 7)
-    corrected = fitted.transform(series, strata=pd.Series(stratum))
+    corrected = fitted.transform(series, strata=pd.Series(stratum, index=series.index))
     assert corrected.index.equals(series.index)
     np.testing.assert_array_equal(corrected.to_numpy(), mixed)
     array = xr.DataArray(x, dims="place", attrs={"units": "index"})

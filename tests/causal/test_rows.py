@@ -1,0 +1,127 @@
+"""Units and their columns belong together, and a unit without a cluster is not in one cluster with all others."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sustain.causal import (
+    cross_ppi_effect,
+    estimate_effect,
+    ppi_effect,
+    ppi_mean,
+    ppi_ols,
+    predict_then_debias,
+    stability_test,
+)
+from sustain.causal.predict_debias import least_squares
+from sustain.debias import build_card
+from sustain.errors import EffectError
+
+N = 300
+
+
+@pytest.fixture
+def trial():
+    rng = np.random.default_rng(0)
+    treated = rng.integers(0, 2, N)
+    truth = rng.normal(size=N) + 0.5 * treated
+    return pd.DataFrame(
+        {
+            "wealth": 0.6 * truth + 0.3 * rng.normal(size=N),
+            "treated": treated,
+            "label": np.where(rng.uniform(size=N) < 0.4, truth, np.nan),
+            "z": rng.normal(size=N),
+            "w": rng.uniform(0.2, 3, N),
+            "cluster": rng.integers(0, 30, N).astype(float),
+        }
+    )
+
+
+COLUMNS = {"label": "label", "prediction": "wealth", "treatment": "treated"}
+
+
+def test_weights_in_another_order_are_refused(trial):
+    arguments = {"outcome": "wealth", "treatment": "treated"}
+    with pytest.raises(EffectError, match="weights: a pandas object whose index is not that of data"):
+        estimate_effect(trial, **arguments, weights=trial.w.sample(frac=1, random_state=0))
+    same = [estimate_effect(trial, **arguments, weights=w) for w in ("w", trial.w, trial.w.to_numpy())]
+    assert len({effect.estimate for effect in same}) == 1
+
+
+def test_labels_and_predictions_in_another_order_are_refused(trial):
+    known = trial.label.notna()
+    with pytest.raises(EffectError, match="different indexes"):
+        ppi_mean(trial.label[known], trial.wealth[known].sample(frac=1, random_state=0), trial.wealth[~known])
+
+
+def test_units_without_a_cluster_are_refused_everywhere(trial):
+    trial.loc[:49, "cluster"] = np.nan
+    known = trial.label.notna()
+    rng = np.random.default_rng(1)
+    predicted = rng.normal(size=200)
+    card = build_card(
+        predicted,
+        predicted + rng.normal(size=200),
+        target={"name": "w", "unit": "i"},
+        predictor="m",
+        n_boot=40,
+    )
+    calls = [
+        lambda: ppi_effect(trial, **COLUMNS, clusters="cluster"),
+        lambda: stability_test(trial, **COLUMNS, calibration=card, clusters="cluster"),
+        lambda: cross_ppi_effect(
+            trial, label="label", features=["wealth"], treatment="treated", clusters="cluster"
+        ),
+        lambda: predict_then_debias(
+            trial, least_squares("label", []), predicted={"label": "wealth"}, clusters="cluster"
+        ),
+        lambda: ppi_mean(
+            trial.label[known],
+            trial.wealth[known],
+            trial.wealth[~known],
+            clusters=trial.cluster[known],
+            clusters_unlabelled=trial.cluster[~known],
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(EffectError, match="units have no cluster"):
+            call()
+
+
+def test_clusters_of_another_length_are_said(trial):
+    known = trial.label.notna()
+    with pytest.raises(EffectError, match=r"clusters: got shape \(\d+,\), expected"):
+        ppi_mean(
+            trial.label[known],
+            trial.wealth[known],
+            trial.wealth[~known],
+            clusters=trial.cluster[known][:-1],
+            clusters_unlabelled=trial.cluster[~known],
+        )
+
+
+@pytest.mark.parametrize("column", ["label", "wealth", "treated"])
+def test_text_where_numbers_belong_is_said(trial, column):
+    with pytest.raises(EffectError, match=f"column '{column}' is .*, expected numbers"):
+        ppi_effect(trial.assign(**{column: "much"}), **COLUMNS)
+
+
+def test_dependent_regressors_are_said(trial):
+    known = trial.label.notna().to_numpy()
+    x = np.column_stack([np.ones(N), trial.z, 2 * trial.z])
+    with pytest.raises(EffectError, match="singular design"):
+        ppi_ols(x[known], trial.label[known], trial.wealth[known], x[~known], trial.wealth[~known])
+
+
+def test_nothing_that_scatters_has_no_p_value():
+    found = ppi_mean(np.ones(10), np.ones(10), np.ones(10))
+    assert found.pvalue() == 0.0
+    assert np.isnan(found.pvalue(null=1.0))
+
+
+def test_cross_prediction_does_not_depend_on_the_units_of_the_features(trial):
+    arguments = {"label": "label", "features": ["wealth", "z"], "treatment": "treated"}
+    plain = cross_ppi_effect(trial, **arguments)
+    other = cross_ppi_effect(trial.assign(wealth=1e-4 * trial.wealth, z=1e5 * trial.z + 3), **arguments)
+    assert other.estimate == pytest.approx(plain.estimate, rel=1e-6)
+    assert other.std_error == pytest.approx(plain.std_error, rel=1e-6)
