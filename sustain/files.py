@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # numpy's words, without the system's number
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     DiskSpaceError
-        When the disk fills up while writing (``ENOSPC``).
+        When the disk fills up while writing, or a quota or file-size limit is met.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +71,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     DiskSpaceError
-        When the disk fills up while writing (``ENOSPC``).
+        When the disk fills up while writing, or a quota or file-size limit is met.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -89,11 +93,12 @@ def _full_disk_named(final: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC or isinstance(error, DiskSpaceError):
+        full = error.errno in _FULL or _SHORT_WRITE.fullmatch(str(error))
+        if not full or isinstance(error, DiskSpaceError):
             raise
         raise DiskSpaceError(
-            f"{final}: the disk filled up while writing; nothing was put in place. "
-            f"Free some space on {final.parent} and run again."
+            f"{final}: the disk filled up while writing, or a quota or file-size limit was met; nothing was put in "
+            f"place. Free some space on {final.parent} and run again."
         ) from error
 
 

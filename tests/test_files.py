@@ -65,6 +65,22 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, place):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EFBIG])
+def test_a_quota_and_a_file_size_limit_are_full_disks_too(tmp_path, number):
+    with pytest.raises(DiskSpaceError, match="quota or file-size limit"), atomic_path(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_numpy_s_short_write_is_a_full_disk(tmp_path):
+    """NumPy says how many numbers it wrote, and keeps the system's error to itself."""
+    with (
+        pytest.raises(DiskSpaceError, match=r"a\.npy: the disk filled up"),
+        atomic_path(tmp_path / "a.npy"),
+        open("/dev/full", "wb") as full,
+    ):
+        np.save(full, np.zeros(100_000))
+
+
 def test_json_is_stable_and_strict(tmp_path):
     value = {"b": np.float64(math.nan), "a": np.arange(2), "c": (1, math.inf), "d": tmp_path.name}
     first = write_json(tmp_path / "a.json", value).read_bytes()

@@ -44,6 +44,10 @@ def map_(
         list[str] | None,
         typer.Option(metavar="BAND=NAME", help="What STAC items call a band of the model; may be repeated."),
     ] = None,
+    year: Annotated[
+        float | None,
+        typer.Option(help="Year of the imagery, for models that look at it (2015.5: its middle)."),
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder for finished blocks, which a killed run goes on from.")
     ] = None,
@@ -65,7 +69,10 @@ def map_(
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
         scene = scenes[0] if len(scenes) == 1 else scenes
-        predict_map(scene, TilePredictor.load(model), out, params=params, work=work, client=client)
+        predictor = TilePredictor.load(model)
+        if year is not None:
+            predictor = predictor.for_year(year)
+        predict_map(scene, predictor, out, params=params, work=work, client=client)
     typer.echo(f"{out}: written")
 
 

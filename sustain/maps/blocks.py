@@ -6,40 +6,59 @@ run with anything changed has another fingerprint, so old blocks are never taken
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sustain.errors import RasterError
 from sustain.files import atomic_path
 from sustain.maps.grid import Block
+from sustain.maps.remote import remote_identity
 
 __all__ = ["BlockStore", "identity_of"]
 
 _PROBE = 1 << 20  # bytes at either end of a file that its identity covers
+_ON_THE_WEB = "/vsicurl/"  # before the address of a VRT's source
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_BLOCK = re.compile(r"(\.partial-)?\d+-\d+\.npy")
 
 
 def identity_of(files: Sequence[str | Path]) -> list[list[Any]]:
-    """Tell files apart without reading them whole: name, size, time of change, and a hash of both ends.
+    """Tell files apart without reading them whole: name, size, times of change, and a hash of both ends.
 
-    Imagery is too large to hash on every start. A file written anew has another time of change.
+    Imagery is too large to hash on every start. A file that was written to has another time of change, and one whose
+    time was set back has another time of the change of its entry. Files on the web are asked for size and entity tag.
+
+    Raises
+    ------
+    DownloadError
+        When an address does not answer.
     """
     found: list[list[Any]] = []
-    for file in sorted(Path(file) for file in files):
-        if not file.is_file():  # a remote address stands for itself
-            found.append([str(file), None, None, None])
+    for file in sorted(str(file) for file in files):
+        if file.startswith(_ON_THE_WEB):
+            found.append(remote_identity(file.removeprefix(_ON_THE_WEB)))
             continue
-        about = file.stat()
-        with file.open("rb") as stream:
+        path = Path(file)
+        if not path.is_file():  # what GDAL finds by other means stands for itself
+            found.append([file, None, None, None])
+            continue
+        about = path.stat()
+        with path.open("rb") as stream:
             ends = stream.read(_PROBE)
             stream.seek(max(0, about.st_size - _PROBE))
             ends += stream.read(_PROBE)
-        found.append([file.name, about.st_size, about.st_mtime_ns, hashlib.sha256(ends).hexdigest()])
+        times = [about.st_mtime_ns, about.st_ctime_ns]
+        found.append([path.name, about.st_size, times, hashlib.sha256(ends).hexdigest()])
     return found
 
 
@@ -49,7 +68,7 @@ class BlockStore:
     Parameters
     ----------
     folder : Path
-        Folder of this map's blocks; nothing else may be in it, because `clear` removes it.
+        Folder of this map's blocks.
     inputs : mapping
         All that the blocks depend on, as JSON types.
     """
@@ -74,8 +93,51 @@ class BlockStore:
         return values if values.shape[1:] == block.cells.shape else None
 
     def clear(self) -> None:
-        """Remove the blocks of this map, those of earlier inputs too."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        """Remove the blocks of this map, those of earlier inputs too; and the folder, if nothing else is in it."""
+        for folder in self._root.iterdir():
+            if not (_FINGERPRINT.fullmatch(folder.name) and folder.is_dir()):
+                continue
+            for file in folder.iterdir():
+                if _BLOCK.fullmatch(file.name):
+                    file.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+    @contextmanager
+    def only_run(self, what: Path) -> Iterator[None]:
+        """Keep other runs out of the folder; leave nothing empty behind. The lock ends with the process.
+
+        Raises
+        ------
+        RasterError
+            When another run is at it.
+        """
+        folder = self._locked(what)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not empty
+                self._root.rmdir()
+            os.close(folder)
+
+    def _locked(self, what: Path) -> int:
+        while True:
+            self._root.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self._root, os.O_RDONLY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(folder)
+                raise RasterError(
+                    f"{what}: another run is making this map; its blocks are in {self._root}. Wait for it, or stop "
+                    "it, or write to another path."
+                ) from error
+            except OSError:
+                return folder  # some network file systems have no locks
+            # Another run may have ended in between, and removed the folder.
+            if self._root.exists() and os.path.samestat(os.fstat(folder), self._root.stat()):
+                return folder
+            os.close(folder)
 
     def _path(self, block: Block) -> Path:
         return self._folder / f"{block.cells.row:06d}-{block.cells.col:06d}.npy"

@@ -5,7 +5,8 @@ Blocks are predicted here or on a cluster, kept as files when they are finished,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import sustain
 from sustain.config import MapParams
 from sustain.errors import RasterError
 from sustain.files import atomic_path, require_free_space
+from sustain.maps.bands import ModelNumbers
 from sustain.maps.blocks import BlockStore
 from sustain.maps.dense import require_dense
 from sustain.maps.exact import BlockWork, Predictor
@@ -28,10 +30,10 @@ from sustain.maps.geotiff import (
     target_of,
     write_failures,
 )
-from sustain.maps.grid import Grid
+from sustain.maps.grid import Block, Grid
 from sustain.maps.mosaic import Mosaic, n_stac, open_imagery
 from sustain.maps.scene import Scene
-from sustain.maps.workers import predict_here, predict_on_cluster
+from sustain.maps.workers import Finished, predict_here, predict_on_cluster
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -71,7 +73,7 @@ def predict_map(
         are compared on the way.
     work : str or Path, optional
         Folder for finished blocks, by default a hidden one beside `out`. A run that was killed goes on from them and
-        ends with the same bytes; they are removed when the map is whole.
+        ends with the same bytes; they are removed when the map is whole. One run at a time may use it.
     client : distributed.Client, optional
         Predict the blocks on the workers of this Dask cluster instead of here. The scene's path must be readable
         there; the model is sent once to each worker. A worker that dies costs its blocks only.
@@ -84,7 +86,8 @@ def predict_map(
     Raises
     ------
     RasterError, FileFormatError
-        When the scene does not fit the model, is smaller than a tile or cannot be read.
+        When the scene does not fit the model, is smaller than a tile or cannot be read; when `out` is one of its files;
+        when another run is making this map.
     DownloadError
         When an asset of a STAC item does not answer. Finished blocks are kept.
     ConfigError
@@ -107,35 +110,28 @@ def predict_map(
             raise RasterError(f"{source.path}: {error}") from error
         if params.mode == "dense":
             require_dense(predictor, grid)
+        _refuse_to_overwrite(out, source)
         require_free_space(
             out.parent, 4 * 4 * grid.rows * grid.cols, f"the map of {grid.rows} x {grid.cols} cells"
         )
         work = out.with_name(f".blocks-{out.stem}") if work is None else Path(work)
         store = block_store(work, predictor, source, grid, params)
-        with tqdm(total=grid.rows * grid.cols, desc=f"map {out.name}", unit="cell", disable=None) as progress:
-            missing = []
-            for block in grid.blocks(params.block_cells):
-                if store.load(block) is None:
-                    missing.append(block)
-                else:
-                    progress.update(block.cells.height * block.cells.width)
-            work_on = BlockWork(predictor, grid, params)
-            finished = (
-                predict_here(source, work_on, missing)
-                if client is None
-                else predict_on_cluster(
-                    # Items go along; of rasters the paths, which the workers open.
-                    source if isinstance(source, Mosaic) and n_stac(scene) else scene,
-                    work_on,
-                    missing,
-                    client,
-                )
+        work_on = BlockWork(predictor, grid, params)
+        with store.only_run(out):
+            # To a cluster items go along; of rasters the paths, which the workers open.
+            sent = source if isinstance(source, Mosaic) and n_stac(scene) else scene
+            _predict_missing(
+                store,
+                work_on,
+                f"map {out.name}",
+                lambda blocks: (
+                    predict_here(source, work_on, blocks)
+                    if client is None
+                    else predict_on_cluster(sent, work_on, blocks, client)
+                ),
             )
-            for block, values in finished:
-                store.save(block, values)
-                progress.update(block.cells.height * block.cells.width)
-        _write_map(out, source, work_on, store)
-    store.clear()
+            _write_map(out, source, work_on, store)
+            store.clear()
     return out
 
 
@@ -146,7 +142,9 @@ def block_store(
     return BlockStore(
         folder,
         {
-            "model": predictor.id,
+            # What a predictor's name does not tell: its scaling, the year that it is to see.
+            "model": [predictor.id, getattr(predictor, "fingerprint", None)],
+            "numbers": asdict(ModelNumbers.of(predictor)),
             "imagery": source.identity(),
             "crs": source.crs.to_wkt(),
             "scene": [grid.scene_height, grid.scene_width, *tuple(grid.scene_transform)[:6]],
@@ -155,6 +153,30 @@ def block_store(
             "version": sustain.__version__,
         },
     )
+
+
+def _predict_missing(
+    store: BlockStore, work: BlockWork, what: str, predict: Callable[[list[Block]], Finished]
+) -> None:
+    """Predict and keep the blocks that are not finished yet."""
+    grid = work.grid
+    with tqdm(total=grid.rows * grid.cols, desc=what, unit="cell", disable=None) as progress:
+        missing = []
+        for block in grid.blocks(work.params.block_cells):
+            if store.load(block) is None:
+                missing.append(block)
+            else:
+                progress.update(block.cells.height * block.cells.width)
+        for block, values in predict(missing):
+            store.save(block, values)
+            progress.update(block.cells.height * block.cells.width)
+
+
+def _refuse_to_overwrite(out: Path, source: Scene | Mosaic) -> None:
+    if out.is_dir():
+        raise RasterError(f"{out}: is a folder. Name the file to write.")
+    if out.exists() and any(out.samefile(file) for file in source.files if Path(file).exists()):
+        raise RasterError(f"{out}: is one of the scene's own files. Write the map to another path.")
 
 
 def _write_map(out: Path, source: Scene | Mosaic, work: BlockWork, store: BlockStore) -> None:

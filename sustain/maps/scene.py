@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from rasterio.windows import Window
 
 from sustain.errors import RasterError
@@ -83,7 +84,7 @@ class Scene:
             self._stack = stack.pop_all()
         self.transform, self.height, self.width = place
         self.crs = lattice.crs
-        self.files: tuple[str, ...] = tuple(self._dataset.files)
+        self.files: tuple[str, ...] = _files_of(self._dataset)
 
     def __enter__(self) -> Scene:
         return self
@@ -203,3 +204,16 @@ class Scene:
                 f"{self.path}: a pixel is {transform.a} x {-transform.e} m, but the model was trained on "
                 f"{pixel_m} x {pixel_m} m. {_HOW}"
             )
+
+
+def _files_of(dataset: Any) -> tuple[str, ...]:
+    """Files that a raster is made of; of a VRT of VRTs, which GDAL does not look into, those of the inner ones too."""
+    found: dict[str, None] = {}
+    waiting = list(dataset.files)
+    while waiting:
+        file = waiting.pop(0)
+        if file not in found and file != dataset.name and file.lower().endswith(".vrt"):
+            with rasterio.open(file) as inner:
+                waiting += inner.files
+        found[file] = None
+    return tuple(found)

@@ -21,9 +21,10 @@ from sustain.maps.scene import Scene
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["predict_here", "predict_on_cluster"]
+__all__ = ["Finished", "predict_here", "predict_on_cluster"]
 
 Finished = Iterator[tuple[Block, npt.NDArray[np.float32]]]
+"""Blocks and their bands, shape (bands, rows, cols), one by one as they are finished."""
 
 _AHEAD = (
     3  # blocks a worker may have waiting: enough to keep it busy, few enough to bound the scheduler's memory

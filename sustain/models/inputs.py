@@ -92,7 +92,7 @@ def site_columns(sites: pd.DataFrame | None, needs: Sequence[str], n: int, who: 
         if sites is None or name not in sites:
             raise ModelError(
                 f"{who} looks at {', '.join(needs)} beside the pixels: pass sites, a table with these columns and a "
-                "row a tile (or, for a scene of one year, use for_year)."
+                "row a tile (or, for a scene of one year, use for_year; sustain map --year)."
             )
         values = sites[name].to_numpy(dtype=np.float64)
         if values.shape != (n,) or not np.isfinite(values).all():

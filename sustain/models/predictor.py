@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from copy import copy
 from pathlib import Path
@@ -176,6 +177,12 @@ class TilePredictor:
     def id(self) -> str:
         """Backbone and the first twelve digits of the weights' sha256."""
         return f"{self.description.backbone}-{self.description.weights_sha256[:12]}"
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of all that predictions depend on: `description`, which names the weights, and the year if bound."""
+        text = f"{self.description.model_dump_json()} {self._year}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import rasterio.shutil
 
 from sustain.config import MapParams
-from sustain.errors import DiskSpaceError, FileFormatError
-from sustain.maps.blocks import BlockStore
+from sustain.errors import DiskSpaceError, FileFormatError, RasterError
+from sustain.maps.blocks import BlockStore, identity_of
 from sustain.maps.grid import Block, Span
 from sustain.maps.predict import predict_map
 from sustain.maps.scene import Scene
 
 from .fakes import MeanPredictor, write_scene
+from .stac_fakes import serving
 
 PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
 
@@ -58,14 +60,25 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(tmp_path, scene_path
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("changed", ["scene", "model", "spacing", "batch"])
+@pytest.mark.parametrize(
+    "changed",
+    ["scene", "scene of the same size and time", "model", "model of the same name", "spacing", "batch"],
+)
 def test_changed_inputs_never_reuse_a_block(tmp_path, scene_path, pixels, changed):
+    write_scene(scene_path, pixels, compress="none")  # of one size whatever it holds
     stopped_run(tmp_path, scene_path)
     predictor, params = CountingPredictor(), PARAMS
+    about = scene_path.stat()
     if changed == "scene":
         write_scene(scene_path, pixels + 1)
+    elif changed == "scene of the same size and time":
+        write_scene(scene_path, pixels[:, ::-1], compress="none")
+        assert scene_path.stat().st_size == about.st_size
+        os.utime(scene_path, ns=(about.st_atime_ns, about.st_mtime_ns))
     elif changed == "model":
         predictor.id = "mean-ba9876543210"
+    elif changed == "model of the same name":
+        predictor.fingerprint = "another year, or another scaling of the same weights"
     else:
         name = {"spacing": "spacing_px", "batch": "batch_size"}[changed]
         params = PARAMS.model_copy(update={name: 16})
@@ -74,6 +87,102 @@ def test_changed_inputs_never_reuse_a_block(tmp_path, scene_path, pixels, change
     again = predict_map(scene_path, fresh, tmp_path / "fresh.tif", params=params)
     assert predictor.n_tiles == fresh.n_tiles
     assert out.read_bytes() == again.read_bytes()
+
+
+def test_a_file_changed_in_its_middle_is_another_one(tmp_path):
+    """Both ends, the size and the time of change stay."""
+    path = tmp_path / "large.tif"
+    content = bytearray(np.random.default_rng(1).bytes(3 << 20))
+    path.write_bytes(content)
+    about, before = path.stat(), identity_of([path])
+    assert identity_of([path]) == before
+    content[3 << 19] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert identity_of([path]) != before
+
+
+def test_sources_of_a_vrt_of_vrts_are_looked_at(tmp_path, scene_path, pixels):
+    rasterio.shutil.copy(scene_path, tmp_path / "inner.vrt", driver="VRT")
+    text = (tmp_path / "inner.vrt").read_text()
+    (tmp_path / "outer.vrt").write_text(text.replace("scene.tif", "inner.vrt"))
+    identities = []
+    for change in (0, 0, 1):
+        if change:
+            write_scene(scene_path, pixels + 1)
+        with Scene(tmp_path / "outer.vrt", MeanPredictor()) as scene:
+            identities.append(scene.identity())
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_sources_of_a_vrt_on_the_web_are_asked(tmp_path, scene_path, pixels):
+    with serving(tmp_path) as server:
+        rasterio.shutil.copy(scene_path, tmp_path / "scene.vrt", driver="VRT")
+        text = (tmp_path / "scene.vrt").read_text().replace('relativeToVRT="1"', 'relativeToVRT="0"')
+        text = text.replace(">scene.tif<", f">/vsicurl/{server.address('scene.tif')}<")
+        (tmp_path / "scene.vrt").write_text(text)
+        with Scene(tmp_path / "scene.vrt", MeanPredictor()) as scene:
+            np.testing.assert_array_equal(scene.read(Span(0, 0, 75, 101)), pixels)
+            before = scene.identity()
+            assert scene.identity() == before
+            os.utime(scene_path, ns=(0, 0))  # the server's entity tag
+            assert scene.identity() != before
+
+
+@dataclass
+class WaitingPredictor(MeanPredictor):
+    """Lets another run start in the middle."""
+
+    meanwhile: object = None
+
+    def predict(self, tiles):
+        self.meanwhile()
+        return super().predict(tiles)
+
+
+def test_a_second_run_of_the_same_map_is_refused_and_the_first_goes_on(tmp_path, scene_path):
+    out = tmp_path / "wealth.tif"
+    whole = predict_map(scene_path, MeanPredictor(), tmp_path / "whole.tif", params=PARAMS).read_bytes()
+    other = MeanPredictor(id="mean-ba9876543210")
+
+    def second():
+        with pytest.raises(RasterError, match=r"wealth\.tif: another run is making this map"):
+            predict_map(scene_path, other, out, params=PARAMS)
+        # Elsewhere it may.
+        predict_map(scene_path, other, tmp_path / "elsewhere.tif", params=PARAMS)
+
+    predict_map(scene_path, WaitingPredictor(meanwhile=second), out, params=PARAMS)
+    assert out.read_bytes() == whole
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    predict_map(scene_path, other, out, params=PARAMS)  # its turn now
+
+
+def test_other_files_in_the_folder_for_blocks_are_left_alone(tmp_path, scene_path):
+    """Somebody names a folder of his own."""
+    work = tmp_path / "work"
+    kept = [
+        work / "notes.txt",
+        work / ("0" * 16) / "000000-000000.txt",
+        work / "thesis" / "000000-000000.npy",
+    ]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a year of work")
+    predict_map(scene_path, MeanPredictor(), tmp_path / "wealth.tif", params=PARAMS, work=work)
+    assert sorted(path for path in work.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_the_scene_is_not_overwritten(tmp_path, scene_path):
+    before = scene_path.read_bytes()
+    rasterio.shutil.copy(scene_path, tmp_path / "scene.vrt", driver="VRT")
+    (tmp_path / "link.tif").symlink_to(scene_path)
+    for scene in (scene_path, tmp_path / "scene.vrt", [scene_path]):
+        for out in (scene_path, tmp_path / "link.tif"):
+            with pytest.raises(RasterError, match=r"\.tif: is one of the scene's own files"):
+                predict_map(scene, MeanPredictor(), out, params=PARAMS)
+    with pytest.raises(RasterError, match="is a folder"):
+        predict_map(scene_path, MeanPredictor(), tmp_path, params=PARAMS)
+    assert scene_path.read_bytes() == before
 
 
 def test_an_error_says_which_block(tmp_path, scene_path, monkeypatch):

@@ -168,6 +168,9 @@ def test_a_scene_of_one_year(packed_tiles, store, tmp_path):
     tiles = store.read([0, 1])
     expected = predictor.predict(tiles, sites=pd.DataFrame({"year": [2015, 2015]}))
     np.testing.assert_array_equal(predictor.for_year(2015).predict(tiles), expected)
+    # Finished blocks of a map are kept under it: another year is another map.
+    assert predictor.for_year(2015).fingerprint == predictor.for_year(2015).fingerprint
+    assert len({predictor.fingerprint, *(predictor.for_year(year).fingerprint for year in (2005, 2015))}) == 3
     with pytest.raises(ModelError, match="pass sites"):
         predictor.predict(tiles)
 
