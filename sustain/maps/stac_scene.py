@@ -115,7 +115,7 @@ class StacScene:
                 with NumberedRaster(name, dataset, bands, self._numbers, self._lattice, *rectangle) as raster:
                     pixels[places] = raster.read(window)
         except (RasterioError, FileFormatError) as error:
-            cause = error.__cause__ or error
+            cause = str(error.__cause__ or error).replace(href, plain(href))
             if not is_remote(href):
                 raise FileFormatError(
                     f"{name}: cannot be opened or decoded ({cause}). Check the href of the item, and fetch or make the "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sustain.errors import ClusterError
+from sustain.errors import ClusterError, SustainError
 from sustain.maps.exact import BlockWork
 from sustain.maps.grid import Block
 from sustain.maps.mosaic import Mosaic, open_imagery
@@ -125,8 +125,13 @@ class _Shared:
 def _predict_window(shared: _Shared, block: Block) -> npt.NDArray[np.float32]:
     """Read and predict one block, on a worker."""
     work = shared.work
-    with open_imagery(shared.scene, work.predictor, work.params) as source:
-        return work.predict(block, source.read(block.window))
+    try:
+        with open_imagery(shared.scene, work.predictor, work.params) as source:
+            return work.predict(block, source.read(block.window))
+    except SustainError as error:
+        # Alone: with a cause from GDAL, which cannot be sent, it would come home as a bare Exception.
+        failure = type(error)(*error.args)
+    raise failure
 
 
 @contextmanager

@@ -17,11 +17,11 @@ import rasterio
 from distributed import Client, LocalCluster
 
 from sustain.config import MapParams
-from sustain.errors import ClusterError, ModelError
+from sustain.errors import ClusterError, DownloadError, ModelError
 from sustain.maps.predict import predict_map
 
 from .fakes import MeanPredictor
-from .stac_fakes import collection, piece_item
+from .stac_fakes import collection, piece_item, serving
 
 PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
 
@@ -78,6 +78,40 @@ def test_workers_read_stac_items(tmp_path, pixels, client, expected):
     place = collection(tmp_path / "items.json", [piece_item(tmp_path, "scene", pixels)])
     out = predict_map(place, MeanPredictor(), tmp_path / "wealth.tif", params=PARAMS, client=client)
     assert out.read_bytes() == expected
+
+
+def test_workers_read_hrefs_and_one_that_stops_answering_costs_nothing_that_is_finished(
+    tmp_path, pixels, client, expected
+):
+    """Each process asks for its own ranges; the error keeps its kind on the way home."""
+    one, seen, out = piece_item(tmp_path, "scene", pixels), tmp_path / "seen", tmp_path / "wealth.tif"
+    seen.mkdir()
+    blocks = tmp_path / ".blocks-wealth"
+    with serving(tmp_path) as server:
+        for about in one["assets"].values():
+            about["href"] = server.address(about["href"][2:]) + "?signature=secret"
+        place = collection(tmp_path / "items.json", [one])
+        server.fails = lambda path, asked: (
+            404 if "NIR" in path and asked != "bytes=0-0" and len(list(blocks.rglob("0*.npy"))) >= 3 else None
+        )
+        predictor = SlowPredictor(folder=str(seen))
+        with pytest.raises(
+            DownloadError, match=r"item scene, asset NIR .*NIR\.tif\): does not answer"
+        ) as caught:
+            predict_map(place, predictor, out, params=PARAMS, client=client)
+        assert "Finished blocks are kept" in str(caught.value)
+        assert "secret" not in str(caught.value)
+        assert "in the block at cell row" in caught.value.__notes__[0]
+        assert not out.exists()
+        n_kept = len(list(blocks.rglob("0*.npy")))
+        assert n_kept >= 3
+        server.fails = lambda path, asked: None
+        server.asked.clear()
+        again = MeanPredictor()
+        assert predict_map(place, again, out, params=PARAMS, client=client).read_bytes() == expected
+        assert again.largest_batch == 0  # predicted elsewhere
+        assert any(asked not in (None, "bytes=0-0") for path, asked in server.asked if "NIR" in path)
+    assert len(list(seen.iterdir())) == 2
 
 
 def test_workers_reproject(tmp_path, scene_path, client):
