@@ -187,7 +187,7 @@ class Moments:
         # Moments left over, with the influence of the two estimated coefficients taken into account.
         left = pieces[:, 2:] - pieces[:, :2] @ (crossed[2:] @ bread).T
         moments = left.mean(axis=0)
-        cov, df = robust_covariance(left - moments, rows.group)
+        cov, df = robust_covariance(left - weight * moments, rows.group, rows.weight)
         return wald_test(moments, cov, df)
 
 

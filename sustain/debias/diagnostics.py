@@ -30,6 +30,9 @@ __all__ = ["describe", "diagnose"]
 
 Array = NDArray[np.float64]
 
+EXACT = 1 - 1e-12
+"""Squared correlation from which on predictions and labels are one line, to rounding."""
+
 
 def diagnose(
     y_pred: Any,
@@ -141,7 +144,7 @@ def _linearity(sample: CalibrationSample, r2: float) -> Wald:
     z = (sample.y_true - sample.y_true.mean()) / sample.y_true.std()
     design = np.column_stack([np.ones_like(z), z, z**2, z**3])
     # A truth of two or three values has no cubic; residuals of an exact line are rounding, and no test is.
-    if np.linalg.matrix_rank(design) < 4 or r2 > 1 - 1e-12:
+    if np.linalg.matrix_rank(design) < 4 or r2 > EXACT:
         return Wald(math.nan, (2, sample.n - 4), math.nan)
     coefficients, cov, df = least_squares(design, sample.y_pred, sample.weight, sample.group)
     return wald_test(coefficients[2:], cov[2:, 2:], df)
@@ -197,12 +200,15 @@ def _by_stratum(
         return {}, None
     slopes, lines = {}, []
     for code, name in enumerate(sample.stratum_names):
-        rows = np.flatnonzero(sample.stratum == code)
+        rows = np.flatnonzero((sample.stratum == code) & (sample.weight > 0))
         if rows.size < MIN_PAIRS:
             continue
         part = sample.take(rows)
-        group = part.group if part.n_groups is not None and part.n_groups > 1 else None
-        line = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        group = None if part.in_one_group else part.group
+        try:
+            line = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        except CalibrationError:  # labels that vary less than their noise have no slope
+            continue
         slopes[name] = _slope(line, level)
         lines.append(line)
     if len(lines) < 2:
@@ -221,7 +227,10 @@ def _without_a_group(sample: CalibrationSample, noise: float) -> tuple[float, fl
         return None
     counts = np.ones((sample.n_groups, sample.n_groups)) - np.eye(sample.n_groups)
     m = moments(sample.y_true, sample.y_pred, sample.weight, sample.group, counts)
-    slopes = m.cov_xy / (m.var_x - noise)
+    room = m.var_x - noise
+    if not (room > 0).all():  # without some group the labels vary less than their noise
+        return None
+    slopes = m.cov_xy / room
     return float(slopes.min()), float(slopes.max())
 
 
@@ -276,6 +285,7 @@ def _stability(name: str, values: Any, sample: CalibrationSample, noise: float) 
         raise CalibrationError(
             f"treatment_like: {name!r} is {covariate[0]:g} in every row; it tests nothing."
         )
+    exact = fit_line(sample.y_true, sample.y_pred, sample.weight).r2 > EXACT
     gaps = []
     for outcome, given, noisy in (
         (sample.y_true, sample.y_pred, 0.0),
@@ -285,6 +295,7 @@ def _stability(name: str, values: Any, sample: CalibrationSample, noise: float) 
         coefficients, cov, df = least_squares(
             design, outcome, sample.weight, sample.group, np.array([0.0, noisy, 0.0])
         )
-        p_value = wald_test(coefficients[2:], cov[2:, 2:], df).p_value
+        # Residuals of an exact line are rounding, and no test is.
+        p_value = math.nan if exact else wald_test(coefficients[2:], cov[2:, 2:], df).p_value
         gaps += [float(coefficients[2]), math.sqrt(float(cov[2, 2])), p_value]
     return Stability(*gaps)

@@ -164,7 +164,8 @@ def _line_and_noise(fit: TweedieCalibration, formula: TweedieFormula) -> tuple[A
     sample, noise, known = fit._sample, formula.noise, fit.target_noise_var_
     x, y, weight, n = sample.y_pred, sample.y_true, sample.weight, sample.n
     if fit.recalibrate:
-        on_line, centre, factor = fit.truth_on_prediction_.influence, formula.intercept, n / (n - 2)
+        used = sample.n_used
+        on_line, centre, factor = fit.truth_on_prediction_.influence, formula.intercept, used / (used - 2)
     else:
         centre, factor = float(np.average(y - x, weights=weight)), 1.0
         on_line = np.column_stack([weight * (y - x - centre), np.zeros(n)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NoiseVariance", "fit_noise", "prefers_one_size"]
+__all__ = ["NoiseVariance", "fit_noise", "mean_ratio", "prefers_one_size"]
 
 Array = NDArray[np.float64]
 
@@ -124,6 +124,16 @@ def prefers_one_size(
     args = (basis, mass[None], squares[None], np.array([[level]]), known, np.zeros(3))
     ratio = float(_deviance(np.zeros((1, 3)), *args)[0] - _deviance(c[None], *args)[0])
     return not ratio > 4 * max(1.0, dispersion) * np.log(np.log(max(3.0, mass.sum())))
+
+
+def mean_ratio(c: Array, basis: Array, mass: Array) -> float:
+    """Mean of ``v / level`` over the rows, given coefficients `c` of shape (3,); near one where the form fits.
+
+    Variances that are log-quadratic in the prediction average to the variance of all errors. Far above it the form does
+    not describe them: most errors are small, a few large ones lie far out, and v runs away between them.
+    """
+    with np.errstate(over="ignore"):
+        return float(mass @ np.exp(basis @ c) / mass.sum())
 
 
 def _deviance(

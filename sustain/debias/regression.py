@@ -110,8 +110,9 @@ def fit_line(
     # Influence of a ratio of moments; without noise the second term is zero and this is OLS.
     on_slope = (dx * residual - (cov_xy - slope * var_x)) / true_var
     influence = weight[:, None] * np.column_stack([residual - mean_x * on_slope, on_slope])
-    residual_var = max(0.0, var_y - slope**2 * true_var) * n / (n - 2)
-    cov, df = robust_covariance(influence, group)
+    used = int(np.count_nonzero(weight))
+    residual_var = max(0.0, var_y - slope**2 * true_var) * used / (used - 2)
+    cov, df = robust_covariance(influence, group, weight)
     return Line(
         intercept=mean_y - slope * mean_x,
         slope=slope,
@@ -125,17 +126,27 @@ def fit_line(
     )
 
 
-def robust_covariance(influence: Array, group: NDArray[np.intp] | None) -> tuple[Array, int]:
+def robust_covariance(
+    influence: Array, group: NDArray[np.intp] | None, weight: Array | None = None
+) -> tuple[Array, int]:
     """Covariance of k coefficients from their influences (shape (n, k)), and its degrees of freedom.
 
-    HC1 with ``n - k`` degrees of freedom; with clusters CRV1 with the number of clusters less one.
+    HC1 with ``n - k`` degrees of freedom; with clusters CRV1 with the number of clusters less one. Rows of no weight,
+    and clusters of such rows, count as absent. Raises `CalibrationError` when a single cluster is left.
     """
-    n, k = influence.shape
+    rows, k = influence.shape
+    used = np.ones(rows, dtype=bool) if weight is None else weight > 0
+    n = int(used.sum())
     if group is None:
-        return influence.T @ influence / n**2 * (n / (n - k)), n - k
+        return influence.T @ influence / rows**2 * (n / (n - k)), n - k
     sums = np.column_stack([np.bincount(group, weights=influence[:, column]) for column in range(k)])
-    n_groups = sums.shape[0]
-    return sums.T @ sums / n**2 * (n_groups / (n_groups - 1)) * ((n - 1) / (n - k)), n_groups - 1
+    n_groups = int(np.count_nonzero(np.bincount(group, weights=used)))
+    if n_groups < 2:
+        raise CalibrationError(
+            "groups: all rows that count are in one group, so that nothing is seen of how groups differ. Pass at least "
+            "two clusters with rows of some weight, or no groups."
+        )
+    return sums.T @ sums / rows**2 * (n_groups / (n_groups - 1)) * ((n - 1) / (n - k)), n_groups - 1
 
 
 def least_squares(
@@ -175,8 +186,10 @@ def least_squares(
         root = np.sqrt(weight)
         coefficients = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0].astype(np.float64)
     residual = y - design @ coefficients
-    influence = (weighted * residual[:, None] + noise * coefficients) @ np.linalg.inv(products)
-    cov, df = robust_covariance(influence, group)
+    influence = (weighted * residual[:, None] + weight[:, None] * noise * coefficients) @ np.linalg.inv(
+        products
+    )
+    cov, df = robust_covariance(influence, group, weight)
     return coefficients, cov, df
 
 
@@ -192,15 +205,19 @@ class Wald:
 def wald_test(difference: Array, cov: Array, df: int) -> Wald:
     """Test that `difference` (shape (k,)) is zero, by F with (k, `df`) degrees of freedom.
 
-    The statistic is NaN when `cov` is singular.
+    The statistic is NaN when `cov` is singular: predictions without error, or a covariance of too few clusters.
     """
     from scipy.special import fdtrc
 
     k = difference.size
-    # Singular for predictions without error, and for covariances of too few clusters.
-    if np.linalg.matrix_rank(cov) < k:
+    spread = np.sqrt(np.diag(cov))
+    if not (spread > 0).all():
         return Wald(math.nan, (k, df), math.nan)
-    statistic = float(difference @ np.linalg.solve(cov, difference)) / k
+    # In standard errors: an intercept and a slope may be of very different size, which is no sign of a singular matrix.
+    scaled, correlation = difference / spread, cov / np.outer(spread, spread)
+    if np.linalg.matrix_rank(correlation, hermitian=True) < k:
+        return Wald(math.nan, (k, df), math.nan)
+    statistic = float(scaled @ np.linalg.solve(correlation, scaled)) / k
     return Wald(statistic, (k, df), float(fdtrc(k, df, statistic)))
 
 

@@ -57,9 +57,19 @@ class CalibrationSample:
         return int(self.y_pred.size)
 
     @property
+    def n_used(self) -> int:
+        """Number of pairs whose weight is not zero."""
+        return int(np.count_nonzero(self.weight))
+
+    @property
     def n_groups(self) -> int | None:
         """Number of clusters, or None when rows are taken as independent."""
         return None if self.group is None else int(self.group.max()) + 1
+
+    @property
+    def in_one_group(self) -> bool:
+        """Whether all pairs that count lie in one cluster."""
+        return self.group is not None and np.unique(self.group[self.weight > 0]).size < 2
 
     @property
     def n_effective(self) -> float:
@@ -72,11 +82,11 @@ class CalibrationSample:
             raise CalibrationError(
                 f"y_pred: {self.n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
             )
-        used = self.weight > 0
-        if used.sum() < MIN_PAIRS:
+        if self.n_used < MIN_PAIRS:
             raise CalibrationError(
-                f"sample_weight: only {int(used.sum())} weights are above zero; at least {MIN_PAIRS} pairs must count."
+                f"sample_weight: only {self.n_used} weights are above zero; at least {MIN_PAIRS} pairs must count."
             )
+        used = self.weight > 0
         for name, values in (("y_pred", self.y_pred[used]), ("y_true", self.y_true[used])):
             if np.ptp(values) <= 1e-12 * max(1e-300, float(np.abs(values).max())):
                 raise CalibrationError(
@@ -86,7 +96,7 @@ class CalibrationSample:
     def take(self, rows: NDArray[Any]) -> CalibrationSample:
         """Rows of the sample, as a sample; clusters are numbered afresh, strata keep their codes."""
         weight = self.weight[rows]
-        mean = float(weight.mean()) or 1.0  # a stratum whose weights are all zero is refused later, by name
+        mean = float(weight.mean()) if weight.any() else 1.0  # rows of no weight are refused later, by name
         group = None if self.group is None else np.unique(self.group[rows], return_inverse=True)[1]
         return CalibrationSample(
             self.y_pred[rows],
@@ -165,11 +175,13 @@ def as_sample(
     n = predictions.size
     weight = _weights(sample_weight, n)
     stratum, names = (None, ()) if strata is None else as_codes("strata", strata, n)
-    group, group_names = (None, ()) if groups is None else as_codes("groups", groups, n)
+    group = None if groups is None else as_codes("groups", groups, n)[0]
     sample = CalibrationSample(predictions, labels, weight, group, stratum, names)
     sample.require_substance()
-    if group is not None and len(group_names) < 2:
-        raise CalibrationError("groups: all rows are in one group. Pass at least two clusters, or no groups.")
+    if sample.in_one_group:
+        raise CalibrationError(
+            "groups: all rows are in one group (or all that have a weight). Pass at least two clusters, or no groups."
+        )
     return sample
 
 

@@ -60,10 +60,11 @@ def slope_spread(sample: CalibrationSample, noise: float = 0.0) -> SlopeSpread |
         return None
     slopes, variances = [], []
     for rows in np.split(np.argsort(sample.group, kind="stable"), np.cumsum(np.bincount(sample.group))[:-1]):
-        if rows.size < MIN_PAIRS:
+        part = sample.take(rows[sample.weight[rows] > 0])  # weights of a mean of one, as variances suppose
+        if part.n < MIN_PAIRS or not np.ptp(part.y_true) > 0:
             continue
         try:
-            line = fit_line(sample.y_true[rows], sample.y_pred[rows], sample.weight[rows], None, noise)
+            line = fit_line(part.y_true, part.y_pred, part.weight, None, noise)
         except CalibrationError:  # a group whose labels vary less than their noise has no slope
             continue
         slopes.append(line.slope)

@@ -103,9 +103,9 @@ def _own_fit(pooled: Calibration, sample: CalibrationSample, code: int) -> Calib
     part = sample.take(np.flatnonzero(sample.stratum == code))
     own = type(pooled)(**pooled.get_params())
     try:
-        if part.n_groups == 1:
-            raise CalibrationError("all its pairs are in one group, so its uncertainty cannot be known.")
         part.require_substance()
+        if part.in_one_group:
+            raise CalibrationError("all its pairs are in one group, so its uncertainty cannot be known.")
         own._fit_sample(part, pooled.target_noise_var_)
     except CalibrationError as error:
         warnings.warn(

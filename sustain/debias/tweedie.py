@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -11,18 +12,22 @@ from numpy.typing import NDArray
 
 from sustain.debias.estimator import Calibration, check_line
 from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures, refit_mixtures
-from sustain.debias.noise import NoiseVariance, fit_noise, prefers_one_size
+from sustain.debias.noise import NoiseVariance, fit_noise, mean_ratio, prefers_one_size
 from sustain.debias.regression import fit_line, moments
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.score import KernelScore, MixtureScore, Score, kernel_bandwidth, kernel_score, scott_score
 from sustain.debias.table import Grid, Table, ordered, share_changed, support_of, table_error
-from sustain.errors import CalibrationError
+from sustain.errors import CalibrationError, WeakCalibrationWarning
 
 __all__ = ["TweedieCalibration", "TweedieFormula"]
 
 Array = NDArray[np.float64]
 
 _SCORES = ("mixture", "kde", "scott")
+RUNAWAY = 1.5
+"""Mean of v over the variance of all errors from which on a log-quadratic v does not describe them."""
+OFF_SCALE = 0.2
+"""Distance from one of the slope of corrected predictions on labels from which on it is said."""
 SMOOTHING = 0.25
 """Standard deviation, as a share of that of the errors, by which a mixture is smoothed before it is differentiated."""
 
@@ -107,7 +112,8 @@ class TweedieCalibration(Calibration):
         of level and scale in the predictions remain.
     heteroskedastic : bool, optional
         Whether v is a log-quadratic function of the prediction instead of one number. By default it is where the
-        criterion of Hannan and Quinn prefers that, and never with ``score="scott"``.
+        criterion of Hannan and Quinn prefers that and v averages to the variance of all errors (at most 1.5 times it;
+        else the form does not describe them), and never with ``score="scott"``.
     second_order : bool
         Whether to add the term of second order in v. It helps while v changes little over a standard deviation of
         the errors, and does harm beyond: the series need not converge.
@@ -141,6 +147,12 @@ class TweedieCalibration(Calibration):
         of a normal density of the same variance (not for ``score="scott"``, which has no such guard).
     table_error_ : float
         Greatest difference between table and formula found inside the support.
+
+    Warns
+    -----
+    WeakCalibrationWarning
+        At the fit, when the slope of corrected predictions on the labels is clearly not one (by more than 0.2): the
+        errors are not what the formula assumes.
 
     Notes
     -----
@@ -230,6 +242,22 @@ class TweedieCalibration(Calibration):
         self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
         raw = self.exact(self.table_.grid.x) if self.monotone else self.table_.h
         self.share_changed_ = share_changed(self.table_, raw, x, weight)
+        self._warn_off_scale()
+
+    def _warn_off_scale(self) -> None:
+        """Warn when corrected predictions do not rise with the labels one by one, as the formula promises."""
+        s = self._sample
+        line = fit_line(s.y_true, self.table_(s.y_pred), s.weight, s.group, self.target_noise_var_)
+        low, high = line.slope_interval(self.level)
+        if abs(line.slope - 1) > OFF_SCALE and not low <= 1 <= high:
+            warnings.warn(
+                f"The corrected predictions rise by {line.slope:.3g} [{low:.3g}, {high:.3g}] for one unit of the "
+                "labels that they were learned from, not by 1: these errors are not what Tweedie's formula assumes "
+                "(nearly normal, of a size that depends smoothly on the prediction). Use BridgeCalibration or "
+                "LinearCalibration, or look at diagnose().",
+                WeakCalibrationWarning,
+                stacklevel=4,
+            )
 
     def _choose_noise(self, mass: Array, squares: Array, level: float, error: Array) -> NoiseVariance:
         known, sample = self.target_noise_var_, self._sample
@@ -239,7 +267,10 @@ class TweedieCalibration(Calibration):
             share = error**2 / (known + found(sample.y_pred))
             dispersion = float(np.average((share - 1) ** 2, weights=sample.weight)) / 2
             basis = found.basis(self._bins.centre)
-            if prefers_one_size(found.coefficients, basis, mass, squares, level, known, dispersion):
+            runaway = mean_ratio(found.coefficients, basis, mass) > RUNAWAY
+            if runaway or prefers_one_size(
+                found.coefficients, basis, mass, squares, level, known, dispersion
+            ):
                 self.heteroskedastic_ = False
                 return self._fit_noise(mass[None], squares[None], np.array([level]))[0]
         return found
@@ -252,6 +283,11 @@ class TweedieCalibration(Calibration):
         if self.heteroskedastic_:
             basis = constant.basis(self._bins.centre)
             coefficients = fit_noise(basis, mass, squares, level, self.target_noise_var_)
+            if self.heteroskedastic is None:
+                away = [
+                    mean_ratio(c, basis, rows) > RUNAWAY for c, rows in zip(coefficients, mass, strict=True)
+                ]
+                coefficients[away] = 0.0  # in a draw as in the sample
         return [
             replace(constant, level=float(v), coefficients=c)
             for v, c in zip(level, coefficients, strict=True)
@@ -331,7 +367,7 @@ class TweedieCalibration(Calibration):
         if self.recalibrate:
             slope = m.cov_xy / m.var_x
             intercept = m.mean_y - slope * m.mean_x
-            variance = (m.var_y - slope * m.cov_xy) * (s.n / (s.n - 2))
+            variance = (m.var_y - slope * m.cov_xy) * (s.n_used / (s.n_used - 2))
             centre = intercept
         else:
             slope, intercept = np.ones(len(counts)), np.zeros(len(counts))

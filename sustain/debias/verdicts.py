@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sustain.debias.diagnosis import Diagnosis, Stability
 
 __all__ = ["IN_SAMPLE_RATIO", "verdicts"]
@@ -9,6 +11,7 @@ __all__ = ["IN_SAMPLE_RATIO", "verdicts"]
 IN_SAMPLE_RATIO = 0.9  # of the held-out residual sd; a training residual sd below it shows memory
 USELESS_R2 = 0.1
 MUCH_SKEWNESS = 0.5
+_UNTESTED = "this cannot be tested: there is no error, or there are too few clusters."
 
 
 def verdicts(d: Diagnosis) -> dict[str, str]:
@@ -22,20 +25,33 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
             f"slope of prediction on truth {interval}: an effect that reaches the image only through the truth "
             f"comes out at {b.slope:.0%} of its size; one that the image shows by itself needs no correction."
         )
+    elif b.low > 1:
+        shrinkage = (
+            f"slope of prediction on truth {interval}: predictions exaggerate; an effect that reaches the image only "
+            f"through the truth comes out at {b.slope:.0%} of its size."
+        )
     else:
         shrinkage = (
-            f"slope of prediction on truth {interval}: no clear shrinkage; a correction adds noise only."
+            f"slope of prediction on truth {interval}: no clear shrinkage; a correction may add more noise than it "
+            "takes off bias."
         )
     said = {"shrinkage": shrinkage}
     if d.r2 < USELESS_R2:
         said["strength"] = f"predictions explain {d.r2:.1%} of the variance: too little to correct with."
     told = f"truth on prediction {up.slope:.3f} [{up.low:.3f}, {up.high:.3f}], intercept {up.intercept:.3g}"
-    said["level and scale"] = (
-        f"{told}; p = {d.berkson.p_value:.2g}: predictions are off in level or scale; recalibrate them."
-        if d.berkson.p_value < alpha
-        else f"{told}; p = {d.berkson.p_value:.2g}: right on average at every predicted value."
-    )
-    if d.linearity.p_value < alpha:
+    if math.isnan(d.berkson.p_value):
+        level = _UNTESTED
+    elif d.berkson.p_value < alpha:
+        level = f"p = {d.berkson.p_value:.2g}: predictions are off in level or scale; recalibrate them."
+    else:
+        level = f"p = {d.berkson.p_value:.2g}: no sign that predictions are off in level or scale."
+    said["level and scale"] = f"{told}; {level}"
+    if math.isnan(d.linearity.p_value):
+        said["linearity"] = (
+            "whether E[prediction | truth] is a line cannot be tested: the truth takes too few values, or there is no "
+            "error."
+        )
+    elif d.linearity.p_value < alpha:
         said["linearity"] = (
             f"E[prediction | truth] is curved (p = {d.linearity.p_value:.2g}): one slope does not serve all levels."
         )
@@ -55,8 +71,13 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
         said["residuals"] = "; ".join(faults) + "."
     if d.strata_differ is not None:
         slopes = ", ".join(f"{name} {item.slope:.3f}" for name, item in d.strata.items())
-        said["strata"] = f"slopes {slopes}; p = {d.strata_differ.p_value:.2g} that they share one line: " + (
-            "calibrate within strata." if d.strata_differ.p_value < alpha else "one line will do."
+        p_value = d.strata_differ.p_value
+        said["strata"] = f"slopes {slopes}; p = {p_value:.2g} that they share one line: " + (
+            "calibrate within strata."
+            if p_value < alpha
+            else _UNTESTED
+            if math.isnan(p_value)
+            else "no sign that they differ."
         )
     if d.slope_without_a_group is not None:
         low, high = d.slope_without_a_group
@@ -84,9 +105,12 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
 
 def _stability(found: Stability, alpha: float) -> str:
     told = (
-        f"at equal predictions the truth differs by {found.truth_gap:.3g} (p = {found.outcome_p:.2g}), at equal truth "
-        f"the predictions differ by {found.prediction_gap:.3g} (p = {found.measurement_p:.2g}): "
+        f"at equal predictions the truth differs by {found.truth_gap:.3g} (standard error "
+        f"{found.truth_gap_std_error:.2g}, p = {found.outcome_p:.2g}), at equal truth the predictions differ by "
+        f"{found.prediction_gap:.3g} ({found.prediction_gap_std_error:.2g}, p = {found.measurement_p:.2g}): "
     )
+    if math.isnan(found.outcome_p) or math.isnan(found.measurement_p):
+        return told + _UNTESTED
     if found.outcome_p >= alpha > found.measurement_p:
         return (
             told

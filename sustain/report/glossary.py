@@ -24,8 +24,8 @@ GLOSSARY = {
     "both the trial's own chance and the uncertainty of the calibration.",
     "Support": "The range of predictions on which a correction was learned: the central 99% of the "
     "calibration sample. Beyond it the correction extrapolates.",
-    "Truth on prediction": "The slope of a regression the other way. Near one: a single prediction is "
-    "right on average.",
+    "Truth on prediction": "The slope of a regression the other way. At one predictions are right in scale: "
+    "places with a given prediction are, on average, as much richer than others as it says.",
     "Tweedie's correction": "Moves a prediction away from where predictions are dense, by the noise "
     "variance times the slope of the log density. Unlike the linear correction it may bend.",
     "Wealth index": "A weighted sum of assets and housing quality from a household survey, averaged over "

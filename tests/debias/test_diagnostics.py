@@ -214,3 +214,39 @@ def test_noise_of_labels_does_not_break_measurement_stability():
         CalibrationError, match=r"target_noise_var: 1\.5 is not below the variance of the labels that"
     ):
         diagnose(predicted, labels, treatment_like={"road": treated}, target_noise_var=1.5)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (1e8, 1e6), (-3.0, 1e-6), (1e4, 1.0)])
+def test_tests_and_verdicts_do_not_depend_on_the_unit(shift, scale):
+    x, y = pairs(400, 2)
+    plain, other = diagnose(x, y), diagnose(shift + scale * x, shift + scale * y)
+    for name in ("berkson", "linearity"):
+        assert getattr(other, name).p_value == pytest.approx(getattr(plain, name).p_value, rel=1e-4)
+    assert other.berkson.p_value < 1e-6
+    assert "recalibrate them" in other.verdicts["level and scale"]
+
+
+def test_what_is_not_refuted_is_not_called_true():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    found = diagnose(x, x + rng.normal(size=300), strata=np.arange(300) % 2)
+    assert found.verdicts["level and scale"].endswith("no sign that predictions are off in level or scale.")
+    assert found.verdicts["strata"].endswith("no sign that they differ.")
+
+
+def test_predictions_that_exaggerate_are_said_to():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=300)
+    found = diagnose(1.5 * truth + 0.3 * rng.normal(size=300), truth)
+    assert "predictions exaggerate" in found.verdicts["shrinkage"]
+    assert "comes out at 15" in found.verdicts["shrinkage"]
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.0])
+def test_an_exact_line_is_not_tested(slope):
+    truth = np.random.default_rng(0).normal(size=300)
+    found = diagnose(slope * truth, truth, treatment_like={"road": np.arange(300) % 2})
+    assert np.isnan(found.stability["road"].measurement_p)
+    for subject in ("level and scale", "linearity", "stability: road"):
+        assert "cannot be tested" in found.verdicts[subject]
+        assert "rejected" not in found.verdicts[subject]

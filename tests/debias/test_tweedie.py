@@ -1,5 +1,7 @@
 """Errors of unequal size, and smoothing: against quadrature, simulation and real predictions."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from sustain.debias import LinearCalibration, TweedieCalibration
 from sustain.debias.noise import NoiseVariance, fit_noise
 from sustain.debias.score import MixtureScore, kernel_score
 from sustain.debias.tweedie import TweedieFormula
-from sustain.errors import CalibrationError
+from sustain.errors import CalibrationError, WeakCalibrationWarning
 from tests.debias.samples import real
 
 NORMAL = MixtureScore(np.ones(1), np.zeros(1), np.ones(1))
@@ -221,3 +223,33 @@ def test_unequal_errors_are_most_of_what_was_wrong_on_real_predictions():
     }
     assert bias["default"] < 0.75 * bias["one size"]
     assert bias["default"] < 0.8 * bias["linear"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_variance_that_runs_away_is_not_used(seed):
+    """Most labels zero, a few large: a log-quadratic variance explodes between them, and with it the correction."""
+    rng = np.random.default_rng(seed)
+    y = (rng.uniform(size=400) < 0.03) * rng.exponential(3, 400)
+    x = 0.8 * y + 0.3 * rng.normal(size=400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeakCalibrationWarning)
+        fitted = TweedieCalibration().fit(x, y)
+    assert not fitted.heteroskedastic_
+    assert np.abs(fitted.transform(x, check_support=False)).max() < 20
+    counts = rng.multinomial(400, np.full(400, 1 / 400), size=20)
+    assert np.abs(fitted._bootstrap(counts.astype(float), fitted.table_.grid)).max() < 100
+
+
+def test_errors_that_the_formula_does_not_hold_for_are_said():
+    rng = np.random.default_rng(1)
+    y = (rng.uniform(size=400) < 0.03) * rng.exponential(3, 400)
+    with pytest.warns(WeakCalibrationWarning, match=r"rise by 0\.\d+ .* not what Tweedie's formula assumes"):
+        TweedieCalibration().fit(0.8 * y + 0.3 * rng.normal(size=400), y)
+
+
+def test_nothing_is_said_of_errors_that_the_formula_holds_for(recwarn):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x = rng.gamma(2.0, size=300)
+        TweedieCalibration().fit(x, x + 0.7 * rng.normal(size=300), target_noise_var=0.1)
+    assert not recwarn.list

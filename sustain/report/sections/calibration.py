@@ -125,9 +125,9 @@ def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, lea
     )
     low, high = slope_interval(backward)
     honest = (
-        "one is within its interval: the map is right on average at every prediction"
+        "one is within its interval: no sign that the map is off in scale"
         if low <= 1 <= high
-        else f"95% interval {interval(low, high)}; at one the map would be right on average at every prediction"
+        else f"95% interval {interval(low, high)}; at one the map would be right in scale"
     )
     caption = (
         f"{plural(len(sites), 'calibration site')}, predicted out of sample. The two regression lines "

@@ -1,0 +1,99 @@
+"""What weights may and may not change: rows of no weight are absent, and only ratios count."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sustain.debias import LinearCalibration, TweedieCalibration, diagnose
+from sustain.debias.regression import least_squares, robust_covariance
+from sustain.debias.sample import as_sample
+from sustain.debias.spread import slope_spread
+from sustain.errors import CalibrationError
+from tests.debias.samples import pairs
+
+few = settings(max_examples=10, deadline=None)
+
+
+@few
+@given(seed=st.integers(0, 2**32 - 1), clustered=st.booleans())
+def test_rows_of_no_weight_and_their_clusters_are_absent(seed, clustered):
+    x, y = pairs(240, seed)
+    weight = np.where(np.arange(240) % 3 == 0, 0.0, 1.7)
+    group = np.arange(240) % 60 if clustered else None  # clusters 0, 3, 6, ... have no weight at all
+    kept = weight > 0
+    whole = LinearCalibration().fit(x, y, weight, group)
+    part = LinearCalibration().fit(x[kept], y[kept], weight[kept], None if group is None else group[kept])
+    np.testing.assert_allclose(whole.cov_, part.cov_, rtol=1e-9)
+    assert whole.prediction_on_truth_.df == part.prediction_on_truth_.df
+    np.testing.assert_allclose(whole.sigma_, part.sigma_, rtol=1e-9)
+
+
+def test_tweedies_noise_counts_rows_of_weight_only():
+    x, y = pairs(300, 1)
+    weight = np.append(np.ones(300), np.zeros(300))
+    whole = TweedieCalibration().fit(np.append(x, x[::-1]), np.append(y, y), weight)
+    assert whole.sigma_ == pytest.approx(TweedieCalibration().fit(x, y).sigma_, rel=1e-12)
+
+
+def test_one_cluster_of_weight_is_refused():
+    x, y = pairs(200, 0)
+    group = np.arange(200) % 2
+    with pytest.raises(CalibrationError, match="in one group"):
+        LinearCalibration().fit(x, y, sample_weight=group, groups=group)
+
+
+def test_spread_of_slopes_does_not_depend_on_how_weights_differ_between_groups():
+    """Each group's variance is that of its own rows: multiplying all its weights by ten changes nothing."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(12), 60)
+    truth = rng.normal(size=720)
+    predicted = rng.normal(0.6, 0.1, 12)[group] * truth + 0.3 * rng.normal(size=720)
+    plain = slope_spread(as_sample(predicted, truth, None, group))
+    heavy = slope_spread(as_sample(predicted, truth, np.where(group < 6, 10.0, 1.0), group))
+    assert heavy.sd == pytest.approx(plain.sd, rel=1e-9)
+    assert heavy.q == pytest.approx(plain.q, rel=1e-9)
+
+
+def test_spread_of_slopes_leaves_out_groups_of_no_weight():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(8), 30)
+    truth = rng.normal(size=240)
+    sample = as_sample(0.6 * truth + 0.3 * rng.normal(size=240), truth, group > 0, group)
+    assert slope_spread(sample).n_groups == 7
+
+
+def test_influence_of_noisy_regressors_carries_the_weights():
+    """The influence is the derivative with respect to the weight of a row, also where noise is taken off."""
+    rng = np.random.default_rng(0)
+    n, noise = 200, np.array([0.0, 0.2, 0.0])
+    design = np.column_stack([np.ones(n), rng.normal(size=(n, 2))])
+    y, weight = design @ [0.3, 1.0, -0.5] + rng.normal(size=n), rng.uniform(0.2, 3.0, n)
+    weight /= weight.mean()
+
+    def fit(w):
+        return least_squares(design, y, w / w.mean(), None, noise)[0]
+
+    rows = []
+    for row in range(n):
+        step = np.zeros(n)
+        step[row] = 1e-5 * weight[row]
+        rows.append((fit(weight + step) - fit(weight - step)) / 2e-5)
+    influence = n * np.array(rows)
+    np.testing.assert_allclose(
+        least_squares(design, y, weight, None, noise)[1], robust_covariance(influence, None)[0], rtol=1e-4
+    )
+
+
+def test_a_stratum_that_varies_less_than_its_noise_does_not_stop_a_diagnosis():
+    rng = np.random.default_rng(0)
+    stratum = np.repeat(["flat", "steep"], 200)
+    truth = np.where(stratum == "flat", 0.1, 1.0) * rng.normal(size=400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = diagnose(
+            0.6 * truth + 0.3 * rng.normal(size=400), truth, strata=stratum, target_noise_var=0.05
+        )
+    assert list(found.strata) == ["steep"]
