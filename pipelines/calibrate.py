@@ -22,6 +22,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
         groups=sample[calibrate.groups],
         strata=sample["urban"].map({True: "urban", False: "rural"}),
         levels={"block": sample["block"]},
+        lon=sample["lon"],
+        lat=sample["lat"],
         target=model["target"],
         predictor={
             "id": f"{model['backbone']}-{model['weights_sha256'][:12]}",

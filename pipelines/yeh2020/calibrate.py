@@ -29,6 +29,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
                 strata=strata,
                 levels={"survey": sample["survey"], "region": sample["adm2"]},
                 families=[towns],
+                lon=sample["lon"],
+                lat=sample["lat"],
                 target=TARGET,
                 predictor=f"yeh2020-{model}",
                 methods=calibrate.methods,

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.conley import EARTH_RADIUS_KM, require_degrees
+from sustain.causal.conley import require_degrees
 from sustain.errors import EffectError
+from sustain.sphere import EARTH_RADIUS_KM
 
 __all__ = ["block_bootstrap", "spatial_blocks"]
 

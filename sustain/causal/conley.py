@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.variance import as_matrix, residual_df
 from sustain.errors import EffectError
+from sustain.sphere import EARTH_RADIUS_KM, arc_km, on_sphere
 
-__all__ = ["EARTH_RADIUS_KM", "conley_covariance", "kernel_covariance", "read_degrees", "require_degrees"]
-
-EARTH_RADIUS_KM = 6371.0088  # mean radius of the Earth (IUGG)
+__all__ = ["conley_covariance", "kernel_covariance", "read_degrees", "require_degrees"]
 
 Floats = NDArray[np.float64]
 
@@ -110,10 +109,10 @@ def conley_covariance(
     reach = 2.0 if half_angle >= math.pi / 2 else 2 * math.sin(half_angle)
     covariance = kernel_covariance(
         influence,
-        _on_sphere(latitude, longitude),
+        on_sphere(latitude, longitude),
         cutoff_km,
         kernel=kernel,
-        distance=_arc_km,
+        distance=arc_km,
         reach=reach * (1 + 1e-12),
     )
     return covariance * (len(latitude) / residual_df(len(latitude), n_params))
@@ -138,16 +137,6 @@ def require_degrees(lat: Floats, lon: Floats) -> None:
         raise EffectError(
             "lat, lon: lat must lie within -90..90 and lon within -360..360 degrees. Are they swapped?"
         )
-
-
-def _on_sphere(lat: Floats, lon: Floats) -> Floats:
-    phi, lam = np.radians(lat), np.radians(lon)
-    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
-
-
-def _arc_km(chord: Floats) -> Floats:
-    arc: Floats = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
-    return arc
 
 
 def _pairs(points: Floats, reach: float, room: int = 2_000_000) -> Iterator[tuple[Any, Any, Floats]]:

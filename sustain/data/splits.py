@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sustain.errors import DataError
+from sustain.sphere import EARTH_RADIUS_KM
 
 __all__ = ["assign_splits", "spatial_block"]
 
 Part = TypeVar("Part", bound=str)
 
-_KM_PER_DEGREE = 6371.0088 * np.pi / 180  # on the sphere of the Earth's mean radius (IUGG)
+_KM_PER_DEGREE = EARTH_RADIUS_KM * np.pi / 180
 
 
 def spatial_block(lat: ArrayLike, lon: ArrayLike, km: float) -> NDArray[np.str_]:

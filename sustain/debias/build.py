@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.card import CalibrationCard
+from sustain.debias.correlogram import spatial_errors
 from sustain.debias.estimator import Calibration
 from sustain.debias.families import Design
 from sustain.debias.level import LevelCalibration
@@ -61,6 +62,8 @@ def build_card(
     strata: Any = None,
     levels: Mapping[str, Any] | None = None,
     families: Iterable[Design] = (),
+    lon: Any = None,
+    lat: Any = None,
     methods: Sequence[str | Calibration] = ("linear", "tweedie"),
     score: Literal["mixture", "kde", "scott"] = "mixture",
     target_noise_var: float = 0.0,
@@ -89,6 +92,9 @@ def build_card(
         between and within them, and within strata; see `LevelCalibration`.
     families : iterable of ContrastFamily or DonorTrials, optional
         Families of contrasts, each of which gets a slope of its own in the card.
+    lon, lat : array_like, shape (n,), optional
+        Places in degrees: the card then says how far the errors of neighbours are alike, which the standard error of
+        a mean over an area needs. They are not kept.
     methods : sequence of str or calibration
         ``"linear"``, ``"tweedie"``, ``"bridge"``, or unfitted calibrations with options of their own.
     score : str
@@ -142,6 +148,8 @@ def build_card(
         fitted,
         sample,
         levels=by_level,
+        lon=lon,
+        lat=lat,
         target=target,
         predictor=predictor,
         n_boot=n_boot,
@@ -162,6 +170,8 @@ def card_of(
     n_boot: int,
     seed: int,
     levels: LevelCalibration | None = None,
+    lon: Any = None,
+    lat: Any = None,
     years: Iterable[int] | None = None,
     countries: Iterable[str] | None = None,
     licence: str = "",
@@ -173,13 +183,19 @@ def card_of(
         raise CalibrationError(f"methods: expected at least one, each once; got {names}.")
     if n_boot < 20:
         raise CalibrationError(f"n_boot: {n_boot} draws cannot describe an uncertainty. Pass 20 or more.")
+    if (lon is None) != (lat is None):
+        raise CalibrationError("lon and lat go together: pass both, or neither.")
     first = fitted[0]
     noise = first.target_noise_var_
     grid = _widest([calibration._grid() for calibration in fitted])
     counts = _resample(fitted, sample, n_boot, seed)
     by_level = [] if levels is None else level_parts(levels, n_boot, _private_generator(sample, seed))
     strata, diagnostics = strata_parts(sample, noise), diagnostic_part(sample, noise)
-    about = quantiles_part(sample), spread_part(sample, noise)
+    about = (
+        quantiles_part(sample),
+        spread_part(sample, noise),
+        None if lon is None else spatial_errors(sample, noise, lon, lat),
+    )
     rest = len(to_json([by_level, strata, diagnostics, *about]))
     corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
     return CalibrationCard(
@@ -205,6 +221,7 @@ def card_of(
         levels=by_level,
         predictions=about[0],
         slope_spread=about[1],
+        spatial_errors=about[2],
         diagnostics=diagnostics,
         licence=licence,
         citation=citation,

@@ -30,6 +30,7 @@ from sustain.debias.schema import (
     PredictionQuantiles,
     Predictor,
     Sample,
+    SpatialErrors,
     Spread,
     Stratum,
     Support,
@@ -69,6 +70,7 @@ class CalibrationCard(BaseModel):
     levels: list[Level] = []
     predictions: PredictionQuantiles | None = None
     slope_spread: Spread | None = None
+    spatial_errors: SpatialErrors | None = None
     diagnostics: dict[str, Any] = {}
     licence: str = ""
     citation: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sustain.debias.draws import knots
@@ -14,6 +15,7 @@ __all__ = [
     "Centre",
     "ComponentDraws",
     "Correction",
+    "Correlogram",
     "GridCard",
     "Level",
     "LineCard",
@@ -22,6 +24,7 @@ __all__ = [
     "PredictionQuantiles",
     "Predictor",
     "Sample",
+    "SpatialErrors",
     "Spread",
     "Stratum",
     "Support",
@@ -169,6 +172,54 @@ class Noise(_Part):
         if len(self.truth) != len(self.sd) or sorted(set(self.truth)) != self.truth:
             raise ValueError("noise needs as many standard deviations as truths, and truths that ascend")
         return self
+
+
+class Correlogram(_Part):
+    """Correlation of the errors of two places, by their distance; see `sustain.debias.correlogram`.
+
+    The fitted function is ``sum_k share_k exp(-d / range_k)``. What the shares lack to one is a place's own.
+    """
+
+    range_km: list[Annotated[Finite, Field(gt=0)]]
+    share: list[Annotated[Finite, Field(ge=0)]]
+    distance_km: list[Finite] = Field(description="Mean distance of each class of pairs of places.")
+    correlation: list[Finite] = Field(description="Correlation in each class, free of the labels' own error.")
+    pairs: list[int]
+
+    @model_validator(mode="after")
+    def _is_a_correlation(self) -> Correlogram:
+        if len(self.range_km) != len(self.share) or sum(self.share) > 1 + 1e-9:
+            raise ValueError(
+                "a correlogram needs one share for each range, and shares that sum to at most one"
+            )
+        if not len(self.distance_km) == len(self.correlation) == len(self.pairs):
+            raise ValueError(
+                "a correlogram needs one correlation and number of pairs for each class of distances"
+            )
+        return self
+
+    @property
+    def shared(self) -> float:
+        """Share of the variance that close neighbours have in common."""
+        return float(sum(self.share))
+
+    def __call__(self, distance_km: Any) -> Any:
+        """Correlation at distances, of two places; at 0 that of two close neighbours."""
+        distance = np.asarray(distance_km, dtype=np.float64)
+        return sum(
+            (
+                share * np.exp(-distance / reach)
+                for share, reach in zip(self.share, self.range_km, strict=True)
+            ),
+            np.zeros_like(distance),
+        )
+
+
+class SpatialErrors(_Part):
+    """How far the errors of neighbouring places are alike."""
+
+    prediction_given_truth: Correlogram
+    truth_given_prediction: Correlogram
 
 
 class Stratum(_Part):

@@ -1,8 +1,9 @@
-"""Means of a corrected map over areas, with the uncertainty of the calibration and of the predictions kept apart."""
+"""Means of a map over areas, the one to expect and the corrected one, with intervals that carry their errors."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,29 +12,34 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio
-from scipy.stats import norm
+from rasterio.warp import transform as to_degrees
+from scipy.spatial.distance import cdist
 
 from sustain.debias import CalibrationCard
-from sustain.errors import DataError
+from sustain.debias.regression import critical_value
+from sustain.errors import DataError, WeakCalibrationWarning
+from sustain.maps.area_variance import BlockSums
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
 from sustain.maps.raster import require_corrected_with
 from sustain.maps.zonal import warn_of_holes
 from sustain.maps.zones import Piece, cells_in_zones, column_names, zones_on_grid
+from sustain.sphere import arc_km, on_sphere
 
-__all__ = ["COLUMNS", "area_means", "areas_table", "overlap_factor", "published_card"]
+__all__ = ["COLUMNS", "area_means", "areas_table", "published_card"]
 
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = {
-    "wealth": "Mean of the corrected wealth.",
-    "low95": "Lower end of the 95% interval with `calibration_se` and `noise_se_shared`: the widest there can be.",
-    "high95": "Upper end of that interval.",
-    "narrowest_low95": "Lower end of the 95% interval with `calibration_se` and `noise_se`: the narrowest.",
-    "narrowest_high95": "Upper end of that interval.",
+    "expected": "Mean wealth to expect, given the predictions: how wealthy the area is.",
+    "expected_low95": "Lower end of its 95% interval.",
+    "expected_high95": "Upper end of its 95% interval.",
+    "wealth": "Mean of the corrected wealth: for differences and effects.",
+    "low95": "Lower end of its 95% interval.",
+    "high95": "Upper end of its 95% interval.",
     "wealth_raw": "Mean of wealth as the model predicts it.",
-    "calibration_se": "Standard error by the calibration, which all cells share: from the card's bootstrap draws.",
-    "noise_se": "Standard error by the noise of the predictions, if cells that share no imagery err independently.",
-    "noise_se_shared": "The same, if all cells of the area err together.",
+    "expected_se": "Standard error of `expected`: of its line and of what predictions leave unexplained.",
+    "calibration_se": "Standard error of `wealth` by the correction, which all cells share: from the card's draws.",
+    "noise_se": "Standard error of `wealth` by the noise of the predictions, as far as cells err together.",
     "imagery_share": "Share of the area (with weights: of its weight) on cells with imagery.",
     "extrapolated_share": "Share of these cells outside the calibration sample's range.",
     "cells": "Number of cells that the area meets and that hold a value.",
@@ -49,13 +55,21 @@ def area_means(
 ) -> pd.DataFrame:
     """Mean wealth of every area, with its standard errors.
 
-    The mean is linear in the correction: ``sum_i w_i h(x_i)``, where x are raw predictions and w is the share of the
-    cell in the area (times its weight), scaled to sum to one. So the part of its variance that comes from
-    calibration is that of ``sum_i w_i h_k(x_i)`` over the card's draws k, exactly, as in
-    `sustain.causal.estimate_effect`. The noise s_i of single predictions (`CalibrationCard.standard_error`
-    without the draws) adds ``c sum_i w_i^2 s_i^2`` if cells that share no imagery err independently, and
-    ``(sum_i w_i s_i)^2`` if all err together; the map cannot say which, so both are given. The factor c is
-    `overlap_factor`.
+    Two means, for two questions. With x the raw predictions and w the share of each cell in the area (times its
+    weight), scaled to sum to one:
+
+    - ``expected`` is ``c + g sum_i w_i x_i``, where c and g are the card's line of truth on prediction: the mean truth
+      of areas with such predictions (outcome stability).
+    - ``wealth`` is ``sum_i w_i h(x_i)``, with h the map's correction: it does not shrink what moves the predictions
+      only through wealth (measurement stability).
+
+    The variance of either is that of its line or correction, plus that of the cells' errors,
+    ``sum_ij w_i w_j s_i s_j rho(d_ij)``. For ``wealth`` the first is that of ``sum_i w_i h_k(x_i)`` over the card's
+    draws k, as in `sustain.causal.estimate_effect`, and s_i is the noise of one cell
+    (`CalibrationCard.standard_error` without the draws). For ``expected`` the first follows from the covariance of
+    (c, g), and s is the residual standard deviation of truth given prediction. How errors correlate over distance,
+    rho, is in the card (``spatial_errors``); a card that was built without coordinates does not know it, and then
+    all cells of an area are taken to err together, which gives the widest intervals.
 
     Parameters
     ----------
@@ -86,29 +100,36 @@ def area_means(
     -----
     SupportWarning
         When some areas meet no cell that holds a value.
+    WeakCalibrationWarning
+        When the card does not say how errors correlate over distance.
 
     Notes
     -----
     Neither interval knows of errors that the calibration sample could not show: an area unlike those that the card
-    was learned in, or a country whose slope differs (``slope_spread`` of the card). Memory is bounded, however
-    large an area is.
+    was learned in, or a country whose slope differs (``slope_spread`` of the card); nor of the error of rho itself.
+    Memory is bounded, however large an area is (`sustain.maps.area_variance.BlockSums`).
     """
     if isinstance(card, str | Path):
         card = CalibrationCard.load(card)
     with open_raster(raster) as source:
-        tags = source.tags()
         require_corrected_with(source, card)
         names = column_names(source)
-        factor = overlap_factor(tags)
         cell_area = abs(source.transform.determinant)
         zones = zones_on_grid(source, areas)
         n_cells = zones.area / cell_area
-        reader = _Reader(source.transform, names, card, tags["SUSTAIN_METHOD"])
+        reader = _Reader(source, names, card, source.tags()["SUSTAIN_METHOD"])
+    if card.spatial_errors is None:
+        warnings.warn(
+            "card: it does not say how the errors of neighbours hang together (it was built without lon and lat), so "
+            "all cells of an area are taken to err together. The intervals are the widest that there can be.",
+            WeakCalibrationWarning,
+            stacklevel=2,
+        )
     sums = [_Sums() for _ in range(len(zones))]
     for piece in cells_in_zones(raster, zones, weights):
         reader.add(piece, sums[piece.zone])
     rows = [
-        reader.finish(found, factor, None if weights is not None else float(size))
+        reader.finish(found, None if weights is not None else float(size))
         for found, size in zip(sums, n_cells, strict=True)
     ]
     table = pd.DataFrame(rows, index=areas.index, columns=list(COLUMNS))
@@ -179,28 +200,6 @@ def published_card(folder: Path) -> CalibrationCard | None:
     return card
 
 
-def overlap_factor(tags: dict[str, str]) -> float:
-    """By how much overlapping tiles raise the variance of a mean of many cells.
-
-    The noise of two cells is taken to correlate as the share of imagery that their tiles have in common,
-    ``(1 - |i| / k)(1 - |j| / k)`` at a distance of (i, j) cells, where a tile is k cells wide. Summed over all
-    distances that is the factor: 1 where tiles do not overlap, ``k^2`` for whole k.
-
-    Parameters
-    ----------
-    tags : dict
-        Tags of the map; without the sizes of tile and spacing the factor is 1.
-    """
-    try:
-        k = float(tags["SUSTAIN_TILE_PX"]) / float(tags["SUSTAIN_SPACING_PX"])
-    except (KeyError, ValueError, ZeroDivisionError):
-        return 1.0
-    if k <= 1:
-        return 1.0
-    lags = np.arange(1, math.ceil(k))
-    return float((1 + 2 * (1 - lags / k).sum()) ** 2)
-
-
 @dataclass
 class _Sums:
     """What is gathered of one area, piece by piece."""
@@ -210,77 +209,101 @@ class _Sums:
     outside: float = 0.0
     raw: float = 0.0
     corrected: float = 0.0
-    noise: float = 0.0
-    squares: float = 0.0
+    own: Floats = field(
+        default_factory=lambda: np.zeros(2)
+    )  # squares of the columns of `blocks`, cell by cell
     cells: int = 0
     draws: Floats | float = field(default=0.0)
+    blocks: BlockSums = field(default_factory=lambda: BlockSums(2))  # weight times noise; weight
 
 
 class _Reader:
     """Take the cells of pieces of areas, and make figures of their sums."""
 
     def __init__(
-        self, transform: rasterio.Affine, names: list[str], card: CalibrationCard, method: str
+        self, source: rasterio.io.DatasetReader, names: list[str], card: CalibrationCard, method: str
     ) -> None:
-        self._to_cell = ~transform
+        self._transform, self._crs = source.transform, source.crs
         self._raw, self._support = names.index(WEALTH_RAW), names.index(SUPPORT)
         self._card, self._method = card, method
         self._draws = card.draws(method)
+        line = card.truth_on_prediction
+        self._unexplained = math.sqrt(max(0.0, line.residual_sd**2 - card.target_noise_var))
+        self._reach = critical_value(0.95, line.df)
 
     def add(self, piece: Piece, sums: _Sums) -> None:
         """Add a piece of an area."""
         sums.weight += float(piece.weight.sum())
-        x, weight, outside = self._seen(piece)
-        if not x.size:
+        there = np.isfinite(piece.bands[self._raw]) & (piece.weight > 0)
+        if not there.any():
             return
+        # Weights may be finer than the map: what lies in one cell of it has one error.
+        col, row = (np.floor(v).astype(np.int64) for v in ~self._transform @ (piece.x[there], piece.y[there]))
+        _, first, which = np.unique(row * 2**32 + col, return_index=True, return_inverse=True)
+        weight = np.asarray(np.bincount(which, weights=piece.weight[there]), np.float64)
+        x, flags = (piece.bands[band][there][first] for band in (self._raw, self._support))
         error = np.asarray(self._card.standard_error(x, method=self._method))
-        own = np.sqrt(np.maximum(error**2 - self._draws.variance(x), 0))
+        noise = np.sqrt(np.maximum(error**2 - self._draws.variance(x), 0))
         corrected = self._card.transform(x, method=self._method, check_support=False)
+        columns = np.column_stack([weight * noise, weight])
         sums.seen += float(weight.sum())
-        sums.outside += float(weight @ outside)
+        sums.outside += float(weight @ (flags == OUTSIDE_SUPPORT))
         sums.raw += float(weight @ x)
         sums.corrected += float(weight @ corrected)
-        sums.noise += float(weight @ own)
-        sums.squares += float(weight**2 @ own**2)
+        sums.own += (columns**2).sum(axis=0)
         sums.cells += x.size
         sums.draws = sums.draws + self._draws.weighted_sum(x, weight)
+        sums.blocks.add(row[first], col[first], columns)
 
-    def _seen(self, piece: Piece) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-        """Raw value, weight, and whether it is beyond the support, of every cell of the map that counts."""
-        raw, flags = piece.bands[self._raw], piece.bands[self._support]
-        there = np.isfinite(raw) & (piece.weight > 0)
-        # Weights may be finer than the map: what lies in one cell of it has one error.
-        col, row = self._to_cell @ (piece.x[there], piece.y[there])
-        place = np.floor(row) * 2.0**32 + np.floor(col)
-        _, first, which = np.unique(place, return_index=True, return_inverse=True)
-        weight = np.asarray(np.bincount(which, weights=piece.weight[there], minlength=first.size), np.float64)
-        return raw[there][first], weight, flags[there][first] == OUTSIDE_SUPPORT
-
-    def finish(self, sums: _Sums, factor: float, n_cells: float | None) -> dict[str, float]:
+    def finish(self, sums: _Sums, n_cells: float | None) -> dict[str, float]:
         """Figures of one area; `n_cells` is its size, parts outside the raster included, unless cells are weighed."""
         total = sums.weight if n_cells is None else n_cells
         found = dict.fromkeys(COLUMNS, math.nan)
         found |= {"imagery_share": sums.seen / total if total > 0 else math.nan, "cells": sums.cells}
         if not sums.seen > 0:
             return found
-        mean = sums.corrected / sums.seen
+        noise, unexplained = self._errors(sums)
+        raw, wealth = sums.raw / sums.seen, sums.corrected / sums.seen
         # As of an effect: a bootstrap of few groups understates the variance.
         groups = self._card.sample.n_groups or self._card.sample.n
         spread = np.var(np.asarray(sums.draws) / sums.seen, ddof=1)
         calibration = math.sqrt(float(spread) * groups / (groups - 1))
-        shared = sums.noise / sums.seen
-        own = min(math.sqrt(factor * sums.squares) / sums.seen, shared)
-        reach = float(norm.ppf(0.975))
-        narrow, wide = (reach * math.hypot(calibration, noise) for noise in (own, shared))
+        line = self._card.truth_on_prediction
+        expected, at = line.intercept + line.slope * raw, np.array([1.0, raw])
+        expected_se = math.sqrt(float(at @ np.array(line.cov) @ at) + unexplained**2)
+        margin, expected_margin = self._reach * math.hypot(calibration, noise), self._reach * expected_se
         return found | {
-            "wealth": mean,
-            "wealth_raw": sums.raw / sums.seen,
+            "expected": expected,
+            "expected_low95": expected - expected_margin,
+            "expected_high95": expected + expected_margin,
+            "wealth": wealth,
+            "low95": wealth - margin,
+            "high95": wealth + margin,
+            "wealth_raw": raw,
+            "expected_se": expected_se,
             "calibration_se": calibration,
-            "noise_se": own,
-            "noise_se_shared": shared,
-            "narrowest_low95": mean - narrow,
-            "narrowest_high95": mean + narrow,
-            "low95": mean - wide,
-            "high95": mean + wide,
+            "noise_se": noise,
             "extrapolated_share": sums.outside / sums.seen,
         }
+
+    def _errors(self, sums: _Sums) -> tuple[float, float]:
+        """Give the standard error of an area's means by its cells' errors: of corrected wealth, of truth to expect."""
+        spatial = self._card.spatial_errors
+        if spatial is None:
+            return float(sums.blocks.totals()[0]) / sums.seen, self._unexplained
+        both = [spatial.prediction_given_truth, spatial.truth_given_prediction]
+        alike = sums.blocks.quadratic_forms(*self._distances(sums.blocks), both)
+        alone = [(1 - correlogram.shared) * own for correlogram, own in zip(both, sums.own, strict=True)]
+        noise, unexplained = np.sqrt(np.add(alike, alone)) / sums.seen
+        return float(noise), float(unexplained) * self._unexplained
+
+    def _distances(self, blocks: BlockSums) -> tuple[Floats, float]:
+        """Distances between blocks, and the width of a cell in their middle, in kilometres on the ground."""
+        col, row = blocks.centres()
+        cell = np.array([[0, 1, 0], [0, 0, 1]]) + [[col.mean()], [row.mean()]]
+        x, y = self._transform @ (np.append(col, cell[0]), np.append(row, cell[1]))
+        lon, lat = to_degrees(self._crs, "EPSG:4326", x, y)
+        places = on_sphere(lat, lon)
+        here, right, below = places[-3:]
+        sides = arc_km([np.linalg.norm(right - here), np.linalg.norm(below - here)])
+        return arc_km(cdist(places[:-3], places[:-3])), math.sqrt(sides[0] * sides[1])

@@ -13,13 +13,13 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform
 
 from sustain.errors import FileFormatError, RasterError
+from sustain.sphere import arc_km, on_sphere
 
 __all__ = ["MapView", "read_map"]
 
 FloatArray = NDArray[np.float64]
 
 _BANDS = ("wealth", "wealth_raw", "wealth_se", "support")
-_EARTH_M = 6_371_008.8
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def read_map(path: Path, max_px: int = 512) -> MapView | None:
 
 
 def _cell_metres(source: rasterio.io.DatasetReader) -> float:
-    """Width of a cell on the ground at the map's centre, by the haversine formula."""
+    """Width of a cell on the ground at the map's centre."""
     row, column = source.height // 2, source.width // 2
     x, y = source.xy([row, row], [column, column + 1])
-    lon, lat = (np.radians(values) for values in transform(source.crs, "EPSG:4326", list(x), list(y)))
-    half = np.sin(np.diff(lat) / 2) ** 2 + np.cos(lat[0]) * np.cos(lat[1]) * np.sin(np.diff(lon) / 2) ** 2
-    return float(2 * _EARTH_M * np.arcsin(np.sqrt(half[0])))
+    lon, lat = transform(source.crs, "EPSG:4326", list(x), list(y))
+    left, right = on_sphere(lat, lon)
+    return float(1000 * arc_km(np.linalg.norm(right - left)))

@@ -10,10 +10,11 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.causal.conley import EARTH_RADIUS_KM, conley_covariance, kernel_covariance
+from sustain.causal.conley import conley_covariance, kernel_covariance
 from sustain.causal.ratio import corrected_effect, corrected_mean, fieller_set
 from sustain.causal.variance import cluster_covariance, critical_value, p_value, robust_covariance
 from sustain.errors import EffectError
+from sustain.sphere import EARTH_RADIUS_KM
 
 Z = critical_value(0.95, math.inf)
 
