@@ -300,7 +300,7 @@ class _Reader:
     def _distances(self, blocks: BlockSums) -> tuple[Floats, float]:
         """Distances between blocks, and the width of a cell in their middle, in kilometres on the ground."""
         col, row = blocks.centres()
-        cell = np.array([[0, 1, 0], [0, 0, 1]]) + [[col.mean()], [row.mean()]]
+        cell = np.add([[0, 1, 0], [0, 0, 1]], [[col.mean()], [row.mean()]])
         x, y = self._transform @ (np.append(col, cell[0]), np.append(row, cell[1]))
         lon, lat = to_degrees(self._crs, "EPSG:4326", x, y)
         places = on_sphere(lat, lon)
