@@ -45,6 +45,11 @@ def fit(
         list[str] | None, typer.Option(help="linear, tweedie or bridge; repeat for several (default: all).")
     ] = None,
     level: Levels = None,
+    lon: Annotated[
+        str | None,
+        typer.Option(help="Column of longitudes: with --lat, for standard errors of means of areas."),
+    ] = None,
+    lat: Annotated[str | None, typer.Option(help="Column of latitudes, in degrees.")] = None,
     predictor: Annotated[str, typer.Option(help="Which model made the predictions.")] = "unknown",
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws kept in the card.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -52,7 +57,7 @@ def fit(
     """Write the calibration card of a table of predictions and labels."""
     from sustain.debias import build_card
 
-    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level)
+    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat)
     card = build_card(
         **sample,
         methods=method or ("linear", "tweedie", "bridge"),
@@ -148,13 +153,15 @@ def _sample(
     strata: str | None,
     weight: str | None,
     levels: list[str] | None,
+    lon: str | None = None,
+    lat: str | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a calibration table; the arguments that corrections and diagnoses share."""
     from sustain.cli.tables import read_table
 
-    names = [*(name for name in (groups, strata, weight) if name), *(levels or ())]
+    names = [*(name for name in (groups, strata, weight, lon, lat) if name), *(levels or ())]
     data = read_table(table, [y_pred, y_true, *names])
-    optional = {"groups": groups, "strata": strata, "sample_weight": weight}
+    optional = {"groups": groups, "strata": strata, "sample_weight": weight, "lon": lon, "lat": lat}
     columns = {"y_pred": y_pred, "y_true": y_true} | {key: name for key, name in optional.items() if name}
     sample: dict[str, Any] = {key: data[name].to_numpy() for key, name in columns.items()}
     if levels:

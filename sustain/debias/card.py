@@ -235,12 +235,17 @@ class CalibrationCard(BaseModel):
     @cached_property
     def sha256(self) -> str:
         """Hash of the content, as stored in the file."""
-        return document.digest(self.model_dump(mode="json"))
+        return document.digest(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json")
+        if self.spatial_errors is None:
+            del content["spatial_errors"]  # so that cards that were written without this part keep their hash
+        return content
 
     def to_json(self) -> str:
         """Write the card as JSON text: keys in order, a list of numbers on one line."""
-        content = self.model_dump(mode="json")
-        return document.dump({**content, "content_sha256": self.sha256}) + "\n"
+        return document.dump({**self._content(), "content_sha256": self.sha256}) + "\n"
 
     def save(self, path: str | Path) -> Path:
         """Write the card; the same card always gives the same bytes."""

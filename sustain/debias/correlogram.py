@@ -83,9 +83,9 @@ def correlogram(
 
     In each class of distances the correlation is the mean product of two residuals over the mean of their squares in
     *that* class, less `noise`: places with near neighbours are towns, whose errors may be larger than others' (as in
-    the non-ergodic correlogram of Isaaks and Srivastava 1988, Mathematical Geology 20:313). Classes reach to half of
-    the greatest distance. The mixture is fitted by least squares with shares of zero or more; a class weighs its number
-    of pairs over its squared distance, as is usual for variograms.
+    the non-ergodic correlogram of Isaaks and Srivastava 1988, Mathematical Geology 20:313). Classes reach as far as
+    the farthest place lies from the middle of all. The mixture is fitted by least squares with shares of zero or more;
+    a class weighs its number of pairs over its squared distance, as is usual for variograms.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def _classes(residual: Array, places: Array, weight: Array, noise: float) -> tup
     """Mean distance, correlation and number of pairs of each class of distances."""
     from scipy.spatial.distance import cdist
 
-    reach = _half_extent(places)
+    reach = float(arc_km(np.linalg.norm(places - places.mean(axis=0), axis=1).max()))
     n_edges = max(2, 2 + math.floor(2 * math.log2(max(reach / NEAREST_KM, 1.0))))
     ends = np.minimum(NEAREST_KM * 2.0 ** (np.arange(n_edges) / 2), reach)
     chords = 2 * np.sin(ends / (2 * EARTH_RADIUS_KM))
@@ -162,11 +162,6 @@ def _classes(residual: Array, places: Array, weight: Array, noise: float) -> tup
     usable = (variance > 0) & (distance > 0)
     correlation = np.clip(product[usable] / w[usable] / variance[usable], -1, 1)
     return distance[usable], correlation, pairs[usable]
-
-
-def _half_extent(places: Array) -> float:
-    """Half of the diagonal of the box around places on the sphere, in kilometres: about half the greatest distance."""
-    return float(arc_km(np.linalg.norm(np.ptp(places, axis=0)))) / 2
 
 
 def _rounded(value: float, digits: int = 4) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio
+import shapely
 from rasterio.warp import transform as to_degrees
 from scipy.spatial.distance import cdist
 
@@ -116,7 +117,7 @@ def area_means(
         names = column_names(source)
         cell_area = abs(source.transform.determinant)
         zones = zones_on_grid(source, areas)
-        n_cells = zones.area / cell_area
+        n_cells = shapely.area(zones.to_numpy()) / cell_area
         reader = _Reader(source, names, card, source.tags()["SUSTAIN_METHOD"])
     if card.spatial_errors is None:
         warnings.warn(

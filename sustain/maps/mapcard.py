@@ -65,10 +65,9 @@ means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 _WHICH = """\
 | you want | take |
 | --- | --- |
-| how wealthy a district is | the mean of `wealth_raw`: nearest on average, though the poorest come out too rich and \
-the richest too poor. The mean of `wealth` does not shrink them, but spreads districts too widely where the errors of \
-places average out. Both, with an interval for the second, are in `areas.csv` if it is here, from `sustain areas`, or \
-where you draw the area in `sustain serve` |
+| how wealthy a district is | the mean of `wealth_raw`, put on the line of the truth: {expect}. With its interval it \
+is `expected` in `areas.csv` if that is here, from `sustain areas`, or where you draw the area in `sustain serve`. The \
+mean of `wealth` spreads districts too widely, because part of the errors of places averages out |
 | the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
 | the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
 the noise of one place |
@@ -77,11 +76,15 @@ the noise of one place |
 """
 
 _AREAS = """\
-`areas.csv` has one row for each `{key}`, cells weighed by {weights}. A map cannot say how far the errors of the cells
-of an area are alike, so two intervals are given. `low95` to `high95` holds even if all cells err together: use it for
-decisions. `narrowest_low95` to `narrowest_high95` supposes that cells that share no imagery err independently, and is
-too short where a whole region looks richer or poorer than it is. The calibration's error is in both. Two areas share
-it: do not judge their difference by whether their intervals overlap."""
+`areas.csv` has one row for each `{key}`, cells weighed by {weights}. `expected` says how wealthy an area is; `wealth`
+is for differences. {errors} Two areas share the calibration's error: do not judge their difference by whether their
+intervals overlap."""
+_ERRORS = {
+    True: "Their intervals hold the error of the calibration and those of the cells, which neighbours share in part:\n"
+    "how far, the calibration sample told.",
+    False: "Their intervals hold the error of the calibration and those of the cells, which are taken to be the same\n"
+    "all over an area, because the card does not say how far neighbours err together: the widest there can be.",
+}
 
 LIMITS = """\
 - **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.
@@ -127,12 +130,12 @@ def map_card(
         "## What it is",
         _facts(raster, card, summary, period),
         "## Which number to take",
-        _WHICH.rstrip(),
+        _WHICH.format(expect=_line(card)).rstrip(),
         "## Files",
         markdown_table(
             ("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]
         ),
-        *(_areas(params) if "areas.csv" in files else ()),
+        *(_areas(params, card) if "areas.csv" in files else ()),
         "## Bands",
         markdown_table(
             ("band", "unit", "content"),
@@ -187,10 +190,17 @@ def _quantity(card: CalibrationCard) -> str:
     return text + (note if "index" in text else "")
 
 
-def _areas(params: PublishParams) -> tuple[str, str, str]:
+def _line(card: CalibrationCard) -> str:
+    line = card.truth_on_prediction
+    return f"{line.intercept:.3g} + {line.slope:.3g} times that mean"
+
+
+def _areas(params: PublishParams, card: CalibrationCard) -> tuple[str, str, str]:
     weights = "the people in them" if params.people else "their area"
     rows = [(f"`{name}`", text) for name, text in COLUMNS.items()]
-    text = _AREAS.format(key=params.areas_key, weights=weights)
+    text = _AREAS.format(
+        key=params.areas_key, weights=weights, errors=_ERRORS[card.spatial_errors is not None]
+    )
     return "## Areas", text, markdown_table(("column", "content"), rows)
 
 

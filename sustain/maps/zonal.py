@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio
+import shapely
 from pyproj import Geod
 from shapely import Polygon
 
@@ -177,7 +178,7 @@ def zonal_mean(
     with open_raster(raster) as source:
         names, attrs = column_names(source), _attrs(source)
         zones = zones_on_grid(source, polygons)
-        n_cells = zones.area / abs(source.transform.determinant)
+        n_cells = shapely.area(zones.to_numpy()) / abs(source.transform.determinant)
     sums = np.zeros((len(zones), 2 * len(names) + 3))
     for piece in cells_in_zones(raster, zones, weights):
         sums[piece.zone] += _sums(piece, names)

@@ -12,14 +12,16 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.debias.schema import SpatialErrors
 from sustain.report.style import INK, MUTED, PAPER, RULE, canvas, method_handle, method_style, padded, to_svg
 
 __all__ = [
     "calibration_curves",
     "decile_bias",
+    "error_correlograms",
     "prediction_against_truth",
     "training_curves",
 ]
@@ -198,6 +200,45 @@ def calibration_curves(
         axes.legend(handles=handles, loc="upper left", borderaxespad=0.2)
         axes.set(xlabel=f"Prediction x, {unit}", ylabel=f"Corrected wealth h(x), {unit}")
         return to_svg(figure, "curves", alt)
+
+
+def error_correlograms(errors: SpatialErrors, *, alt: str) -> Markup:
+    """Draw how far the errors of two places are alike by their distance, of either residual.
+
+    Parameters
+    ----------
+    errors : SpatialErrors
+        From a card.
+    alt : str
+        Text alternative.
+    """
+    series = (
+        (errors.prediction_given_truth, INK, "o", (None, None), "of the prediction, given wealth"),
+        (errors.truth_given_prediction, MUTED, "s", (5, 2), "of wealth, given the prediction"),
+    )
+    with canvas(290) as (figure, axes):
+        axes.axhline(0, color=RULE, linewidth=1)
+        for found, colour, marker, dashes, label in series:
+            distance = np.array(found.distance_km)
+            fine = np.geomspace(distance[0], distance[-1], 200)
+            axes.plot(fine, found(fine), color=colour, dashes=dashes)
+            axes.plot(
+                distance,
+                found.correlation,
+                linestyle="none",
+                marker=marker,
+                markersize=6,
+                color=colour,
+                markeredgecolor=PAPER,
+                markeredgewidth=0.6,
+            )
+            axes.plot([], [], color=colour, dashes=dashes, marker=marker, markeredgecolor=PAPER, label=label)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel="Distance between two places, km", ylabel="Correlation of their errors")
+        axes.legend(loc="upper right", borderaxespad=0.2)
+        return to_svg(figure, "correlogram", alt)
 
 
 def training_curves(curves: pd.DataFrame, *, alt: str) -> Markup:

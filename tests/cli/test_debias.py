@@ -34,6 +34,8 @@ def sample(tmp_path_factory):
             "survey": rng.integers(0, 30, n),
             "place": np.where(rng.random(n) < 0.4, "urban", "rural"),
             "weight": rng.uniform(0.5, 2, n),
+            "longitude": rng.uniform(36, 38, n),
+            "latitude": rng.uniform(-1, 1, n),
         }
     )
     path = tmp_path_factory.mktemp("cli") / "sample.csv"
@@ -47,6 +49,7 @@ def card(sample):
     done = sustain(
         *("debias", "fit", sample, "-o", path, "--target", "wealth", "--unit", "index"),
         *("--groups", "survey", "--strata", "place", "--weight", "weight", "--n-boot", 25),
+        *("--lon", "longitude", "--lat", "latitude"),
     )
     assert done.returncode == 0, done.stderr
     assert "r2 0.7" in done.stdout
@@ -57,6 +60,7 @@ def test_fit_writes_all_corrections_and_the_strata(card):
     loaded = CalibrationCard.load(card)
     assert loaded.methods == ("none", "linear", "tweedie", "bridge")
     assert {stratum.name for stratum in loaded.strata} == {"urban", "rural"}
+    assert loaded.spatial_errors.prediction_given_truth.shared < 0.3  # their errors are independent
 
 
 def test_a_table_is_corrected_as_in_python(sample, card, tmp_path):

@@ -95,7 +95,8 @@ def test_a_table_of_districts_from_a_published_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 areas, 1 with imagery" in done.stdout
     found = pd.read_csv(tmp_path / "out.csv").set_index("name")
-    assert found.loc["a", "narrowest_low95"] < found.loc["a", "wealth"] < found.loc["a", "narrowest_high95"]
+    assert found.loc["a", "low95"] < found.loc["a", "wealth"] < found.loc["a", "high95"]
+    assert "the widest that there can be" in done.stderr
     assert np.isnan(found.loc["b", "wealth"])
     lone = sustain(
         "areas", tmp_path / "wealth.tif", tmp_path / "areas.gpkg", tmp_path / "no.csv", "--key", "name"

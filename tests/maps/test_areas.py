@@ -1,46 +1,60 @@
 import json
+import warnings
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 from rasterio.transform import from_origin
-from scipy.stats import norm
+from scipy.spatial.distance import cdist
+from scipy.stats import t as student
 from shapely import MultiPolygon, Point, box
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard, build_card
-from sustain.errors import ConfigError, DataError, RasterError, SupportWarning
+from sustain.errors import ConfigError, DataError, RasterError, SupportWarning, WeakCalibrationWarning
 from sustain.maps import zones as zones_module
-from sustain.maps.areas import COLUMNS, area_means, areas_table, overlap_factor
+from sustain.maps.area_variance import BlockSums
+from sustain.maps.areas import COLUMNS, area_means, areas_table
 from sustain.maps.publish import publish_map
 from sustain.maps.publish_tiles import publish_survey_tiles
 from sustain.maps.raster import BANDS, correct_raster, correct_values
 from sustain.maps.zonal import zonal_mean
+from sustain.sphere import EARTH_RADIUS_KM
 
 from .fakes import make_card, write_raster
 
 METHODS = ["linear", "bridge"]
 
 
+def correlated(rng, km, reach):
+    """Normal errors at places in kilometres, alike as ``exp(-d / reach)``."""
+    return np.linalg.cholesky(np.exp(-cdist(km, km) / reach) + 1e-9 * np.eye(len(km))) @ rng.normal(
+        size=len(km)
+    )
+
+
 @pytest.fixture(scope="module")
 def curved_card():
-    """A card of a bent relation, whose bridge correction is a curve."""
+    """A card of a bent relation, whose bridge correction is a curve and whose errors neighbours share in part."""
     rng = np.random.default_rng(2)
+    km = rng.uniform(0, 60, size=(600, 2))
     y_true = rng.normal(size=600)
-    y_pred = np.tanh(y_true) / 1.3 + rng.normal(scale=0.2, size=600)
-    return build_card(
+    y_pred = np.tanh(y_true) / 1.3 + 0.15 * correlated(rng, km, 5.0) + rng.normal(scale=0.15, size=600)
+    card = build_card(
         y_pred,
         y_true,
         target={"name": "asset_index", "unit": "index points"},
         predictor="mean-0123456789ab",
         methods=METHODS,
         groups=np.arange(600) // 20,
+        lon=km[:, 0] / 111.2,
+        lat=km[:, 1] / 111.2,
         n_boot=60,
     )
+    assert 0.2 < card.spatial_errors.prediction_given_truth.shared < 0.9
+    return card
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -64,42 +78,111 @@ def frame(*shapes):
     return gpd.GeoDataFrame(geometry=list(shapes), crs="EPSG:3857")
 
 
-def expected(bands, card, method, weight):
-    """All figures of one area by their definitions; `weight` one a cell, 0 outside."""
-    x, w = bands[1].ravel(), weight.ravel()
-    there = np.isfinite(x) & (w > 0)
-    x, w = x[there], w[there] / w[there].sum()
+def distances(weight):
+    """Between the cells that count, in kilometres; near its origin a metre of EPSG:3857 is one on its own sphere."""
+    row, col = np.nonzero(weight)
+    return 0.96 * EARTH_RADIUS_KM / 6378.137 * cdist(np.column_stack([row, col]), np.column_stack([row, col]))
+
+
+def by_definition(bands, card, method, weight):
+    """All figures of one area by double sums over its cells; `weight` one a cell, 0 outside."""
+    weight = np.where(np.isfinite(bands[1]), weight, 0.0)
+    x, w = bands[1][weight > 0], weight[weight > 0] / weight.sum()
     draws = np.array([card.draws(method)(x)[k] @ w for k in range(len(card.draws(method)))])
     groups = card.sample.n_groups
-    noise = card.standard_error(x, method=method) ** 2 - card.draws(method)(x).var(axis=0, ddof=1)
-    mean = card.transform(x, method=method, check_support=False) @ w
+    own = np.sqrt(card.standard_error(x, method=method) ** 2 - card.draws(method)(x).var(axis=0, ddof=1))
+    spatial, line, raw = card.spatial_errors, card.truth_on_prediction, x @ w
+    alike = [
+        spatial.prediction_given_truth(distances(weight)),
+        spatial.truth_given_prediction(distances(weight)),
+    ]
+    for matrix in alike:
+        np.fill_diagonal(matrix, 1)
+    noise, unexplained = (
+        np.sqrt((w * own) @ alike[0] @ (w * own)),
+        np.sqrt(w @ alike[1] @ w) * line.residual_sd,
+    )
+    mean, expected = (
+        card.transform(x, method=method, check_support=False) @ w,
+        line.intercept + line.slope * raw,
+    )
     calibration = np.sqrt(draws.var(ddof=1) * groups / (groups - 1))
-    own, shared = np.sqrt(w**2 @ noise), w @ np.sqrt(noise)
-    z = norm.ppf(0.975)
+    expected_se = np.sqrt(np.array([1, raw]) @ card_cov(line) @ np.array([1, raw]) + unexplained**2)
+    reach = student.ppf(0.975, groups - 1)
     return {
+        "expected": expected,
+        "expected_low95": expected - reach * expected_se,
+        "expected_high95": expected + reach * expected_se,
         "wealth": mean,
-        "wealth_raw": x @ w,
+        "low95": mean - reach * np.hypot(calibration, noise),
+        "high95": mean + reach * np.hypot(calibration, noise),
+        "wealth_raw": raw,
+        "expected_se": expected_se,
         "calibration_se": calibration,
-        "noise_se": own,
-        "noise_se_shared": shared,
-        "narrowest_low95": mean - z * np.hypot(calibration, own),
-        "narrowest_high95": mean + z * np.hypot(calibration, own),
-        "low95": mean - z * np.hypot(calibration, shared),
-        "high95": mean + z * np.hypot(calibration, shared),
-        "cells": there.sum(),
+        "noise_se": noise,
+        "cells": x.size,
     }
+
+
+def card_cov(line):
+    return np.array(line.cov)
 
 
 def test_every_figure_is_what_its_definition_says(world):
     path, card, method, bands = world
     weight = np.zeros((40, 30))
-    weight[2:25, 1:22] = 1
-    (found,) = area_means(path, frame(rectangle(2, 25, 1, 22)), card).to_dict("records")
+    weight[2:16, 1:18] = 1
+    (found,) = area_means(path, frame(rectangle(2, 16, 1, 18)), card).to_dict("records")
     assert list(found) == list(COLUMNS)
-    for name, value in expected(bands, card, method, weight).items():
-        assert found[name] == pytest.approx(value, rel=1e-5), name
+    for name, value in by_definition(bands, card, method, weight).items():
+        assert found[name] == pytest.approx(value, rel=1e-4), name
     assert found["imagery_share"] == pytest.approx(1 - 12 / weight.sum())
-    assert found["extrapolated_share"] == pytest.approx(1 / (weight.sum() - 12))
+    assert found["extrapolated_share"] == 0
+    (found,) = area_means(path, frame(rectangle(10, 25, 10, 22)), card).to_dict("records")
+    assert found["extrapolated_share"] == pytest.approx(1 / 180)
+
+
+def test_blocks_of_a_large_area_cost_little_accuracy(world):
+    path, card, method, bands = world
+    (found,) = area_means(path, frame(rectangle(0, 40, 0, 30)), card).to_dict("records")
+    for name, value in by_definition(bands, card, method, np.ones((40, 30))).items():
+        assert found[name] == pytest.approx(value, rel=0.02), name
+
+
+@pytest.mark.parametrize("n", [1, 40, 3000])
+def test_blocks_keep_sums_whatever_the_order_of_cells(n):
+    rng = np.random.default_rng(n)
+    row, col = np.divmod(rng.choice(10_000, n, replace=False), 100)
+    values = rng.uniform(size=(n, 2))
+    blocks, again = BlockSums(2), BlockSums(2)
+    blocks.add(row, col, values)
+    for some in np.array_split(rng.permutation(n), 7):
+        again.add(row[some], col[some], values[some])
+    np.testing.assert_allclose(blocks.totals(), values.sum(axis=0))
+    np.testing.assert_allclose(again.totals(), blocks.totals())
+    np.testing.assert_allclose(again.centres(), blocks.centres())
+    assert blocks.side == again.side
+    assert len(blocks.centres()[0]) <= 256
+    same = [lambda d: np.ones_like(d)] * 2  # all cells alike: the square of the sum
+    found = blocks.quadratic_forms(cdist(*[np.column_stack(blocks.centres())] * 2), 1.0, same)
+    np.testing.assert_allclose(found, values.sum(axis=0) ** 2)
+
+
+def test_a_card_without_places_takes_all_errors_as_shared(world, tmp_path):
+    path, card, _, _ = world
+    blind = card.model_copy(update={"spatial_errors": None})
+    raw = correct_raster(path.parent / "raw.tif", tmp_path / "map.tif", blind)
+    area = frame(rectangle(10, 30, 5, 25))
+    with pytest.warns(WeakCalibrationWarning, match="built without lon and lat"):
+        (wide,) = area_means(raw, area, blind).to_dict("records")
+    correct_raster(path.parent / "raw.tif", tmp_path / "map.tif", card)
+    (known,) = area_means(raw, area, card).to_dict("records")
+    assert wide["wealth"] == known["wealth"]
+    assert wide["noise_se"] > 2 * known["noise_se"]
+    line = blind.truth_on_prediction
+    assert wide["expected_se"] ** 2 == pytest.approx(
+        line.residual_sd**2 + np.array([1, wide["wealth_raw"]]) @ card_cov(line) @ [1, wide["wealth_raw"]]
+    )
 
 
 def test_the_means_are_those_of_the_map(world):
@@ -113,10 +196,9 @@ def test_the_means_are_those_of_the_map(world):
 def test_one_cell_has_the_standard_error_of_the_cell(world):
     path, card, _, bands = world
     (found,) = area_means(path, frame(rectangle(10, 11, 7, 8)), card).to_dict("records")
-    noise, calibration = found["noise_se"], found["calibration_se"]
-    assert noise == pytest.approx(found["noise_se_shared"])
     # The band has no factor for few groups, an effect and this mean have: 30 groups, 30 / 29.
-    assert np.hypot(noise, calibration * (29 / 30) ** 0.5) == pytest.approx(bands[2, 10, 7], rel=1e-4)
+    cell = np.hypot(found["noise_se"], found["calibration_se"] * (29 / 30) ** 0.5)
+    assert cell == pytest.approx(bands[2, 10, 7], rel=1e-4)
 
 
 def test_weights_finer_than_the_map_give_each_cell_one_error(world, tmp_path):
@@ -125,10 +207,11 @@ def test_weights_finer_than_the_map_give_each_cell_one_error(world, tmp_path):
     people[people < 3] = np.nan
     layout = {"transform": from_origin(-9600, 9600, 240, 240)}
     fine = write_raster(tmp_path / "people.tif", [people], ("people",), **layout)
-    (found,) = area_means(path, frame(rectangle(0, 40, 0, 30)), card, weights=fine).to_dict("records")
-    weight = np.nansum(people.reshape(40, 4, 30, 4), axis=(1, 3))
-    for name, value in expected(bands, card, method, weight).items():
-        assert found[name] == pytest.approx(value, rel=1e-5), name
+    (found,) = area_means(path, frame(rectangle(20, 36, 9, 24)), card, weights=fine).to_dict("records")
+    weight = np.zeros((40, 30))
+    weight[20:36, 9:24] = np.nansum(people.reshape(40, 4, 30, 4), axis=(1, 3))[20:36, 9:24]
+    for name, value in by_definition(bands, card, method, weight).items():
+        assert found[name] == pytest.approx(value, rel=1e-4), name
 
 
 def test_pieces_of_a_large_area_are_the_area(world, monkeypatch):
@@ -149,48 +232,26 @@ def test_pieces_of_a_large_area_are_the_area(world, monkeypatch):
 
 
 def test_the_intervals_hold_the_truth_as_often_as_they_say(tmp_path):
-    """Cells that err independently, a card from a finite sample: the narrower interval covers, the widest more."""
+    """Errors that neighbours share over some cells, a card from a finite sample: both intervals cover."""
     rng = np.random.default_rng(11)
-    truth = rng.normal(0.3, 0.4, size=(12, 12))
-    covered, widest = 0, 0
-    for _ in range(60):
-        y_true = rng.normal(size=80)
-        y_pred = 0.1 + 0.6 * y_true + rng.normal(scale=0.3, size=80)
-        target = {"name": "a", "unit": "u"}
-        card = build_card(y_pred, y_true, target=target, predictor="m", methods=["linear"], n_boot=50)
-        raw = 0.1 + 0.6 * truth + rng.normal(scale=0.3, size=truth.shape)
+    cells = np.column_stack([grid.ravel() for grid in np.mgrid[:12, :12]]) * 0.96
+    held = {"wealth": 0, "expected": 0}
+    for _ in range(120):
+        km = np.concatenate([cells, rng.uniform(0, 60, size=(300, 2))])
+        truth = 0.3 + 0.7 * correlated(rng, km, 8.0)
+        pred = 0.1 + 0.6 * truth + 0.25 * correlated(rng, km, 3.0) + rng.normal(scale=0.1, size=len(km))
+        n = len(cells)
+        card = build_card(
+            pred[n:], truth[n:], target={"name": "a", "unit": "u"}, predictor="m", methods=["linear"],
+            n_boot=50, lon=km[n:, 0] / 111.2, lat=km[n:, 1] / 111.2,
+        )  # fmt: skip
         tags = {"SUSTAIN_METHOD": "linear", "SUSTAIN_CARD_SHA256": card.sha256}
-        path = write_raster(tmp_path / "map.tif", correct_values(raw, card, "linear"), BANDS, tags=tags)
+        bands = correct_values(pred[:n].reshape(12, 12), card, "linear")
+        path = write_raster(tmp_path / "map.tif", bands, BANDS, tags=tags)
         (found,) = area_means(path, frame(rectangle(0, 12, 0, 12)), card).to_dict("records")
-        covered += found["narrowest_low95"] <= truth.mean() <= found["narrowest_high95"]
-        widest += found["low95"] <= truth.mean() <= found["high95"]
-    assert 0.88 <= covered / 60 <= 0.99  # without the calibration's part it is three in four
-    assert widest >= covered
-
-
-@given(tile=st.integers(1, 12), spacing=st.integers(1, 12))
-def test_overlapping_tiles_raise_the_variance_by_the_sum_of_what_they_share(tile, spacing):
-    k = tile / spacing
-    lags = np.arange(-20, 21)
-    shared = np.clip(1 - np.abs(lags) / k, 0, None)
-    factor = overlap_factor({"SUSTAIN_TILE_PX": str(tile), "SUSTAIN_SPACING_PX": str(spacing)})
-    assert factor == pytest.approx(np.outer(shared, shared).sum())
-    assert factor >= 1
-
-
-def test_overlap_is_in_the_noise_and_never_more_than_shared(tmp_path, curved_card):
-    raw = np.random.default_rng(3).uniform(-0.7, 0.7, size=(40, 30))
-    found = {}
-    for spacing in ("64", "32"):
-        tags = {"SUSTAIN_TILE_PX": "64", "SUSTAIN_SPACING_PX": spacing}
-        write_raster(tmp_path / "raw.tif", [raw], ("wealth_raw",), tags=tags)
-        path = correct_raster(tmp_path / "raw.tif", tmp_path / "map.tif", curved_card)
-        areas = frame(rectangle(0, 30, 0, 30), rectangle(3, 4, 3, 5))
-        found[spacing] = area_means(path, areas, curved_card)
-    assert found["32"]["noise_se"][0] == pytest.approx(2 * found["64"]["noise_se"][0])
-    assert found["32"]["noise_se"][1] == pytest.approx(found["32"]["noise_se_shared"][1])
-    np.testing.assert_array_equal(found["32"]["calibration_se"], found["64"]["calibration_se"])
-    assert overlap_factor({}) == overlap_factor({"SUSTAIN_TILE_PX": "x", "SUSTAIN_SPACING_PX": "0"}) == 1
+        for name, prefix in (("wealth", ""), ("expected", "expected_")):
+            held[name] += found[f"{prefix}low95"] <= truth[:n].mean() <= found[f"{prefix}high95"]
+    assert all(0.88 <= count / 120 <= 0.99 for count in held.values()), held
 
 
 def test_areas_without_imagery_are_counted(world):
@@ -275,3 +336,27 @@ def test_a_published_folder_holds_the_districts(world, tmp_path):
 def test_half_a_request_for_areas_is_refused(given):
     with pytest.raises(ValueError, match="areas and areas_key"):
         PublishParams(**given)
+
+
+def test_a_map_in_degrees_is_read_without_a_word(curved_card, tmp_path):
+    """Cells of a hundredth of a degree at 60 degrees north are half as wide as high; no warning of degrees."""
+    raw = np.random.default_rng(3).uniform(-0.7, 0.7, size=(20, 20))
+    layout = {"crs": "EPSG:4326", "transform": from_origin(10, 60, 0.01, 0.01)}
+    write_raster(tmp_path / "raw.tif", [raw], ("wealth_raw",), **layout)
+    path = correct_raster(tmp_path / "raw.tif", tmp_path / "map.tif", curved_card)
+    area = gpd.GeoDataFrame(geometry=[box(10, 59.9, 10.1, 60)], crs=4326)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        (found,) = area_means(path, area, curved_card).to_dict("records")
+        zonal_mean(path, area)
+    assert found["imagery_share"] == pytest.approx(1)
+    km = EARTH_RADIUS_KM * np.radians(0.01)
+    row, col = (grid.ravel() for grid in np.mgrid[:10, :10])
+    ground = np.column_stack([col * km * np.cos(np.radians(59.95)), row * km])
+    alike = curved_card.spatial_errors.truth_given_prediction(cdist(ground, ground))
+    np.fill_diagonal(alike, 1)
+    line = curved_card.truth_on_prediction
+    by_line = np.array([1, found["wealth_raw"]]) @ card_cov(line) @ [1, found["wealth_raw"]]
+    assert found["expected_se"] == pytest.approx(
+        np.hypot(np.sqrt(by_line), np.sqrt(alike.mean()) * line.residual_sd), rel=1e-3
+    )

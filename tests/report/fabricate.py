@@ -44,8 +44,8 @@ def survey(n=480, slope=0.6, seed=0):
     return pd.DataFrame(
         {
             "id": [f"XA-2016-9#-{i:08d}" for i in range(n)],
-            "lat": 0.0,
-            "lon": 0.0,
+            "lat": 0.3 * np.modf(np.arange(n) * 0.7548777)[0],
+            "lon": 0.3 * np.modf(np.arange(n) * 0.5698403)[0],
             "year": 2016,
             "country": "XA",
             "urban": rng.random(n) < 0.4,
@@ -66,6 +66,8 @@ def card(table):
         sample["y_true"],
         groups=sample["block"],
         strata=sample["urban"].map({True: "urban", False: "rural"}),
+        lon=sample["lon"],
+        lat=sample["lat"],
         target={"name": "asset_index", "unit": UNIT},
         predictor={"id": "resnet_narrow-0123456789ab", "sha256": "0" * 64},
         n_boot=40,

@@ -28,6 +28,7 @@ FIGURES = [
     "endline",
     "prediction-truth",
     "deciles",
+    "neighbours",
     "calibration",
     "training",
 ]

@@ -13,7 +13,7 @@ from sustain.debias.agreement import bias_by_tenth
 from sustain.debias.evaluation import evaluate_card
 from sustain.debias.regression import critical_value
 from sustain.debias.sample import MIN_PAIRS
-from sustain.debias.schema import LineCard
+from sustain.debias.schema import LineCard, SpatialErrors
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Accuracy, Survey
@@ -51,6 +51,8 @@ def errors_section(
                 sites, card, unit, "that the calibration never saw" if held_out else "of the calibration"
             )
         )
+    if card.spatial_errors is not None:
+        blocks.append(_neighbours(card.spatial_errors))
     tables = [_slopes(card)]
     if survey.accuracy:
         tables.append(_accuracy(survey.accuracy, unit))
@@ -162,6 +164,22 @@ def _deciles(sites: pd.DataFrame, card: CalibrationCard, unit: str, who: str) ->
         "chance."
     )
     return Figure.single("deciles", "Who is misjudged", svg, caption)
+
+
+def _neighbours(errors: SpatialErrors) -> Figure:
+    noise = errors.prediction_given_truth
+    distance = np.array(noise.distance_km)
+    near, far = (float(v) for v in np.geomspace(distance[0], distance[-1], 4)[:2])
+    alike = [f"{number(float(noise(km)))} at {number(km)} km" for km in (near, far)]
+    svg = figures.error_correlograms(
+        errors, alt=f"Correlation of the errors of two places by their distance: {alike[0]}, {alike[1]}."
+    )
+    caption = (
+        "Pairs of calibration sites, by distance, and the curves that the card keeps. The error of a prediction "
+        f"correlates with that of another place by {alike[0]} and {alike[1]}. What neighbours share does not average "
+        "out over a district: the intervals of means of areas allow for it."
+    )
+    return Figure.single("neighbours", "How far errors are alike", svg, caption)
 
 
 def _by_method(values: pd.Series[float]) -> str:

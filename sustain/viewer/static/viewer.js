@@ -66,21 +66,21 @@ async function look(clicked) {
 const interval = (low, high) => (low === null ? "none" : `${number(low)} to ${number(high)}`);
 const share = (value) => (value === null ? "none" : `${Math.round(100 * value)} %`);
 
-// With a card: what the calibration adds is computed, what the noise of the cells adds is told under two assumptions.
+// With a card: what the region's wealth is, and what its corrected mean is, each with its interval.
 function withCard(means) {
   tell("Mean of the region", [
+    ["wealth to expect", number(means.expected)],
+    ["95%", interval(means.expected_low95, means.expected_high95)],
     ["corrected", number(means.wealth)],
-    ["95%, at most", interval(means.low95, means.high95)],
-    ["95%, at least", interval(means.narrowest_low95, means.narrowest_high95)],
-    ["of it by calibration", means.calibration_se === null ? "none" : `\u00b1 ${number(1.96 * means.calibration_se)}`],
+    ["its 95%", interval(means.low95, means.high95)],
     ["as predicted", number(means.wealth_raw)],
     ["cells", String(means.cells)],
     ["with imagery", share(means.imagery_share)],
     ["extrapolated", share(means.extrapolated_share)],
   ]);
-  return "The calibration\u2019s error is shared by all cells; the card gives it, and it is in both intervals. The cells\u2019 own "
-    + "errors are taken as all alike in the first, and as independent where tiles share no imagery in the second, which is "
-    + "often too short. The truth is between; for a decision use the first.";
+  return "\u201cTo expect\u201d says how wealthy the region is. \u201cCorrected\u201d is for differences, such as a programme\u2019s "
+    + "effect. Both intervals hold the calibration\u2019s error and those of the cells, as far as neighbours err together; "
+    + "where the card does not say how far that is, all are taken to.";
 }
 
 function withoutCard(means) {
