@@ -2,8 +2,8 @@
 
 Three parts. ``embedded world``: squares of its map, made by the CNN on overlapping tiles; one world and one card, so
 that the calibration's error is one draw. Run ``dvc repro`` first. ``simulation``: many small worlds whose truth and
-errors are normal fields of known correlation, each with a survey and a card of its own. ``results/areas_real.csv``: real
-places of countries that the card has not seen (``make repro-yeh2020`` first), means over the survey places of an
+errors are normal fields of known correlation, each with a survey and a card of its own. ``results/areas_real.csv``:
+real places of countries that the card has not seen (``make repro-yeh2020`` first), means over the survey places of an
 admin-2 unit or of a whole survey.
 ``python benchmarks/areas.py`` writes ``results/areas.csv``.
 """
