@@ -83,7 +83,11 @@ def effect_with_slope_ratio(
 
 
 def arm_lines(
-    y_pred: ArrayLike, y_true: ArrayLike, treated: ArrayLike, clusters: ArrayLike | None = None
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    treated: ArrayLike,
+    clusters: ArrayLike | None = None,
+    target_noise_var: float = 0.0,
 ) -> tuple[Line, Line]:
     """Fit the line of prediction on truth in each arm, for `effect_with_arm_lines`.
 
@@ -92,20 +96,31 @@ def arm_lines(
     y_pred, y_true, treated : array_like, shape (n,)
         Calibration rows that carry the treatment.
     clusters : array_like, shape (n,), optional
+    target_noise_var : float
+        Variance of the labels' own sampling error, which flattens both lines.
 
     Returns
     -------
     treated_line, control_line : (intercept, slope, covariance)
+
+    Raises
+    ------
+    EffectError
+        When `treated` is not 0 and 1, or an arm has fewer than ten rows or lies in a single cluster.
+    CalibrationError
+        On unusable rows, or when the labels of an arm vary less than their noise.
     """
     from sustain.debias.regression import fit_line
-    from sustain.debias.sample import as_sample
+    from sustain.debias.sample import as_sample, noise_variance, require_same_index
 
+    require_same_index("treated", treated, "y_pred", y_pred)
     arm = require_arms(np.asarray(treated, dtype=float), "treated")
     sample = as_sample(y_pred, y_true, None, clusters)
+    noise = noise_variance(target_noise_var)
     require_clusters(sample.group, arm)
     lines = []
     for value in (1.0, 0.0):
         part = sample.take(np.flatnonzero(arm == value))
-        found = fit_line(part.y_true, part.y_pred, part.weight, part.group)
+        found = fit_line(part.y_true, part.y_pred, part.weight, part.group, noise)
         lines.append((found.intercept, found.slope, found.cov.tolist()))
     return lines[0], lines[1]

@@ -254,14 +254,13 @@ def assumption_notes(
     if corrected is None:
         return _uncorrected(naive, card) if assumption is None else []
     if assumption == "bracket":
-        return [
-            Note(
-                "assumption",
-                "Both ends are reported: the naive effect (outcome stability) and the corrected one "
-                "(measurement stability). A treatment that the image shows in part lies between; the "
-                "interval covers both ends.",
-            )
-        ]
+        text = (
+            "Both ends are reported: the naive effect (outcome stability) and the corrected one (measurement "
+            "stability). A treatment that the image shows in part lies between, as long as its slope of prediction on "
+            "truth is not below the one that is divided by, as it can be within a stratum or in another country. The "
+            "interval covers both ends."
+        )
+        return [Note("assumption", text + _recalibration(card))]
     gap = abs(corrected.estimate - naive.estimate)
     if assumption is None and gap > MATERIAL * naive.std_error:
         return [
@@ -273,7 +272,8 @@ def assumption_notes(
                 "places anyway, by region, roads or towns (outcome stability), the naive one is. Labelled "
                 "places on both sides of the contrast decide: regress truth on prediction and treatment, "
                 "and prediction on truth and treatment; the treatment's coefficient is zero in the "
-                "regression whose assumption holds. Pass assumption='measurement', 'outcome' or 'bracket'.",
+                "regression whose assumption holds. Pass assumption='measurement', 'outcome' or 'bracket'."
+                + _recalibration(card),
             )
         ]
     return []
@@ -285,7 +285,7 @@ def _uncorrected(naive: Estimate, card: CalibrationCard) -> list[Note]:
         f"through the outcome (measurement stability), the effect is nearer {naive.estimate / card.slope:.4g}, by the "
         f"card's slope of {card.slope:.3g}. Pass assumption='measurement', 'outcome' or 'bracket'."
     )
-    return [Note("assumption", text)]
+    return [Note("assumption", text + _recalibration(card))]
 
 
 def _recalibration(card: CalibrationCard | None) -> str:
@@ -298,6 +298,6 @@ def _recalibration(card: CalibrationCard | None) -> str:
         return ""
     return (
         f" But in the calibration sample the truth rises by {line.slope:.3g} (standard error {error:.2g}) "
-        "for one unit of prediction, not by 1: under this assumption the effect would be that many times "
+        "for one unit of prediction, not by 1: under outcome stability the effect would be that many times "
         "the naive one."
     )

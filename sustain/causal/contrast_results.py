@@ -85,17 +85,19 @@ def contrast_results(
 def explain_gaps(gaps: pd.DataFrame) -> str:
     """Say in words what `stability_gaps` found over a family of contrasts."""
     given_prediction, given_truth = gaps["truth_gap"].abs().median(), gaps["prediction_gap"].abs().median()
+    # In the unit of the truth: what the map as it is errs by, and what a correction turns the other gap into.
+    stretched = (gaps["prediction_gap"] / gaps["slope"]).abs().median()
     stable = (
         "outcome stability is the better description: the image shows by itself which places differ, and a model "
         "that is right on average given what it sees is right about them. A correction assumes the opposite and "
         "overshoots"
-        if given_prediction < given_truth
+        if given_prediction < stretched
         else "measurement stability is the better description, and a correction is due"
     )
     return (
         f"At equal predictions the two groups of places differ in survey wealth by {given_prediction:.2f} (median "
         f"over {len(gaps)} contrasts, without sign); at equal survey wealth their predictions differ by "
-        f"{given_truth:.2f}. So {stable}."
+        f"{given_truth:.2f}, which a correction makes {stretched:.2f}. So {stable}."
     )
 
 

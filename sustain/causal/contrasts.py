@@ -176,7 +176,9 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
     DataFrame
         One row a contrast: ``contrast``; ``truth_gap``, difference in truth between the arms at equal predictions (zero
         under outcome stability), with ``truth_gap_std_error``; ``prediction_gap``, difference in predictions at equal
-        truth (zero under measurement stability), with ``prediction_gap_std_error``. Both from least squares.
+        truth (zero under measurement stability), with ``prediction_gap_std_error``; and ``slope``, of prediction on
+        truth within the arms, by which a correction divides. All from least squares; noise in the labels flattens the
+        slope, and with it the second gap of arms that differ in truth is not zero even under measurement stability.
     """
     import pandas as pd
 
@@ -193,6 +195,9 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
             }
         )
         row: dict[str, Any] = {"contrast": contrast.name}
+        inner = places[["prediction", "truth"]] - places.groupby("treated")[
+            ["prediction", "truth"]
+        ].transform("mean")
         for outcome, given in (("truth", "prediction"), ("prediction", "truth")):
             effect = estimate_effect(
                 places,
@@ -203,6 +208,7 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
                 vcov={"CRV1": "cluster"},
             )
             row |= {f"{outcome}_gap": effect.estimate, f"{outcome}_gap_std_error": effect.std_error}
+        row["slope"] = float(inner["prediction"] @ inner["truth"] / (inner["truth"] @ inner["truth"]))
         rows.append(row)
     return pd.DataFrame(rows)
 

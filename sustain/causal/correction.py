@@ -27,6 +27,7 @@ __all__ = [
     "combined_df",
     "correct",
     "corrected_outcome",
+    "draws_variance",
     "slope_of",
     "support_share",
     "widened",
@@ -114,7 +115,7 @@ def correct(
     if slope is not None:
         name = card_level if method == "level" else None
         ends = card.draws(method, level=name)(np.array([0.0, 1.0]))
-        spread = _variance(naive.estimate * (ends[:, 1] - ends[:, 0]), card)
+        spread = draws_variance(naive.estimate * (ends[:, 1] - ends[:, 0]), card)
         effect = corrected_effect(naive.estimate, naive.variance_trial, slope.value, slope.variance)
         return Estimate(
             method,
@@ -210,10 +211,11 @@ def _spread(
         effects = np.sum(
             [draws.weighted_sum(units.outcome[rows], linear.weights[rows]) for draws, rows in parts], axis=0
         )
-    return _variance(effects, card)
+    return draws_variance(effects, card)
 
 
-def _variance(effects: Floats, card: CalibrationCard) -> float:
+def draws_variance(effects: Floats, card: CalibrationCard) -> float:
+    """Variance of an effect over the card's draws, with the factor ``G / (G - 1)`` of its groups."""
     # A bootstrap of few groups understates the variance as a variance without degrees of freedom does.
     groups = card.sample.n_groups or card.sample.n
     return float(np.var(effects, ddof=1)) * groups / (groups - 1)

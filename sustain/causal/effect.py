@@ -255,7 +255,8 @@ def estimate_effect(
             notes.append(Note("strata", f"each unit has the correction of its own stratum ({strata})."))
         notes += slope_notes(corrected, level) + change_notes(design)
     notes += assumption_notes(naive, corrected, method, assumption, card)
-    # The card's r2 is that of levels: it says nothing of comparisons within units or within fixed effects.
+    # The card's r2 is that of levels: it says nothing of comparisons within units or within fixed effects. And it is
+    # what noise costs a corrected effect; a naive one does not scatter more than surveyed truth would.
     within = bool(roles.unit or roles.fixed_effects)
     return EffectResult(
         term=roles.treatment,
@@ -273,7 +274,7 @@ def estimate_effect(
         n_control=int(units.n - units.treated.sum()),
         n_dropped=units.n_dropped,
         share_outside=outside,
-        n_effective=math.nan if card is None or within else float(card.r2) * units.n,
+        n_effective=math.nan if card is None or within or corrected is None else float(card.r2) * units.n,
         unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
         notes=tuple(notes),
         rows=units.rows,

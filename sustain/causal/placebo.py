@@ -7,6 +7,7 @@ look right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimators import require_full_rank
-from sustain.errors import EffectError
+from sustain.errors import CalibrationError, EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,8 @@ class AssumptionTests:
     slope_gap, slope_gap_std_error : float
         Difference between the arms' slopes of prediction on truth.
     measurement_p : float
-        P-value that both are zero (measurement stability).
+        P-value that both are zero (measurement stability). Both p-values are NaN where truth and prediction are one
+        exact line, or a covariance has too few clusters.
     n_treated, n_control : int
     """
 
@@ -55,6 +57,11 @@ class AssumptionTests:
 
     def verdict(self, level: float = 0.05) -> str:
         """Say which assumptions the rows refute at `level`, and what follows."""
+        if math.isnan(self.outcome_p) or math.isnan(self.measurement_p):
+            return (
+                "Nothing can be said: truth and prediction are one exact line, or there are too few clusters for these "
+                "tests."
+            )
         outcome, measurement = self.outcome_p < level, self.measurement_p < level
         if outcome and measurement:
             return (
@@ -89,6 +96,7 @@ def assumption_tests(
     treatment: str,
     covariates: Sequence[str] = (),
     clusters: str | None = None,
+    target_noise_var: float = 0.0,
 ) -> AssumptionTests:
     """Test both assumptions on labelled rows that carry the treatment or a placebo.
 
@@ -108,6 +116,10 @@ def assumption_tests(
         Numeric columns that the trial's design adjusts for, such as dummies of surveys.
     clusters : str, optional
         Column of clusters. Without, errors of neighbours count as independent, and the tests refute too much.
+    target_noise_var : float
+        Variance of the labels' own sampling error (few households to a label), as the card was built with. Without it
+        predictions differ at equal *noisy* truth wherever the truth differs, and measurement stability is refuted
+        though it holds.
 
     Returns
     -------
@@ -117,9 +129,11 @@ def assumption_tests(
     ------
     EffectError
         When a column is missing or holds no numbers, the treatment is not 0/1, an arm has fewer than ten labelled rows
-        or lies in a single cluster, or columns are linearly dependent.
+        or lies in a single cluster, columns are linearly dependent, or `target_noise_var` is no variance or as large as
+        that of the labels.
     """
-    from sustain.debias.regression import least_squares, wald_test
+    from sustain.debias.regression import EXACT, fit_line, least_squares, wald_test
+    from sustain.debias.sample import noise_variance
 
     columns = (label, prediction, treatment, *covariates, *(() if clusters is None else (clusters,)))
     for name in columns:
@@ -136,18 +150,31 @@ def assumption_tests(
     require_full_rank(design, ["the constant", treatment, prediction, *covariates])
     on_truth, truth_cov, df = least_squares(design, truth, one, group)
     centred = truth - truth.mean()
-    design = np.column_stack([one, treated, treated * centred, centred, *others])
-    require_full_rank(design, ["the constant", treatment, f"{treatment}:{label}", label, *covariates])
-    on_prediction, prediction_cov, _ = least_squares(design, predicted, one, group)
+    # A slope for each arm: noise of the labels is then in one column of each row, and their difference is the test's.
+    arms = np.column_stack([treated, 1 - treated])
+    design = np.column_stack([one, treated, arms * centred[:, None], *others])
+    require_full_rank(
+        design, ["the constant", treatment, f"{label} of treated", f"{label} of others", *covariates]
+    )
+    noise = np.zeros_like(design)
+    try:
+        noise[:, 2:4] = noise_variance(target_noise_var) * arms
+        by_arm, cov, _ = least_squares(design, predicted, one, group, noise)
+    except CalibrationError as error:
+        raise EffectError(str(error)) from error
+    exact = fit_line(truth, predicted, one).r2 > EXACT
+    gaps = np.zeros((2, design.shape[1]))
+    gaps[0, 1], gaps[1, 2:4] = 1.0, (1.0, -1.0)
+    found, found_cov = gaps @ by_arm, gaps @ cov @ gaps.T
     return AssumptionTests(
         truth_gap=float(on_truth[1]),
         truth_gap_std_error=float(np.sqrt(truth_cov[1, 1])),
-        outcome_p=wald_test(on_truth[1:2], truth_cov[1:2, 1:2], df).p_value,
-        prediction_gap=float(on_prediction[1]),
-        prediction_gap_std_error=float(np.sqrt(prediction_cov[1, 1])),
-        slope_gap=float(on_prediction[2]),
-        slope_gap_std_error=float(np.sqrt(prediction_cov[2, 2])),
-        measurement_p=wald_test(on_prediction[1:3], prediction_cov[1:3, 1:3], df).p_value,
+        outcome_p=math.nan if exact else wald_test(on_truth[1:2], truth_cov[1:2, 1:2], df).p_value,
+        prediction_gap=float(found[0]),
+        prediction_gap_std_error=float(np.sqrt(found_cov[0, 0])),
+        slope_gap=float(found[1]),
+        slope_gap_std_error=float(np.sqrt(found_cov[1, 1])),
+        measurement_p=math.nan if exact else wald_test(found, found_cov, df).p_value,
         n_treated=int(treated.sum()),
         n_control=int((1 - treated).sum()),
     )
@@ -165,7 +192,7 @@ def require_clusters(group: NDArray[np.intp] | None, treated: Floats) -> None:
 
 def _numbers(rows: pd.DataFrame, name: str) -> Floats:
     try:
-        values = rows[name].to_numpy(dtype=float)
+        values = rows[name].to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise EffectError(f"column {name!r} is {rows[name].dtype}, expected numbers.") from error
     if not np.isfinite(values).all():

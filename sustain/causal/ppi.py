@@ -41,6 +41,9 @@ class PPIResult:
     n_labelled, n_unlabelled : int
     influence : ndarray
         Influence of each unit: labelled before unlabelled, or the rows of the data.
+    df : float
+        Degrees of freedom of intervals: infinite for independent units (a normal interval), and with clusters those
+        that hold labels, less one.
     """
 
     estimate: float
@@ -49,9 +52,10 @@ class PPIResult:
     n_labelled: int
     n_unlabelled: int
     influence: Floats = field(repr=False, compare=False)
+    df: float = math.inf
 
     def conf_int(self, level: float = 0.95, alternative: Alternative = "two-sided") -> tuple[float, float]:
-        """Give a normal confidence interval.
+        """Give a confidence interval, by Student's t with `df` degrees of freedom.
 
         Parameters
         ----------
@@ -60,22 +64,20 @@ class PPIResult:
             ``"larger"`` gives the lower bound that goes with testing for a larger value, (low, inf); ``"smaller"``
             the upper bound, (-inf, high).
         """
-        from scipy.special import ndtri
-
         if not 0 < level < 1:
             raise EffectError(
                 f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95."
             )
         _require_alternative(alternative)
-        two_sided = alternative == "two-sided"
-        half = float(ndtri(0.5 + level / 2 if two_sided else level)) * self.std_error
+        # A bound at some level is the end of a two-sided interval that leaves twice as much out.
+        half = _quantile(0.5 + level / 2 if alternative == "two-sided" else level, self.df) * self.std_error
         low = -math.inf if alternative == "smaller" else self.estimate - half
         high = math.inf if alternative == "larger" else self.estimate + half
         return low, high
 
     def pvalue(self, null: float = 0.0, alternative: Alternative = "two-sided") -> float:
         """P-value of the hypothesis that the value is `null`; NaN when it is so exactly and nothing scatters."""
-        from scipy.special import ndtr
+        from scipy.special import ndtr, stdtr
 
         _require_alternative(alternative)
         gap = self.estimate - null
@@ -84,8 +86,9 @@ class PPIResult:
         else:  # nothing scatters: no p-value where the estimate is the null itself
             statistic = math.nan if gap == 0 else math.copysign(math.inf, gap)
         if alternative == "two-sided":
-            return p_value(statistic, math.inf)
-        return float(ndtr(-statistic if alternative == "larger" else statistic))
+            return p_value(statistic, self.df)
+        tail = -statistic if alternative == "larger" else statistic
+        return float(ndtr(tail) if math.isinf(self.df) else stdtr(self.df, tail))
 
     def __str__(self) -> str:
         low, high = self.conf_int()
@@ -136,8 +139,10 @@ def ppi_mean(
     arm = _Arm.of(y, y_pred, y_pred_unlabelled, lam, clip)
     psi = np.concatenate([arm.influence, arm.influence_unlabelled])
     n, n_unlabelled = len(arm.influence), len(arm.influence_unlabelled)
-    variance = clustered_variance(psi, _joined(clusters, clusters_unlabelled, n, n_unlabelled))
-    return PPIResult(arm.estimate, math.sqrt(variance), (arm.lam,), n, n_unlabelled, psi)
+    groups = _joined(clusters, clusters_unlabelled, n, n_unlabelled)
+    error = math.sqrt(clustered_variance(psi, groups))
+    df = clustered_df(groups, np.arange(len(psi)) < n)
+    return PPIResult(arm.estimate, error, (arm.lam,), n, n_unlabelled, psi, df)
 
 
 def ppi_ols(
@@ -213,8 +218,9 @@ def ppi_ols(
     psi = np.vstack(centred)
     if groups is not None:
         variance = np.array([clustered_variance(column, groups) for column in psi.T])
+    df = clustered_df(groups, np.arange(n + n_u) < n)
     return [
-        PPIResult(float(b), math.sqrt(v), (lam,), n, n_u, column)
+        PPIResult(float(b), math.sqrt(v), (lam,), n, n_u, column, df)
         for b, v, column in zip(estimate, variance, psi.T, strict=True)
     ]
 
@@ -265,11 +271,13 @@ def ppi_effect(
         arm = _Arm.of(y[has], f[has], f[lacks], lam, clip)
         psi[has], psi[lacks] = sign * arm.influence, sign * arm.influence_unlabelled
         arms.append(arm)
-    variance = clustered_variance(psi, None if clusters is None else cluster_labels(data[clusters], clusters))
+    groups = None if clusters is None else cluster_labels(data[clusters], clusters)
+    variance = clustered_variance(psi, groups)
     n_labelled = int(labelled.sum())
     effect = arms[1].estimate - arms[0].estimate
     lams = arms[0].lam, arms[1].lam
-    return PPIResult(effect, math.sqrt(variance), lams, n_labelled, len(y) - n_labelled, psi)
+    df = clustered_df(groups, labelled)
+    return PPIResult(effect, math.sqrt(variance), lams, n_labelled, len(y) - n_labelled, psi, df)
 
 
 @dataclass(frozen=True)
@@ -316,6 +324,20 @@ def clustered_variance(psi: Floats, groups: NDArray[Any] | None) -> float:
     if len(sums) < 2:
         raise EffectError("clusters: a single cluster has no variance. Cluster at a finer level.")
     return float(sums @ sums) * len(sums) / (len(sums) - 1)
+
+
+def clustered_df(groups: NDArray[Any] | None, labelled: NDArray[np.bool_]) -> float:
+    """Clusters that hold labels, less one; infinite without clusters.
+
+    What labels say is as sure as they are spread: clusters without any add to the smaller part of the variance only.
+    """
+    return math.inf if groups is None else float(max(1, len(np.unique(groups[labelled])) - 1))
+
+
+def _quantile(share: float, df: float) -> float:
+    from scipy.special import ndtri, stdtrit
+
+    return float(ndtri(share) if math.isinf(df) else stdtrit(df, share))
 
 
 def _tuned(cross: float, spread: float, n: int, n_unlabelled: int, clip: bool) -> float:

@@ -48,8 +48,9 @@ class EffectResult:
     share_outside : float
         Share of the estimator's weight on predictions outside the card's support; NaN without a correction.
     n_effective : float
-        r2 * n: how many surveyed units the n mapped ones are worth; NaN without a card, and in panels and within
-        fixed effects, of which the card's r2 says nothing.
+        r2 * n: how many surveyed units the n mapped ones are worth to a corrected effect, where truth varies within the
+        arms as it does in the calibration sample and before the calibration's own error; NaN without a correction,
+        and in panels and within fixed effects, of which the card's r2 says nothing.
     unit : str
         Unit of the effect, where known.
     notes : tuple of Note

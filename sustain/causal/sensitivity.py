@@ -283,12 +283,18 @@ class Sensitivity:
         return pd.DataFrame(rows)
 
     def _imbens_manski(self, width: float) -> float:
-        """Critical value c with Phi(c + width) - Phi(-c) = level: two-sided for a point, one-sided for wide bounds."""
-        from scipy.optimize import brentq
-        from scipy.special import ndtr, ndtri
+        """Critical value c with F(c + width) - F(-c) = level: two-sided for a point, one-sided for wide bounds.
 
-        top = float(ndtri(0.5 + self.level / 2))
-        return float(brentq(lambda c: ndtr(c + width) - ndtr(-c) - self.level, 0.0, top + 1e-9))
+        F is Student's t with `df` degrees of freedom, so that bounds of no width have the effect's own interval.
+        """
+        from scipy.optimize import brentq
+        from scipy.special import ndtr, stdtr
+
+        def below(c: float) -> float:
+            return float(ndtr(c) if math.isinf(self.df) else stdtr(self.df, c))
+
+        top = critical_value(self.level, self.df)
+        return float(brentq(lambda c: below(c + width) - below(-c) - self.level, 0.0, top + 1e-9))
 
 
 def sensitivity_of(result: EffectResult, card: CalibrationCard | None = None) -> Sensitivity:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sustain.causal.cards import load_card
+from sustain.causal.correction import draws_variance
 from sustain.causal.estimators import difference_in_means
 from sustain.causal.ppi import cluster_labels, clustered_variance, ppi_effect
 from sustain.causal.variance import critical_value, p_value
@@ -30,7 +31,8 @@ class StabilityTest(NamedTuple):
     difference, std_error : float
         Corrected less prediction-powered effect.
     pvalue : float
-        A small one says that the correction does not hold in this trial.
+        A small one says that the correction does not hold in this trial. By Student's t: normal for independent units,
+        and with clusters those that hold labels, less one.
     corrected, powered : float
         The two effects.
     """
@@ -92,6 +94,8 @@ class CombinedEffect:
         Whether the two were combined.
     note : str
         What was done, in words.
+    df : float
+        Degrees of freedom of intervals; see `PPIResult`.
     """
 
     estimate: float
@@ -100,6 +104,7 @@ class CombinedEffect:
     test: StabilityTest
     passed: bool
     note: str
+    df: float = math.inf
 
     def __str__(self) -> str:
         low, high = self.conf_int()
@@ -109,8 +114,8 @@ class CombinedEffect:
         return f"{numbers}\n{self.note}"
 
     def conf_int(self, level: float = 0.95) -> tuple[float, float]:
-        """Give a normal confidence interval."""
-        half = critical_value(level, math.inf) * self.std_error
+        """Give a confidence interval, by Student's t with `df` degrees of freedom."""
+        half = critical_value(level, self.df) * self.std_error
         return self.estimate - half, self.estimate + half
 
 
@@ -153,7 +158,7 @@ def combined_effect(
             f"Not combined: corrected effect {test.corrected:.4g} and labels' effect {powered:.4g} differ (Hausman "
             f"test, p = {test.pvalue:.2g}), so the correction does not hold in this trial. The effect is the labels'."
         )
-        return CombinedEffect(powered, math.sqrt(both.powered_var), 0.0, test, False, note)
+        return CombinedEffect(powered, math.sqrt(both.powered_var), 0.0, test, False, note, both.df)
     spread = both.corrected_var + both.powered_var - 2 * both.covariance
     weight = (both.powered_var - both.covariance) / spread
     variance = (both.corrected_var * both.powered_var - both.covariance**2) / spread
@@ -162,7 +167,7 @@ def combined_effect(
         f"(Hausman test, p = {test.pvalue:.2g})."
     )
     estimate = weight * test.corrected + (1 - weight) * powered
-    return CombinedEffect(estimate, math.sqrt(variance), weight, test, True, note)
+    return CombinedEffect(estimate, math.sqrt(variance), weight, test, True, note, both.df)
 
 
 class _Comparison(NamedTuple):
@@ -170,6 +175,7 @@ class _Comparison(NamedTuple):
     corrected_var: float
     powered_var: float
     covariance: float
+    df: float
 
 
 def _compare(
@@ -192,15 +198,14 @@ def _compare(
     groups = None if clusters is None else cluster_labels(data[clusters], clusters)
     spread = 0.0
     if method != "none":
-        spread = float(np.var(card.draws(method).weighted_sum(predicted, linear.weights), ddof=1))
+        spread = draws_variance(card.draws(method).weighted_sum(predicted, linear.weights), card)
     influence = linear.influence(outcome)
     gap_var = clustered_variance(influence - powered.influence, groups)
     trial_var = clustered_variance(influence, groups)
     powered_var = powered.std_error**2
     difference, error = corrected - powered.estimate, math.sqrt(gap_var + spread)
-    test = StabilityTest(
-        difference, error, p_value(difference / error, math.inf), corrected, powered.estimate
-    )
+    statistic = difference / error if error > 0 else math.nan
+    test = StabilityTest(difference, error, p_value(statistic, powered.df), corrected, powered.estimate)
     # Polarisation: the covariance of two estimates from the variance of their difference.
     covariance = (trial_var + powered_var - gap_var) / 2
-    return _Comparison(test, trial_var + spread, powered_var, covariance)
+    return _Comparison(test, trial_var + spread, powered_var, covariance, powered.df)

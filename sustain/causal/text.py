@@ -25,7 +25,11 @@ def summary_text(result: EffectResult) -> str:
         f"Effect of {result.term} on {result.outcome}{unit}",
         *_wrapped(f"{result.estimator}, {result.vcov}"),
         f"n = {result.n} ({result.n_treated} treated, {result.n_control} control)"
-        + ("" if np.isnan(result.n_effective) else f", worth {result.n_effective:.0f} surveyed units (R2 n)"),
+        + (
+            ""
+            if np.isnan(result.n_effective)
+            else f", corrected worth about {result.n_effective:.0f} surveyed units (R2 n)"
+        ),
         *_wrapped(f"assumption: {_ASSUMPTIONS[result.assumption]}"),
         *_wrapped(_correction(result)),
         "",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.diagnosis import Bin, Diagnosis, InSample, Shape, Slope, Stability
 from sustain.debias.level import LevelCalibration, LevelSlope
-from sustain.debias.regression import Line, Wald, fit_line, least_squares, moments, wald_test
+from sustain.debias.regression import EXACT, Line, Wald, fit_line, least_squares, moments, wald_test
 from sustain.debias.sample import (
     MIN_PAIRS,
     CalibrationSample,
@@ -29,9 +29,6 @@ from sustain.errors import CalibrationError, InSampleWarning
 __all__ = ["describe", "diagnose"]
 
 Array = NDArray[np.float64]
-
-EXACT = 1 - 1e-12
-"""Squared correlation from which on predictions and labels are one line, to rounding."""
 
 
 def diagnose(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sustain.errors import CalibrationError
 
 __all__ = [
+    "EXACT",
     "Line",
     "Moments",
     "Wald",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+
+EXACT = 1 - 1e-12
+"""Squared correlation from which on two columns are one line to rounding, so that residuals test nothing."""
 
 
 @dataclass(frozen=True)
@@ -161,21 +165,21 @@ def least_squares(
     y : ndarray, shape (n,)
     weight : ndarray, shape (n,)
         With a mean of one.
-    noise_var : ndarray, shape (k,), or float
-        Variance of the noise in each column, independent of all else; taken off the moments (Fuller 1987, section
-        2.2, doi:10.1002/9780470316665).
+    noise_var : ndarray, shape (k,) or (n, k), or float
+        Variance of the noise in each column (and row), independent of all else; taken off the moments (Fuller 1987,
+        section 2.2, doi:10.1002/9780470316665).
 
     Raises
     ------
     CalibrationError
         When the noise is as large as what the other columns leave of the variance of its own.
     """
-    noise = np.broadcast_to(np.asarray(noise_var, dtype=np.float64), design.shape[1:])
+    noise = np.broadcast_to(np.asarray(noise_var, dtype=np.float64), design.shape)
     weighted = design * weight[:, None]
     products = weighted.T @ design / y.size
     coefficients: Array
     if noise.any():
-        products = products - np.diag(noise)
+        products = products - np.diag((weight[:, None] * noise).mean(axis=0))
         if np.linalg.eigvalsh(products)[0] <= 0:
             raise CalibrationError(
                 f"target_noise_var: {noise.max():g} is not below the variance of the labels that the covariates leave "

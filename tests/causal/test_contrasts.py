@@ -88,6 +88,13 @@ def test_the_gap_that_should_be_zero_is(visible: bool) -> None:
     assert f"{gaps[other].median():.2f}" in said
 
 
+def test_gaps_are_compared_in_the_unit_of_the_truth() -> None:
+    """A prediction gap of 0.2 that is stretched by 1 / 0.4 is worse than a truth gap of 0.3."""
+    gaps = pd.DataFrame({"truth_gap": [0.3, -0.3], "prediction_gap": [0.2, 0.2], "slope": [0.4, 0.4]})
+    assert "which a correction makes 0.50. So outcome stability is the better" in explain_gaps(gaps)
+    assert "a correction is due" in explain_gaps(gaps.assign(slope=0.9))
+
+
 @pytest.mark.parametrize("visible", [True, False])
 def test_the_correction_helps_where_its_assumption_holds(visible: bool) -> None:
     contrasts, prediction, truth, clusters = world(visible)

@@ -107,6 +107,55 @@ class TestAssumptionTests:
         assert rejected[right] < 0.13
         assert rejected[wrong] == 1.0
 
+    def test_noise_of_labels_does_not_refute_measurement_stability(self):
+        """The truth differs between the arms, so at equal *noisy* labels predictions differ: that is taken off."""
+        rejected, gaps = {0.0: 0, 0.4: 0}, []
+        for seed in range(60):
+            data = labelled(seed, visible=False, n=1500)
+            data["y"] += np.random.default_rng(1000 + seed).normal(scale=0.4**0.5, size=1500)
+            for noise in rejected:
+                found = assumption_tests(data, **ROLES, target_noise_var=noise)
+                rejected[noise] += found.measurement_p < 0.05
+            gaps.append((found.prediction_gap, found.slope_gap))
+        assert rejected[0.0] > 50
+        assert rejected[0.4] <= 8
+        np.testing.assert_allclose(np.mean(gaps, axis=0), 0, atol=0.02)
+
+    def test_errors_under_label_noise_are_those_of_repeated_samples(self):
+        found = []
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            t = (rng.uniform(size=400) < 0.2).astype(int)
+            y = rng.normal(size=400) + t
+            data = pd.DataFrame(
+                {
+                    "t": t,
+                    "f": 0.6 * y + 0.4 * rng.normal(size=400),
+                    "y": y + rng.normal(scale=0.4**0.5, size=400),
+                }
+            )
+            tests = assumption_tests(data, **ROLES, target_noise_var=0.4)
+            found.append(
+                (
+                    tests.prediction_gap,
+                    tests.slope_gap,
+                    tests.prediction_gap_std_error,
+                    tests.slope_gap_std_error,
+                )
+            )
+        found = np.array(found)
+        np.testing.assert_allclose(np.median(found[:, 2:], axis=0), found[:, :2].std(axis=0), rtol=0.25)
+
+    def test_too_much_noise_is_said(self):
+        data = labelled(0, visible=False, n=200)
+        for noise in (50.0, -1.0):
+            with pytest.raises(EffectError, match="target_noise_var"):
+                assumption_tests(data, **ROLES, target_noise_var=noise)
+
+    def test_an_exact_line_decides_nothing(self):
+        data = labelled(0, visible=False, n=200).assign(f=lambda d: 0.5 * d["y"])
+        assert "Nothing can be said" in assumption_tests(data, **ROLES).verdict()
+
     def test_verdicts(self):
         assert "do not correct" in assumption_tests(labelled(0, visible=True), **ROLES).verdict()
         assert "measurement stability is not: correct" in str(

@@ -125,3 +125,40 @@ def test_cross_prediction_does_not_depend_on_the_units_of_the_features(trial):
     other = cross_ppi_effect(trial.assign(wealth=1e-4 * trial.wealth, z=1e5 * trial.z + 3), **arguments)
     assert other.estimate == pytest.approx(plain.estimate, rel=1e-6)
     assert other.std_error == pytest.approx(plain.std_error, rel=1e-6)
+
+
+def test_a_naive_effect_is_not_worth_fewer_units_than_it_has(trial):
+    rng = np.random.default_rng(1)
+    predicted = rng.normal(size=200)
+    about = {"target": {"name": "w", "unit": "i"}, "predictor": "m", "n_boot": 40}
+    card = build_card(predicted, predicted + rng.normal(size=200), **about)
+    arguments = {"outcome": "wealth", "treatment": "treated", "calibration": card}
+    for assumption, worth in (("outcome", False), ("measurement", True), ("bracket", True)):
+        effect = estimate_effect(trial, **arguments, assumption=assumption)
+        assert ("surveyed units" in effect.summary()) is worth
+        assert np.isnan(effect.n_effective) is not worth
+
+
+def test_every_note_on_outcome_stability_says_that_predictions_are_off_in_scale(trial):
+    rng = np.random.default_rng(1)
+    predicted = rng.normal(size=400)
+    about = {"target": {"name": "w", "unit": "i"}, "predictor": "m", "n_boot": 40}
+    card = build_card(predicted, 1.5 * predicted + 0.5 * rng.normal(size=400), **about)
+    arguments = {"outcome": "wealth", "treatment": "treated", "calibration": card}
+    for assumption, method in (("outcome", None), ("bracket", None), (None, None), (None, "none")):
+        effect = estimate_effect(trial, **arguments, assumption=assumption, method=method)
+        said = " ".join(note for note in effect.notes if note.kind == "assumption")
+        assert "under outcome stability the effect would be that many times the naive one" in said
+
+
+def test_clustered_labels_have_the_degrees_of_freedom_of_their_clusters(trial):
+    clusters = np.arange(N) % 20
+    few = trial.assign(cluster=clusters, label=trial.label.where(clusters < 6))
+    found = ppi_effect(few, **COLUMNS, clusters="cluster")
+    assert found.df == 5
+    low, high = found.conf_int()
+    assert (high - low) / 2 / found.std_error == pytest.approx(2.570582, abs=1e-6)
+    assert found.conf_int(alternative="larger")[0] == pytest.approx(found.conf_int(0.9)[0])
+    assert found.pvalue(found.conf_int()[0]) == pytest.approx(0.05)
+    assert found.pvalue(found.conf_int(alternative="larger")[0], "larger") == pytest.approx(0.05)
+    assert np.isinf(ppi_effect(few, **COLUMNS).df)

@@ -99,6 +99,12 @@ class TestSensitivity:
         low = BASE.differential(0.64)
         assert (bounds[0] - interval[0]) / low.std_error == pytest.approx(1.644854, abs=1e-4)
 
+    @pytest.mark.parametrize("df", [3.0, 12.5, math.inf])
+    def test_bounds_of_no_width_have_the_effects_own_interval(self, df):
+        doubt = Sensitivity("t", 1.0, 0.04, 0.64, 0.0004, df=df, level=0.95)
+        table = doubt.table([0.0]).iloc[0]
+        assert doubt.bounds(0.0)[1] == pytest.approx((table["conf_low"], table["conf_high"]), rel=1e-6)
+
     def test_bounds_cover_an_effect_at_their_edge(self):
         """True differential error 0.2, bounds that allow 0.2: the true effect is at the lower bound."""
         rng = np.random.default_rng(0)
