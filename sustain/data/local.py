@@ -14,6 +14,7 @@ from rasterio.errors import RasterioIOError
 from tqdm import tqdm
 
 from sustain.config import LocalParams, TilesParams
+from sustain.data.csvtable import numbers, read_csv, refuse_duplicates
 from sustain.data.shards import Place, ShardWriter, TileFormat
 from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.tiles import INDEX_COLUMNS
@@ -26,6 +27,16 @@ TABLE_FILE = "sites.csv"
 TILES_FOLDER = "tiles"
 
 _DEFAULTS: dict[str, Any] = {"year": 0, "country": "", "urban": False, "n": 1}
+_URBAN = {
+    "1": True,
+    "0": False,
+    "true": True,
+    "false": False,
+    "urban": True,
+    "rural": False,
+    "u": True,
+    "r": False,
+}
 _SUFFIXES = (".tif", ".tiff")
 
 
@@ -135,34 +146,55 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
 
 
 def _read_sites(path: Path, params: TilesParams) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: not a CSV table ({error}).") from error
     names = {"label": params.label, **params.columns}
     wanted = {name: names.get(name, name) for name in ("id", "lat", "lon", "label", *_DEFAULTS, "block")}
+    table = read_csv(path, ())
     needed = [wanted[name] for name in ("id", "lat", "lon", "label")] + list(params.columns.values())
     if missing := sorted({column for column in needed if column not in table}):
         raise FileFormatError(
             f"{path}: missing column {', '.join(missing)}; found {', '.join(map(str, table.columns))}. Say in "
             "tiles.columns which of your columns is id, lat, lon, and in tiles.label which is the label."
         )
-    sites = pd.DataFrame({name: table[column] for name, column in wanted.items() if column in table})
-    sites = sites.assign(**{name: value for name, value in _DEFAULTS.items() if name not in sites})
-    for name in ("lat", "lon", "label", "year", "n"):
-        sites[name] = pd.to_numeric(sites[name], errors="coerce")
-        if not np.isfinite(sites[name]).all():
-            raise DataError(
-                f"{path}: column {wanted[name]} holds {int((~np.isfinite(sites[name])).sum())} value(s) that are not "
-                "finite numbers. Leave these rows out."
-            )
-    texts = [name for name in ("id", "country", "block") if name in sites]
-    sites = sites.astype(dict.fromkeys(texts, str) | {"year": "int32", "n": "int32", "urban": bool})
-    if sites["id"].duplicated().any():
-        raise DataError(
-            f"{path}: id {sites['id'][sites['id'].duplicated()].iloc[0]} repeats. Keep one row a tile."
-        )
+    sites = pd.DataFrame(index=table.index)
+    for name, column in wanted.items():
+        if column not in table:
+            if name in _DEFAULTS:
+                sites[name] = _DEFAULTS[name]
+        elif name in ("id", "country", "block"):
+            sites[name] = _given(table[column], path)
+        elif name == "urban":
+            sites[name] = _is_urban(table[column], path)
+        else:
+            sites[name] = _finite(numbers(table, column, str(path), whole=name in ("year", "n")), path)
+    sites = sites.astype({"year": "int32", "n": "int32"})
+    refuse_duplicates(sites["id"], str(path), f"id {wanted['id']}")
     return sites.sort_values("id", ignore_index=True)
+
+
+def _given(values: pd.Series[str], path: Path) -> pd.Series[str]:
+    if (empty := values.isna()).any():
+        raise DataError(
+            f"{path}: column {values.name} is empty in {int(empty.sum())} row(s). Fill it, or leave them out."
+        )
+    return values
+
+
+def _finite(values: pd.Series[float], path: Path) -> pd.Series[float]:
+    if (wrong := ~np.isfinite(values)).any():
+        raise DataError(
+            f"{path}: column {values.name} holds {int(wrong.sum())} value(s) that are not finite numbers. Leave these "
+            "rows out."
+        )
+    return values
+
+
+def _is_urban(values: pd.Series[str], path: Path) -> pd.Series[bool]:
+    found = values.str.lower().map(_URBAN)
+    if (wrong := found.isna()).any():
+        raise DataError(
+            f"{path}: column {values.name} holds {values[wrong].iloc[0]!r}; expected one of {', '.join(_URBAN)}."
+        )
+    return found.astype(bool)
 
 
 def _read_tile(path: Path, pixel_m: float) -> tuple[NDArray[np.uint16], TileFormat]:

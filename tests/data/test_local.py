@@ -73,6 +73,17 @@ def test_your_own_blocks_are_kept(raw, tmp_path):
     assert TileStore.open(tmp_path / "packed").index["block"].nunique() == 9
 
 
+def test_codes_are_text_and_urban_is_read_as_words(raw, tmp_path):
+    """Namibia's code is NA, codes keep their zeros, and the word rural is not true."""
+    folder, _ = raw
+    change(folder, country="NA", block=[f"00{i % 10}" for i in range(30)], urban=["rural", "URBAN"] * 15)
+    pack_local_tiles(folder, tmp_path / "packed", PARAMS, seed=1)
+    index = TileStore.open(tmp_path / "packed").index
+    assert set(index["country"]) == {"NA"}
+    assert set(index["block"]) == {f"00{i}" for i in range(10)}
+    assert index.sort_values("id")["urban"].tolist() == [True, False] * 15  # the table is in reverse
+
+
 def change(folder, **columns):
     pd.read_csv(folder / "sites.csv").assign(**columns).to_csv(folder / "sites.csv", index=False)
 
@@ -86,9 +97,20 @@ def change(folder, **columns):
             FileFormatError,
             r"site_03\.tif: not a readable",
         ),
-        (lambda f: change(f, tile="site_01.tif"), DataError, r"id site_01\.tif repeats"),
+        (lambda f: change(f, tile="site_01.tif"), DataError, r"id tile repeats \(29: site_01\.tif"),
         (lambda f: change(f, wealth=[np.nan, *range(29)]), DataError, "column wealth holds 1 value"),
-        (lambda f: change(f, lat="south"), DataError, "column lat holds 30 value"),
+        (lambda f: change(f, lat="south"), DataError, "column lat holds 'south' in data row 1"),
+        (
+            lambda f: change(f, urban="city"),
+            DataError,
+            "column urban holds 'city'; expected one of 1, 0, true",
+        ),
+        (
+            lambda f: change(f, urban=[np.nan, *[1] * 29]),
+            DataError,
+            "column urban holds nan; expected one of",
+        ),
+        (lambda f: change(f, country=[np.nan, *["NA"] * 29]), DataError, "column country is empty in 1 row"),
         (
             lambda f: (f / "sites.csv").write_text("a,b\n1,2\n"),
             FileFormatError,

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sustain.data.csvtable import read_csv, whole_numbers
 from sustain.data.sustainbench import (
     africa_crop_type,
     brick_kilns,
@@ -27,7 +28,6 @@ from sustain.data.sustainbench import (
     ood_landcover,
 )
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
-from sustain.data.sustainbench.csvtable import read_csv, whole_numbers
 from sustain.data.sustainbench.moments import merge_moments, sample_moments
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.store import Scheme, Source, StackSpec, write_source

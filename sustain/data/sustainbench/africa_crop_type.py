@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.data.archive import iter_members
+from sustain.data.csvtable import read_csv, refuse_duplicates, whole_numbers
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
-from sustain.data.sustainbench.csvtable import read_csv, refuse_duplicates, whole_numbers
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, Source, StackSpec, StoreWriter, write_source
 from sustain.errors import DataError, FileFormatError

@@ -18,10 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from sustain.data.csvtable import records
 from sustain.data.splits import assign_splits
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import DAMAGE, ArraySpec, read_npz
-from sustain.data.sustainbench.csvtable import records
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, Source, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError

@@ -20,8 +20,8 @@ from typing import BinaryIO, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
+from sustain.data.csvtable import numbers, read_csv
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
-from sustain.data.sustainbench.csvtable import numbers, read_csv
 from sustain.errors import DataError, FileFormatError
 
 __all__ = [

@@ -14,9 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.splits import assign_splits, spatial_block
-from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.csvtable import (
+from sustain.data.csvtable import (
     numbers,
     read_csv,
     records,
@@ -24,6 +22,8 @@ from sustain.data.sustainbench.csvtable import (
     some_of,
     whole_numbers,
 )
+from sustain.data.splits import assign_splits, spatial_block
+from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source

@@ -24,15 +24,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.arrays import DAMAGE
-from sustain.data.sustainbench.csvtable import (
+from sustain.data.csvtable import (
     read_csv,
     records,
     refuse_duplicates,
     some_of,
     whole_numbers,
 )
+from sustain.data.sustainbench import plots
+from sustain.data.sustainbench.arrays import DAMAGE
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import Scheme, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError

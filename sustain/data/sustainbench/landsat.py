@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sustain.data.csvtable import some_of
 from sustain.data.encoding import landsat_format
 from sustain.data.sustainbench import dhs, plots
-from sustain.data.sustainbench.csvtable import some_of
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
 from sustain.data.sustainbench.packing import (

@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sustain.data.splits import assign_splits, spatial_block
-from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.csvtable import (
+from sustain.data.csvtable import (
     numbers,
     read_csv,
     refuse_duplicates,
     some_of,
     whole_numbers,
 )
+from sustain.data.splits import assign_splits, spatial_block
+from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.landsat import centre_crop, pack_archives
 from sustain.data.sustainbench.store import Scheme, Source

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.sustainbench import plots
-from sustain.data.sustainbench.arrays import ArraySpec, read_npy, read_npz
-from sustain.data.sustainbench.csvtable import (
+from sustain.data.csvtable import (
     read_csv,
     records,
     refuse_duplicates,
     some_of,
     whole_numbers,
 )
+from sustain.data.sustainbench import plots
+from sustain.data.sustainbench.arrays import ArraySpec, read_npy, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
 from sustain.data.sustainbench.unpacked import unpacked

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sustain.data.sustainbench.csvtable import some_of
+from sustain.data.csvtable import some_of
 from sustain.data.sustainbench.moments import sample_moments
 from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, read_json, write_json
