@@ -8,7 +8,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["RESULTS", "describe", "peak_memory_gb"]
+__all__ = ["RESULTS", "cores", "describe", "peak_memory_gb"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -22,12 +22,16 @@ def describe() -> str:
             row.split(":", 1)[1].strip() for row in cpuinfo.read_text().splitlines() if "model name" in row
         ]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return (
-        f"{model}, {cores} cores, {memory:.0f} GB; Python {platform.python_version()}, "
+        f"{model}, {cores()} cores, {memory:.0f} GB; Python {platform.python_version()}, "
         f"numpy {version('numpy')}; load {os.getloadavg()[0]:.1f} at the start"
     )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory_gb() -> float:

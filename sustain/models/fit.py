@@ -105,8 +105,10 @@ def fit_network(
         use_distributed_sampler=False,
         precision="bf16-mixed" if params.precision == "bfloat16" else "32-true",
         accumulate_grad_batches=params.accumulate,
-        # Every operation used here is deterministic on a CPU; on a GPU those that are not are named in a warning.
-        deterministic="warn",
+        # Every operation used here is deterministic on a CPU. On a GPU some are not, the others would be slow, and
+        # convolutions are fastest when the device may try which algorithm suits the batch.
+        deterministic=accelerator == "cpu",
+        benchmark=pinned,
         callbacks=[keep, progress, *curves, _Save(place / CHECKPOINT)],
         logger=False,
         enable_checkpointing=False,
