@@ -76,7 +76,7 @@ def main() -> None:
     machine = describe()
     params = TrainParams(
         backbone="resnet_narrow", epochs=arguments.epochs, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        average=0.97, crop_px=64, members=arguments.members, views=4, moments=True, patience=arguments.epochs,
+        average=0.97, crop_px=64, members=arguments.members, views=4, stack=True, patience=arguments.epochs,
         threads=1,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
@@ -156,7 +156,7 @@ def forest_alone(store: TileStore, fold: NDArray[np.int64]) -> NDArray[np.float6
 def cnn(
     store: TileStore, fold: NDArray[np.int64], params: TrainParams, seed: int, folder: Path
 ) -> Predictions:
-    """Predict every site by a CNN that was trained on the other folds; a part of those chose its epoch and stack."""
+    """Predict every site by a CNN that was trained on the other folds; a part of those chose its epoch."""
     blocks = store.index["block"].to_numpy()
     stacked, alone = np.full(len(store), np.nan), np.full(len(store), np.nan)
     for k in range(FOLDS):
@@ -167,9 +167,9 @@ def cnn(
         train(store.folder, folder / f"model-{k}", params, seed + k)
         predictor = TilePredictor.load(folder / f"model-{k}")
         stacked[held] = predictor.predict(store.read(held))
-        predictor._network.moments = None
+        predictor._network.stack = None
         alone[held] = predictor.predict(store.read(held))
-    return {"cnn": alone, "cnn stacked with moments": stacked}
+    return {"cnn": alone, "cnn, stacked with regressions": stacked}
 
 
 if __name__ == "__main__":

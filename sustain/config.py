@@ -153,9 +153,10 @@ class TrainParams(_Section):
         description="Side of the part of a tile, another each time, that training looks at; null is all of it.",
     )
     members: int = Field(1, gt=0, le=16, description="Networks from different seeds whose mean is the model.")
-    moments: bool = Field(
+    stack: bool = Field(
         False,
-        description="Stack with a ridge regression on moments and covariances of the bands; for few labels.",
+        description="Whether two ridge regressions, on moments and on random convolutions of the bands, count as much "
+        "as the network; for few labels.",
     )
     views: Literal[1, 2, 4, 8] = Field(
         1, description="Turned and mirrored copies of a tile whose mean prediction counts."

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from sustain.errors import ModelError
 from sustain.models.backbone import build_backbone
+from sustain.models.convolutions import SMALLEST_TILE
 from sustain.models.inputs import TileInputs
-from sustain.models.moments import MomentRegression
+from sustain.models.stack import Stack
 
 __all__ = ["TileNetwork", "combine"]
 
@@ -29,8 +30,8 @@ class TileNetwork(nn.Module):
     views : {1, 2, 4, 8}
         How many of a square's symmetries `predict` shows each tile in: as it is, turned by half, by quarters, and
         mirrored too.
-    moments : bool
-        Whether what `predict` gives is stacked with a `MomentRegression`.
+    stack : bool
+        Whether what `predict` gives is stacked with two regressions (`sustain.models.stack`).
     """
 
     def __init__(
@@ -40,12 +41,12 @@ class TileNetwork(nn.Module):
         outputs: int = 1,
         members: int = 1,
         views: int = 1,
-        moments: bool = False,
+        stack: bool = False,
     ) -> None:
         super().__init__()
         self.inputs = inputs
         self.views = views
-        self.moments = MomentRegression(inputs.n_bands) if moments else None
+        self.stack = Stack(inputs.n_bands) if stack else None
         self.backbones = nn.ModuleList(
             build_backbone(backbone, inputs.n_channels, outputs) for _ in range(members)
         )
@@ -72,17 +73,17 @@ class TileNetwork(nn.Module):
             for view in seen
             for backbone in self.backbones
         ]
-        return self._with_moments(channels, combine(torch.stack(outputs)))
+        return self._stacked(channels, combine(torch.stack(outputs)))
 
-    def _with_moments(self, channels: Tensor, output: Tensor) -> Tensor:
-        if self.moments is None:
+    def _stacked(self, channels: Tensor, output: Tensor) -> Tensor:
+        if self.stack is None:
             return output
-        return torch.cat([self.moments(channels, output[:, 0])[:, None], output[:, 1:]], dim=1)
+        return torch.cat([self.stack(channels, output[:, 0])[:, None], output[:, 1:]], dim=1)
 
     @property
     def receptive_field(self) -> int | None:
         """Side of what one feature cell sees, in pixels; None where cells of a scene are not those of a tile."""
-        return None if self.views > 1 or self.moments is not None else self._field
+        return None if self.views > 1 or self.stack is not None else self._field
 
     @property
     def stride(self) -> int | None:
@@ -98,12 +99,12 @@ class TileNetwork(nn.Module):
         Raises
         ------
         ModelError
-            When cells of a scene are not those of a tile: the backbone pads, tiles are shown in several views, or their
-            moments count.
+            When cells of a scene are not those of a tile: the backbone pads, tiles are shown in several views, or the
+            network is stacked with regressions.
         """
         if self.receptive_field is None:
             raise ModelError(
-                "only resnet_valid, with train.views 1 and no moments, gives cells of a scene: other backbones pad "
+                "only resnet_valid, with train.views 1 and no stack, gives cells of a scene: other backbones pad "
                 "their tiles."
             )
         return torch.stack([backbone.cells(channels) for backbone in self.backbones])  # type: ignore[operator]
@@ -118,6 +119,11 @@ class TileNetwork(nn.Module):
             raise ModelError(
                 f"a cell of the backbone sees {self._field} pixels, but a tile has {tile_px}, or that is what "
                 "train.crop_px leaves of it: use larger tiles or another backbone."
+            )
+        if self.stack is not None and tile_px < SMALLEST_TILE:
+            raise ModelError(
+                f"train.stack looks at patches of {SMALLEST_TILE} pixels, but a tile has {tile_px}: use larger tiles, "
+                "or leave it out."
             )
 
 

@@ -65,7 +65,9 @@ class ModelDescription(TileFormat):
     views: Literal[1, 2, 4, 8] = Field(
         1, description="Turned and mirrored copies of a tile whose mean is the prediction."
     )
-    moments: bool = Field(False, description="Whether it is stacked with a ridge regression on moments.")
+    stack: bool = Field(
+        False, description="Whether it is stacked with ridge regressions on moments and random convolutions."
+    )
     head: Head = "mean"
     extras: ExtraInputs = ExtraInputs()
     statistics: BandStatistics
@@ -97,9 +99,7 @@ class ModelDescription(TileFormat):
         std = np.array(self.statistics.std) / scale
         inputs = TileInputs(self.bands, mean, std, self.nodata, self.extras)
         outputs = 2 if self.head == "mean_variance" else 1
-        network = TileNetwork(
-            self.backbone, inputs, outputs, members or self.members, self.views, self.moments
-        )
+        network = TileNetwork(self.backbone, inputs, outputs, members or self.members, self.views, self.stack)
         network.require_tile(self.tile_px)
         return network
 

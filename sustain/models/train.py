@@ -24,9 +24,8 @@ from sustain.files import atomic_directory, sha256_of, write_json
 from sustain.models.fit import Fitted, fit_network, rank, reproducible
 from sustain.models.hardware import is_out_of_memory
 from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
-from sustain.models.loader import Batch, TileBatches
+from sustain.models.loader import TileBatches
 from sustain.models.losses import LOSSES
-from sustain.models.moments import band_moments
 from sustain.models.predictor import (
     MODEL_FILE,
     WEIGHTS_FILE,
@@ -216,11 +215,9 @@ def _train_model(
             weights[name.replace("backbones.0.", f"backbones.{member}.", 1)] = value
         histories.append(fitted.history.astype({"epoch": int}))
     if rank() == 0:
-        if params.moments:
+        if params.stack:
             with reproducible(seed, params.threads):
-                weights = _stack_moments(
-                    description, weights, batches(sites.training), batches(sites.validation)
-                )
+                weights = _fit_stack(description, weights, batches(sites.training))
         with atomic_directory(done) as folder:
             # Not save_file, which makes the file readable by its owner alone.
             (folder / WEIGHTS_FILE).write_bytes(save(weights))
@@ -248,7 +245,7 @@ def _describe(store: TileStore, sites: Sites, params: TrainParams, seed: int) ->
         backbone=params.backbone,
         members=params.members,
         views=params.views,
-        moments=params.moments,
+        stack=params.stack,
         head=LOSSES[params.loss],
         extras=describe_extras(store, sites.training, params.inputs),
         statistics=band_statistics(store, sites.training),
@@ -268,36 +265,23 @@ def _pretrained(params: TrainParams) -> str | None:
     return sha256_of(path) if params.weights and path.is_file() else params.weights
 
 
-def _stack_moments(
-    description: ModelDescription,
-    weights: dict[str, Tensor],
-    training: TileBatches,
-    validation: TileBatches,
+def _fit_stack(
+    description: ModelDescription, weights: dict[str, Tensor], training: TileBatches
 ) -> dict[str, Tensor]:
-    """Fit the regression on moments on the training tiles, and its share on the validation tiles."""
+    """Fit the regressions beside the network on the training tiles."""
     network = description.build()
-    moments = network.moments
-    if moments is None:
+    stack = network.stack
+    if stack is None:
         return weights
     network.load_state_dict(weights, strict=False)
-    network.eval()
 
-    def parts(batches: TileBatches) -> Iterator[tuple[Batch, Tensor]]:
-        for rows in np.array_split(np.arange(len(batches)), -(-len(batches) // _CHUNK)):
-            batch = batches[rows]
-            yield batch, network.normalise(batch.tiles, batch.sites)
+    def bands() -> Iterator[Tensor]:
+        for rows in np.array_split(np.arange(len(training)), -(-len(training) // _CHUNK)):
+            batch = training[rows]
+            yield network.normalise(batch.tiles, batch.sites)[:, : stack.n_bands]
 
     with torch.inference_mode():
-        found = [
-            band_moments(channels[:, : moments.n_bands]).double().numpy() for _, channels in parts(training)
-        ]
-        moments.fit(np.concatenate(found), training.labels.astype(np.float64))
-        # With share 1, as built, the network speaks alone.
-        told = [
-            (network.predict(channels)[:, 0], moments.line(channels)) for _, channels in parts(validation)
-        ]
-        alone, line = (torch.cat(column) for column in zip(*told, strict=True))
-        moments.weigh(alone, line, torch.from_numpy(validation.labels))
+        stack.fit(bands, training.labels.astype(np.float64), description.seed)
     return {name: value.contiguous() for name, value in network.state_dict().items()}
 
 
@@ -316,7 +300,7 @@ def _fit_member(
     def fit(params: TrainParams, folder: Path) -> Fitted:
         folder.mkdir(exist_ok=True)
         with reproducible(seed, params.threads):
-            network = description.model_copy(update={"moments": False}).build(members=1)
+            network = description.model_copy(update={"stack": False}).build(members=1)
             network.require_tile(params.crop_px or description.tile_px)
             if params.weights is not None:
                 load_pretrained(

@@ -154,7 +154,7 @@ def test_the_real_tiles_of_angola_go_the_same_way_as_far_as_their_errors_let_the
     switch(project)
     project.set(TINY)
     places = {"tiles": str(ANGOLA / "tiles"), "table": str(ANGOLA / "labels.csv"), "trials": None}
-    project.set({"acquire": places, "train": {"moments": True}})
+    project.set({"acquire": places, "train": {"stack": True}})
     for stage in ("acquire", "tiles", "train", "predict"):
         done = project.stage(stage)
         assert done.returncode == 0, done.stderr
