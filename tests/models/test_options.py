@@ -10,10 +10,15 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from sustain.config import PredictParams, TrainParams
 from sustain.data.tiles import TileStore
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning, ModelError
+from sustain.models.backbone import BACKBONES
+from sustain.models.fit import fit_network, reproducible
+from sustain.models.inputs import TileInputs, band_statistics
+from sustain.models.loader import TileBatches
 from sustain.models.network import TileNetwork
 from sustain.models.predictor import TilePredictor
 from sustain.models.regression import Regression
@@ -228,6 +233,49 @@ def test_two_processes_learn_as_one_does(packed_tiles, store, tmp_path):
     predicted = TilePredictor.load(tmp_path / "model").predict(store.read(rows))
     assert r2(store.index["label"].to_numpy()[rows], predicted) > 0.3
     assert len(pd.read_csv(tmp_path / "model" / "curves.csv")) == 6
+
+
+def test_accumulated_gradients_are_those_of_the_larger_batch(store, tmp_path, monkeypatch):
+    def plain(in_channels, outputs):  # batch statistics would be of the smaller batch
+        return nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, outputs),
+        )
+
+    monkeypatch.setitem(BACKBONES, "plain", plain)
+    statistics = band_statistics(store, store.rows("train"))
+    scale, offset = np.array(store.scale), np.array(store.offset)
+    inputs = TileInputs(
+        store.bands,
+        (np.array(statistics.mean) - offset) / scale,
+        np.array(statistics.std) / scale,
+        store.nodata,
+    )
+
+    def batches(rows):
+        return TileBatches(store, rows, store.index["label"].to_numpy()[rows], np.zeros((len(rows), 3)))
+
+    def learn(batch_size, accumulate):
+        place = tmp_path / f"{batch_size}-{accumulate}"
+        place.mkdir()
+        params = TrainParams(
+            backbone="plain", epochs=3, batch_size=batch_size, accumulate=accumulate, average=0.5, threads=1
+        )
+        with reproducible(7, 1):
+            network = TileNetwork("plain", inputs)
+            # 64 tiles, so that two small batches are one large one.
+            return fit_network(
+                network, batches(store.rows("train")[:64]), batches(store.rows("val")), params, 7, place
+            )
+
+    large, small, other = learn(32, 1), learn(16, 2), learn(16, 1)
+    pd.testing.assert_frame_equal(small.history, large.history, rtol=1e-4)
+    for name, weight in large.weights.items():
+        torch.testing.assert_close(small.weights[name], weight, rtol=1e-3, atol=1e-5)
+    assert not np.allclose(other.history["val_loss"], large.history["val_loss"], rtol=1e-3)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
