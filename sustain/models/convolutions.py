@@ -65,7 +65,7 @@ class RandomConvolutions(nn.Module):
 
     def forward(self, bands: Tensor) -> Tensor:
         """Compute the features of bands ``(n, C, H, W)``; shape ``(n, n_features)``."""
-        return torch.cat([self._features(part) for part in bands.split(_AT_ONCE)])
+        return torch.cat([self._features(part) for part in torch.split(bands, _AT_ONCE)])
 
     def _features(self, bands: Tensor) -> Tensor:
         found = []

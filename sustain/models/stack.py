@@ -27,7 +27,7 @@ _LIMITS = (0.01, 0.99)
 class LimitedRidge(nn.Module):
     """Ridge regression on features that are limited to where nearly all training tiles lie.
 
-    A line goes on beyond what it was fitted to, and a tile of a kind that is rare among them (all town, all water) has
+    A line goes on beyond what it was fitted to, and a tile of a kind that is rare among them (mostly water, say) has
     features many standard deviations away. Limited to the 1% and 99% quantiles of the training tiles' features, it
     counts as the most extreme of what is known, as it does in a forest. Buffers, kept with the weights and never
     trained.
