@@ -149,7 +149,7 @@ def corrected_outcome(card: CalibrationCard, method: str, units: Units, strata: 
     return outcome
 
 
-def widened(end: Estimate, sd: float, slope: float) -> Estimate:
+def widened(end: Estimate, sd: float, df: float, slope: float) -> Estimate:
     """`end` with the spread of the slope between places beside the calibration's own uncertainty.
 
     Parameters
@@ -157,12 +157,17 @@ def widened(end: Estimate, sd: float, slope: float) -> Estimate:
     end : Estimate
     sd : float
         Standard deviation of the slope between the places that a trial may be in.
+    df : float
+        Degrees of freedom of its square: few places tell little of how places differ.
     slope : float
         Slope that `sd` is to be compared with; a curve is taken to vary by the same ratio.
     """
     more = (end.estimate * sd / slope) ** 2
     wider = replace(
-        end, variance_calibration=end.variance_calibration + more, variance_draws=end.variance_draws + more
+        end,
+        variance_calibration=end.variance_calibration + more,
+        variance_draws=end.variance_draws + more,
+        df=combined_df(end.variance, end.df, more, df),
     )
     return wider if math.isnan(end.slope) else replace(wider, slope_var=end.slope_var + sd**2)
 

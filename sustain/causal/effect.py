@@ -246,9 +246,11 @@ def estimate_effect(
             corrected, note = shared.applied(card, linear.influence(units.outcome), units, spec, corrected)
             notes.append(note)
         if transport is not None:
-            sd, text = transport_sd(card, transport)
-            corrected = widened(corrected, sd, card.slope if slope is None else slope.value)
-            notes.append(Note("transport", text))
+            elsewhere = transport_sd(card, transport)
+            corrected = widened(
+                corrected, elsewhere.sd, elsewhere.df, card.slope if slope is None else slope.value
+            )
+            notes.append(Note("transport", elsewhere.text))
         outside = support_share(card, linear, units, strata)
         notes += support_notes(card, outside)
         if strata is not None:

@@ -12,7 +12,7 @@ from sustain.errors import CardError, EffectError
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = ["Heterogeneity", "Transport", "slope_heterogeneity", "transport_sd"]
+__all__ = ["Elsewhere", "Heterogeneity", "Transport", "slope_heterogeneity", "transport_sd"]
 
 Transport = Literal["groups", "strata", "leave_one_out"] | float
 
@@ -36,6 +36,24 @@ class Heterogeneity(NamedTuple):
     q: float
     i2: float
     n: int
+
+
+class Elsewhere(NamedTuple):
+    """How far the slope of a place that the card has not seen may be from the card's.
+
+    Attributes
+    ----------
+    sd : float
+        Standard deviation of the slope between places.
+    df : float
+        Degrees of freedom of its square: places less one; infinite where it was given as a number.
+    text : str
+        The sentence that says so.
+    """
+
+    sd: float
+    df: float
+    text: str
 
 
 def slope_heterogeneity(card: CalibrationCard) -> Heterogeneity:
@@ -63,8 +81,8 @@ def slope_heterogeneity(card: CalibrationCard) -> Heterogeneity:
     )
 
 
-def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, str]:
-    """Find the standard deviation of the slope to fold into an interval, and the sentence that says so.
+def transport_sd(card: CalibrationCard, transport: Transport) -> Elsewhere:
+    """Find the standard deviation of the slope to fold into an interval, and how well it is known.
 
     Parameters
     ----------
@@ -84,7 +102,7 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, st
             f"beyond sampling error (Q {spread.q:.1f}, I2 {spread.i2:.0%}); the interval carries it, as for a trial "
             "in a place that is none of them."
         )
-        return spread.sd, text
+        return Elsewhere(spread.sd, spread.n_groups - 1.0, text)
     if transport == "strata":
         found = slope_heterogeneity(card)
         text = (
@@ -92,7 +110,7 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, st
             f"sampling error (Q {found.q:.1f}, I2 {found.i2:.0%}); the interval carries it, as for a trial in a place "
             "that is none of them."
         )
-        return found.sd, text
+        return Elsewhere(found.sd, found.n - 1.0, text)
     if transport == "leave_one_out":
         ends: list[float] = card.diagnostics.get("slope_without_a_group") or []
         if len(ends) != 2:
@@ -105,12 +123,11 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> tuple[float, st
             f"Leaving one group of the calibration sample out moves the slope to between {ends[0]:.3g} and "
             f"{ends[1]:.3g}; the larger move is carried in the interval as one more standard error."
         )
-        return sd, text
+        return Elsewhere(sd, max(1.0, (card.sample.n_groups or math.inf) - 1.0), text)
     if isinstance(transport, bool) or not isinstance(transport, int | float) or not 0 <= transport < math.inf:
         raise EffectError(
             f"transport: got {transport!r}, expected 'groups', 'strata', 'leave_one_out' or the standard deviation of "
             "the slope between places."
         )
-    return float(transport), (
-        f"A standard deviation of {transport:.3g} of the slope between places, as given, is carried in the interval."
-    )
+    text = f"A standard deviation of {transport:.3g} of the slope between places, as given, is carried in the interval."
+    return Elsewhere(float(transport), math.inf, text)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.cards import load_card
 from sustain.causal.estimate import Note
+from sustain.causal.variance import critical_value
 from sustain.errors import EffectError, TransportWarning
 
 if TYPE_CHECKING:
@@ -67,8 +68,13 @@ class TransportReport:
 
     @property
     def slope_range(self) -> tuple[float, float]:
-        """Range in which the slope of a new group lies with about 95%; NaN when the spread is unknown."""
-        half = 1.96 * math.hypot(self.slope_sd, self.slope_std_error)
+        """Range in which the slope of a new group lies with about 95%; NaN when the spread is unknown.
+
+        By Student's t with the groups less one, of which the spread is known.
+        """
+        if math.isnan(self.slope_sd):
+            return math.nan, math.nan
+        half = critical_value(0.95, self.n_groups - 1) * math.hypot(self.slope_sd, self.slope_std_error)
         return self.slope - half, self.slope + half
 
     def summary(self) -> str:

@@ -301,6 +301,17 @@ class TestOtherCountries:
         assert "transport" in [note.kind for note in there.notes]
         assert there.conf_int(method="fieller")[1] > here.conf_int(method="fieller")[1]
 
+    @pytest.mark.parametrize("transport", ["strata", 0.3])
+    def test_has_the_degrees_of_freedom_of_the_places_that_it_was_learned_from(self, transport):
+        """A spread between ten places is a variance with nine degrees of freedom; one that is given is known."""
+        card = self.make_card(0.15)
+        here = effect_of(make_trial(), calibration=card, assumption="measurement")
+        there = effect_of(make_trial(), calibration=card, assumption="measurement", transport=transport)
+        share = here.std_error**2 / there.std_error**2
+        places = len(card.strata) - 1 if transport == "strata" else math.inf
+        assert there.df == pytest.approx(1 / (share**2 / here.df + (1 - share) ** 2 / places))
+        assert (there.df < 30) == (transport == "strata")
+
     def test_bad_input(self, card):
         with pytest.raises(CardError, match="three or more strata"):
             effect_of(make_trial(), calibration=card, transport="strata")
