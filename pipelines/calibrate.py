@@ -34,8 +34,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
         target_noise_var=float((calibrate.household_sd**2 / sample["n"]).mean()),
         n_boot=calibrate.n_boot,
         seed=params.seed,
-        years=sample["year"],
-        countries=sample["country"],
+        years=sample.loc[sample["year"] > 0, "year"],  # your own table may name neither
+        countries=sample.loc[sample["country"] != "", "country"],
     )
     diagnosis = diagnose(
         sample["y_pred"],

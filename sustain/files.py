@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sustain.errors import DiskSpaceError, FileFormatError
+from sustain.errors import DataError, DiskSpaceError, FileFormatError
 
 __all__ = [
     "atomic_directory",
     "atomic_path",
     "read_json",
     "require_free_space",
+    "require_replaceable",
     "sha256_of",
     "write_json",
     "write_text",
@@ -157,6 +158,25 @@ def sha256_of(path: str | Path, chunk: int = 1 << 20) -> str:
         while block := stream.read(chunk):
             digest.update(block)
     return digest.hexdigest()
+
+
+def require_replaceable(folder: str | Path, mark: str) -> None:
+    """Raise `DataError` where `folder` holds something else than what is about to replace it, which would be lost.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder to be written whole (`atomic_directory`). It may be missing or empty.
+    mark : str
+        A file that every earlier result in its place has.
+    """
+    place = Path(folder)
+    if place.is_dir() and any(place.iterdir()) and not (place / mark).is_file():
+        raise DataError(
+            f"{folder}: holds other files (no {mark} among them), which would be lost. Name a new or empty folder."
+        )
+    if place.is_file():
+        raise DataError(f"{folder}: is a file. Name a folder.")
 
 
 def require_free_space(folder: str | Path, n_bytes: int, what: str) -> None:

@@ -10,8 +10,16 @@ import sys
 import numpy as np
 import pytest
 
-from sustain.errors import DiskSpaceError, FileFormatError
-from sustain.files import atomic_directory, atomic_path, read_json, require_free_space, sha256_of, write_json
+from sustain.errors import DataError, DiskSpaceError, FileFormatError
+from sustain.files import (
+    atomic_directory,
+    atomic_path,
+    read_json,
+    require_free_space,
+    require_replaceable,
+    sha256_of,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -107,3 +115,15 @@ def test_too_little_space_names_the_folder_and_both_figures(tmp_path, monkeypatc
     require_free_space(tmp_path / "not" / "there", 10**9, "the world")
     with pytest.raises(DiskSpaceError, match=r"the world needs 2\.00 GB, but 1\.00 GB are free"):
         require_free_space(tmp_path / "not" / "there", 2 * 10**9, "the world")
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    for replaceable in ("missing", "empty", "model"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / "model.json").touch()
+        require_replaceable(tmp_path / replaceable, "model.json")
+    with pytest.raises(DataError, match=r"holds other files \(no model.json among them\)"):
+        require_replaceable(tmp_path, "model.json")
+    with pytest.raises(DataError, match="is a file"):
+        require_replaceable(tmp_path / "model" / "model.json", "model.json")

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Trial", "effects_table", "estimate_trials", "load_trials"]
 
+# There even where there is no trial.
+_COLUMNS = (
+    *("trial", "title", "assumption", "method", "reported"),
+    *("estimate", "std_error", "conf_low", "conf_high", "level"),
+    *("truth", "n_treated", "n_control"),
+)
+
 
 class Trial(BaseModel):
     """One trial, as its team would describe it.
@@ -174,4 +181,4 @@ def effects_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                     "n_control": trial["n_control"],
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))

@@ -16,7 +16,7 @@ from sustain import __version__
 from sustain.cli import data, debias
 from sustain.cli.bench import bench
 from sustain.cli.effect import effect
-from sustain.cli.maps import areas, map_, serve
+from sustain.cli.maps import areas, map_, publish, serve
 from sustain.cli.models import predict, train
 from sustain.errors import SustainError, SustainWarning
 
@@ -32,6 +32,7 @@ app.add_typer(debias.app, name="debias")
 app.command()(effect)
 app.command(name="map")(map_)
 app.command()(areas)
+app.command()(publish)
 app.command()(serve)
 app.command()(train)
 app.command()(predict)
@@ -86,5 +87,12 @@ def main() -> None:
         warnings.showwarning = say
         try:
             app()
-        except (SustainError, OSError) as error:
+        except SustainError as error:
             sys.exit(f"error: {error}")
+        except OSError as error:
+            named = (
+                f"{error.filename}: {error.strerror}. Check the path."
+                if error.errno and error.filename
+                else error
+            )
+            sys.exit(f"error: {named}")

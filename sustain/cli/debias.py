@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(help="Calibration cards and corrections.", no_args_is_help=True)
+
+_PREDICTED = "out_of_sample"  # as the stage `predict` says it of every row
 
 Sample = Annotated[Path, typer.Argument(help="Calibration sample, Parquet or CSV, one row a place.")]
 Prediction = Annotated[str, typer.Option(help="Column of out-of-sample predictions.")]
@@ -89,10 +92,11 @@ def correct(
     y_pred: Annotated[str, typer.Option(help="Table only: column of predictions.")] = "y_pred",
 ) -> None:
     """Correct a raster block by block, or a table's column; a table gets y_pred_corrected and y_pred_se."""
+    from sustain.cli.tables import SUFFIXES, read_table, require_table, write_table
     from sustain.debias import CalibrationCard
     from sustain.errors import DataError
 
-    if source.suffix.lower() not in (".csv", ".parquet"):
+    if source.suffix.lower() not in SUFFIXES:
         from sustain.maps.raster import correct_raster
 
         if stratum is not None:
@@ -105,15 +109,16 @@ def correct(
                 "Correct a table, or give the level to the estimate of the effect."
             )
         correct_raster(source, out, card, method=method)
+        typer.echo(f"{out}: written, corrected by the method {method}")
         return
-    from sustain.cli.tables import read_table, write_table
-
+    require_table(out)
     loaded = CalibrationCard.load(card)
     data = read_table(source, [y_pred])
     part: dict[str, Any] = {"method": method, "stratum": stratum, "level": level}
     data[f"{y_pred}_corrected"] = loaded.transform(data[y_pred], **part)
     data[f"{y_pred}_se"] = loaded.standard_error(data[y_pred], **part)
     write_table(out, data)
+    typer.echo(f"{out}: written, {len(data)} rows corrected by the method {method}")
 
 
 @app.command()
@@ -158,9 +163,17 @@ def _sample(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a calibration table; the arguments that corrections and diagnoses share."""
     from sustain.cli.tables import read_table
+    from sustain.errors import InSampleWarning
 
     names = [*(name for name in (groups, strata, weight, lon, lat) if name), *(levels or ())]
     data = read_table(table, [y_pred, y_true, *names])
+    if _PREDICTED in data and not (unseen := data[_PREDICTED].astype(bool)).all():
+        warnings.warn(
+            f"{table}: {int((~unseen).sum())} of {len(data)} rows are places that the model learned from (column "
+            f"{_PREDICTED}), where it errs less than on a map. Leave them out.",
+            InSampleWarning,
+            stacklevel=2,
+        )
     optional = {"groups": groups, "strata": strata, "sample_weight": weight, "lon": lon, "lat": lat}
     columns = {"y_pred": y_pred, "y_true": y_true} | {key: name for key, name in optional.items() if name}
     sample: dict[str, Any] = {key: data[name].to_numpy() for key, name in columns.items()}

@@ -1,4 +1,4 @@
-"""``sustain map``, ``areas`` and ``serve``: predict wall to wall, means of areas, look at a map in a browser."""
+"""``sustain map``, ``areas``, ``publish`` and ``serve``: predict, means of areas, publish, look at it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ def map_(
     ],
     out: Annotated[Path, typer.Argument(help="Raw map to write.")],
     model: Annotated[Path, typer.Option(help="Folder of a trained model.")],
-    spacing_px: Annotated[int, typer.Option(help="Distance between cells, in pixels of the imagery.")] = 32,
-    block_cells: Annotated[int, typer.Option(help="Cells along one side of a work block.")] = 16,
-    batch_size: Annotated[int, typer.Option(help="Tiles on the device at once.")] = 256,
+    spacing_px: Annotated[
+        int, typer.Option(min=1, help="Distance between cells, in pixels of the imagery.")
+    ] = 32,
+    block_cells: Annotated[int, typer.Option(min=1, help="Cells along one side of a work block.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Tiles on the device at once.")] = 256,
     mode: Annotated[
         Literal["exact", "dense"],
         typer.Option(help="exact: each tile alone; dense: one pass a block, for resnet_valid."),
     ] = "exact",
-    workers: Annotated[int, typer.Option(help="Processes of a local Dask cluster; 0: this process.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes of a local Dask cluster; 0: this process.")
+    ] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
     crs: Annotated[
         str | None,
@@ -131,7 +135,7 @@ def areas(
     ] = None,
 ) -> None:
     """Write the mean wealth of areas, with intervals that carry the uncertainty of the calibration."""
-    from sustain.cli.tables import write_table
+    from sustain.cli.tables import require_table, write_table
     from sustain.errors import ConfigError
     from sustain.maps.areas import areas_table
 
@@ -139,14 +143,44 @@ def areas(
     card = card or (map_path / "card.json" if map_path.is_dir() else None)
     if card is None:
         raise ConfigError("--card: name the card that corrected the map, or give a published folder as MAP.")
+    require_table(out)
     table = areas_table(raster, polygons, key, card, people)
-    write_table(out, table)
+    write_table(out, table, float_format="%.6g")
     typer.echo(f"{out}: {len(table)} areas, {int(table['wealth'].notna().sum())} with imagery")
+
+
+def publish(
+    corrected: Annotated[
+        Path, typer.Argument(metavar="MAP", help="Corrected raster, of sustain debias correct.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write; an older publication there is replaced.")],
+    card: Annotated[Path, typer.Option(help="Calibration card that corrected the map.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model, whose description goes along.")
+    ] = None,
+    params: Annotated[
+        Path, typer.Option(help="Parameter file, whose section publish has title, dates, licences.")
+    ] = Path("params.yaml"),
+    source: Annotated[
+        str | None, typer.Option(help="Profile other than the one that the file names.")
+    ] = None,
+) -> None:
+    """Write the folder that others download: raster, cells, card, STAC items, a page on how to use it."""
+    from sustain.config import load_params
+    from sustain.maps.publish import publish_map
+    from sustain.stage import required
+
+    content = load_params(params, source)
+    model_json = None if model is None else model / "model.json"
+    publish_map(corrected, card, out, required(content.publish, "publish", content), model_json=model_json)
+    typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def serve(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="A published folder, or a raster.")],
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than loopback let others in.")
     ] = "127.0.0.1",

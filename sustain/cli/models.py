@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ def train(
     source: Annotated[
         str | None, typer.Option(help="Profile other than the one that the file names.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed other than the file's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed other than the file's.")] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
@@ -40,8 +40,10 @@ def predict(
     tiles: Annotated[Path, typer.Argument(help="Folder of packed tiles, in the model's bands and units.")],
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     out: Annotated[Path, typer.Argument(help="Table to write, .csv or .parquet.")],
-    batch_size: Annotated[int, typer.Option(help="Tiles on the device at once.")] = 256,
-    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Tiles on the device at once.")] = 256,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="Where to compute; auto: a GPU where there is one.")
+    ] = "auto",
 ) -> None:
     """Predict every tile: id, lat, lon, year, y_pred, its sd where the model gives one, and the model's id."""
     from sustain.models.survey import predict_table

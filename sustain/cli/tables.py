@@ -10,6 +10,8 @@ import pandas as pd
 from sustain.errors import DataError
 from sustain.files import atomic_path
 
+SUFFIXES = (".csv", ".parquet")
+
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV or Parquet file and check that it has `columns`.
@@ -20,7 +22,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         When the file is missing or not a table, or a column is missing; the message lists those there are.
     """
     try:
-        data = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        data = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such table. Check the path.") from error
     except (ValueError, OSError) as error:  # what pandas and pyarrow raise on other bytes
@@ -33,10 +35,23 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return data
 
 
-def write_table(path: Path, data: pd.DataFrame) -> None:
-    """Write a CSV or, by any other suffix, a Parquet file."""
+def require_table(path: Path) -> None:
+    """Refuse a name to write that is neither a CSV nor a Parquet file's, before any work is done.
+
+    Raises
+    ------
+    DataError
+        When it ends otherwise.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path}: expected a name that ends in .csv or .parquet.")
+
+
+def write_table(path: Path, data: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a CSV, with numbers as `float_format` says, or a Parquet file; raises as `require_table`."""
+    require_table(path)
     with atomic_path(path) as partial:
-        if path.suffix == ".csv":
-            data.to_csv(partial, index=False)
+        if path.suffix.lower() == ".csv":
+            data.to_csv(partial, index=False, float_format=float_format)
         else:
             data.to_parquet(partial, index=False)

@@ -9,7 +9,14 @@ from pathlib import Path
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.errors import ConfigError
-from sustain.files import atomic_directory, atomic_path, require_free_space, write_json, write_text
+from sustain.files import (
+    atomic_directory,
+    atomic_path,
+    require_free_space,
+    require_replaceable,
+    write_json,
+    write_text,
+)
 from sustain.maps.areas import areas_table
 from sustain.maps.cells import write_cells
 from sustain.maps.collection import COLLECTION_FILE, make_collection
@@ -65,10 +72,13 @@ def publish_map(
         When the card is unreadable.
     ConfigError
         When neither `params` nor the card says which period the map is of.
+    DataError
+        When `out` is a folder of something else.
     DiskSpaceError
         When there is no room.
     """
     corrected, card, out = Path(corrected), Path(card), Path(out)
+    require_replaceable(out, "card.json")
     calibration = CalibrationCard.load(card)
     period = period_of(params, calibration)
     with open_raster(corrected) as raster:

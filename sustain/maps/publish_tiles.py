@@ -157,6 +157,11 @@ def publish_survey_tiles(
     return Path(out)
 
 
+def _countries(cells: pd.DataFrame) -> str:
+    n = cells.loc[cells["country"] != "", "country"].nunique()
+    return f" in {n} {'country' if n == 1 else 'countries'}" if n else ""
+
+
 def _without_coordinates(cells: pd.DataFrame) -> pd.DataFrame:
     """Leave out what tells where a tile's cluster is; rows are sorted by what remains."""
     kept = cells.drop(columns=list(_WHERE)).sort_values(
@@ -183,10 +188,7 @@ def _page(
     facts = [
         ("quantity", f"{card.target.name}, in {card.target.unit}"),
         ("period", f"{period[0].isoformat()} to {period[1].isoformat()}"),
-        (
-            "cells",
-            f"{len(cells)} survey tiles in {cells['country'].nunique()} countries, no wall-to-wall map",
-        ),
+        ("cells", f"{len(cells)} survey tiles{_countries(cells)}, no wall-to-wall map"),
         (
             f"outside the calibration range (`{SUPPORT}` = 1)",
             f"{int((cells[SUPPORT] == OUTSIDE_SUPPORT).sum())}",

@@ -76,8 +76,8 @@ def correct_raster(
     Raises
     ------
     RasterError
-        When the raw band cannot be told or holds no finite value, or when `src` declares another unit, target or
-        predictor than the card's.
+        When the raw band cannot be told or holds no finite value, when `src` declares another unit, target or
+        predictor than the card's, or when `dst` is `src`.
     CardError, CalibrationError
         When the card is unreadable or lacks `method`.
     FileFormatError
@@ -99,6 +99,8 @@ def correct_raster(
     if isinstance(card, str | Path):
         card = CalibrationCard.load(card)
     with open_raster(src) as source:
+        if dst.exists() and Path(src).exists() and dst.samefile(src):
+            raise RasterError(f"{dst}: is the raw map itself. Write the corrected map to another path.")
         index = _raw_band(source)
         _check_same_quantity(source, index, card)
         n_bytes = 4 * len(BANDS) * source.height * source.width

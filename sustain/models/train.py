@@ -20,7 +20,7 @@ from sustain.config import TrainParams
 from sustain.data.splits import assign_splits
 from sustain.data.tiles import TileStore
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning
-from sustain.files import atomic_directory, sha256_of, write_json
+from sustain.files import atomic_directory, require_replaceable, sha256_of, write_json
 from sustain.models.fit import Fitted, fit_network, rank, reproducible
 from sustain.models.hardware import is_out_of_memory
 from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
@@ -93,7 +93,8 @@ def train(
     ConfigError
         When ``params.crop_px`` exceeds a tile, or `tensorboard` is asked for and no package writes it.
     DataError
-        When a split is empty, labels do not vary, or a band has no valid pixel in the training split.
+        When `out` is a folder of something else, a split is empty, labels do not vary, or a band has no valid pixel
+        in the training split.
     ModelError
         When the backbone is unknown or sees more than a tile, or pretrained weights cannot be had.
     HardwareError
@@ -105,6 +106,7 @@ def train(
         When memory did not suffice, and the batch was halved (with twice the accumulation, so that steps are as large).
     """
     out = Path(out)
+    require_replaceable(out, MODEL_FILE)
     store = TileStore.open(tiles)
     scratch = Scratch(out)
     plans = {".": Sites(main_rows(store, params.crossfit > 0), store.rows("val"))}

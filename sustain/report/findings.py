@@ -13,7 +13,13 @@ from sustain.errors import FileFormatError
 
 __all__ = ["Accuracy", "Estimate", "Findings", "Published", "Survey", "TrialResult", "model_label"]
 
-_LABELS = {"cnn": "CNN (the map's model)", "nightlights": "Night lights alone"}
+_LABELS = {
+    "cnn": "CNN (the map's model)",
+    "nightlights": "Night lights alone",
+    "ridge_histograms": "Ridge on histograms",
+    "ridge_statistics": "Ridge on statistics of bands",
+    "forest_statistics": "Random forest on statistics of bands",
+}
 # Words of published models' names that are not spelled as plain words.
 _WORDS = {
     "gbt": "GBT",

@@ -5,6 +5,10 @@ from __future__ import annotations
 __all__ = ["GLOSSARY"]
 
 GLOSSARY = {
+    "Block": "A square of land whose sites go to one part together: training, validation, calibration or test. "
+    "Neighbours look alike, so a model is judged in blocks that it never saw.",
+    "Bridge correction": "A curve whose mean, among places of equal wealth, is that wealth. It assumes least, "
+    "and has the widest intervals.",
     "Calibration sample": "Survey sites with a label and a prediction by a model that did not train on "
     "them. They show how predictions err.",
     "Calibration card": "A small file with everything the calibration sample teaches about the errors, "
@@ -20,8 +24,11 @@ GLOSSARY = {
     "in the calibration sample, treated or not. Then the map as it is is right and a correction overshoots.",
     "Prediction on truth": "The slope b of a regression of predictions on survey wealth. Below one: "
     "differences are understated (shrinkage, attenuation).",
+    "R²": "Share of the differences in wealth between sites that the predictions explain: one is all, zero is no "
+    "better than giving every site the mean.",
     "Standard error": "How far an estimate typically lies from what it estimates. For effects it holds "
     "both the trial's own chance and the uncertainty of the calibration.",
+    "Stratum": "A kind of site, such as urban or rural.",
     "Support": "The range of predictions on which a correction was learned: the central 99% of the "
     "calibration sample. Beyond it the correction extrapolates.",
     "Truth on prediction": "The slope of a regression the other way. At one predictions are right in scale: "

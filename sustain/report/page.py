@@ -36,7 +36,7 @@ from sustain.report.style import method_style
 from sustain.report.tables import effects_with_truth, report_metrics
 from sustain.report.tile_view import read_tile_map
 from sustain.report.verdict import FAMILY, Verdict, method_scores, verdict
-from sustain.report.words import count, interval, number
+from sustain.report.words import count, interval, number, percent
 from sustain.stage import Artefacts
 
 __all__ = ["Page", "build_report", "compose", "render"]
@@ -199,14 +199,15 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
             )
         )
     elif len(findings.trials) < FAMILY:
-        items += [_effect_headline(t, truth_name) for t in findings.trials]
+        items += [_effect_headline(t, truth_name, card.target.unit) for t in findings.trials]
     return tuple(items)
 
 
-def _effect_headline(trial: TrialResult, truth_name: str) -> Headline:
+def _effect_headline(trial: TrialResult, truth_name: str, unit: str) -> Headline:
     e = trial.headline
     truth = "" if trial.truth is None else f"{truth_name} {number(trial.truth)}; "
-    note = f"{truth}{interval(e.conf_low, e.conf_high)} ({method_style(e.method).label.lower()})"
+    bounds = f"{percent(e.level)} interval {interval(e.conf_low, e.conf_high)}"
+    note = f"{unit}; {truth}{bounds} ({method_style(e.method).label.lower()})"
     return Headline(number(e.estimate), trial.title, note)
 
 

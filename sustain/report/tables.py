@@ -12,6 +12,13 @@ from sustain.report.verdict import method_scores
 
 __all__ = ["effects_with_truth", "report_metrics"]
 
+# There even where there is no trial.
+_COLUMNS = (
+    *("trial", "title", "assumption", "method", "reported"),
+    *("estimate", "std_error", "conf_low", "conf_high", "level"),
+    *("n_treated", "n_control", "truth", "error", "covered"),
+)
+
 
 def effects_with_truth(trials: Sequence[TrialResult]) -> pd.DataFrame:
     """Return one row a trial and method, with the truth, the error and whether the interval holds the truth.
@@ -44,8 +51,8 @@ def effects_with_truth(trials: Sequence[TrialResult]) -> pd.DataFrame:
                     "covered": int(e.covers(trial.truth)) if trial.truth is not None else None,
                 }
             )
-    table = pd.DataFrame(rows)
-    return table.astype({"covered": "Int64", "truth": "float64", "error": "float64"}) if rows else table
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return table.astype({"covered": "Int64", "truth": "float64", "error": "float64"})
 
 
 def report_metrics(findings: Findings) -> dict[str, Any]:

@@ -44,13 +44,17 @@ def summary(artefacts: Artefacts) -> Group:
         raise FileNotFoundError(
             f"{path}: there is no report of {artefacts.source!r} yet. Run its pipeline first (make repro)."
         )
+    page = Text(f"page: {artefacts.report / 'index.html'}")
     effects = pd.read_csv(path)
+    if effects.empty:
+        return Group(
+            Text("No effects: there is no trial, nor urban beside rural places in the test part."), page
+        )
     few = effects["trial"].nunique() <= _SHOWN
     parts: list[Table | Text] = [_per_trial(effects) if few else _per_method(effects)]
     if few:
         parts.append(Text("* the method that the trial's own assumption leads to", style="dim"))
-    parts.append(Text(f"page: {artefacts.report / 'index.html'}"))
-    return Group(*parts)
+    return Group(*parts, page)
 
 
 def _per_trial(effects: pd.DataFrame) -> Table:

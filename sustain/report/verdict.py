@@ -119,11 +119,14 @@ def accuracy_sentence(accuracy: Sequence[Accuracy], held_out: str) -> str:
         "the differences in wealth"
     )
     lights = next((a for a in others if a.lights), None)
-    if lights is None:
-        return f"{text}."
-    if lights.r2 < first.r2:
-        return f"{text}; night lights alone explain {percent(max(lights.r2, 0.0))}."
-    return f"{text}, no more than night lights alone ({percent(lights.r2)}): the images add nothing here."
+    if lights is not None and lights.r2 >= first.r2:
+        return f"{text}, no more than night lights alone ({percent(lights.r2)}): the images add nothing here."
+    if lights is not None:
+        text += f"; night lights alone explain {percent(max(lights.r2, 0.0))}"
+    best = max(others, key=lambda a: a.r2, default=first)
+    if best.r2 >= first.r2 and best is not first:
+        text += f". Another model does no worse ({best.label}: {percent(best.r2)})"
+    return f"{text}."
 
 
 def shrinkage_sentence(slope: float, bounds: tuple[float, float]) -> str:

@@ -96,6 +96,14 @@ def test_figures_that_cannot_be_are_null_in_json(tmp_path):
         (("diagnose", "CARD"), "not a readable CSV or Parquet table"),
         (("correct", "SAMPLE", "OUT", "--card", "SAMPLE"), "not a calibration card"),
         (("correct", "SAMPLE", "OUT", "--card", "CARD", "--stratum", "coast"), "'coast' is not in this card"),
+        (
+            ("correct", "SAMPLE", "OUT", "--card", "gone.json"),
+            "gone.json: No such file or directory. Check the path",
+        ),
+        (
+            ("correct", "SAMPLE", "OUT.xlsx", "--card", "CARD"),
+            "OUT.xlsx: expected a name that ends in .csv or",
+        ),
         (("correct", "map.tif", "OUT", "--card", "CARD", "--stratum", "urban"), "--stratum"),
     ],
 )
@@ -107,6 +115,20 @@ def test_bad_input_is_one_message_and_writes_nothing(sample, card, tmp_path, arg
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["diagnose", "fit"])
+def test_rows_that_the_model_learned_from_are_counted(sample, tmp_path, command):
+    """The table of the stage `predict` holds rows of training too; on them a card would be too good."""
+    table = pd.read_csv(sample).assign(out_of_sample=lambda t: t.index >= 100)
+    table.to_csv(tmp_path / "survey.csv", index=False)
+    table[table["out_of_sample"]].to_csv(tmp_path / "right.csv", index=False)
+    options = ("-o", tmp_path / "c.json", "--target", "wealth", "--unit", "index") if command == "fit" else ()
+    told = "100 of 300 rows are places that the model learned from (column out_of_sample)"
+    assert told in sustain("debias", command, tmp_path / "survey.csv", *options).stderr
+    right = sustain("debias", command, tmp_path / "right.csv", *options)
+    assert right.returncode == 0
+    assert not right.stderr
 
 
 def test_levels_from_fit_to_correction(sample, tmp_path):

@@ -37,9 +37,7 @@ def write_survey(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
             "latitude": rng.uniform(-16, -6, N).round(4),
             "longitude": rng.uniform(12, 22, N).round(4),
             "wealth": rng.normal(0, 1, N).round(3),
-            "town": np.arange(N) % 3 == 0,
-            "year": 2011,
-            "country": "Nowhere",
+            "town": np.arange(N) % 3 == 0,  # neither year nor country
         }
     )
     for k, name in enumerate(table["picture"]):
@@ -142,6 +140,11 @@ def test_your_places_are_published_only_if_you_say_so(mine):
     cells = project.folder / "publish/local/cells.csv"
     assert not set(pd.read_csv(cells)) & {"id", "lat", "lon"}
     assert "village_" not in (project.folder / "publish/local/README.md").read_text() + cells.read_text()
+    assert (
+        f"{N} survey tiles, no wall-to-wall map" in (project.folder / "publish/local/README.md").read_text()
+    )
+    card = CalibrationCard.load(project.folder / "publish/local/card.json")
+    assert (card.sample.years, card.sample.countries) == ([], [])  # the table names neither
     project.set({"publish": {"coordinates": True}})
     done = project.stage("publish")
     assert done.returncode == 0, done.stderr

@@ -352,6 +352,15 @@ def test_the_summary_shows_effects_and_where_the_page_is(synthetic, real):
     assert "12 contrasts" in printed(real)
 
 
+def test_the_summary_without_trials_says_so(tmp_path, capsys):
+    """As of your own tiles, where the survey does not tell town from country."""
+    places = fabricate.artefacts(tmp_path, "local", trials=[], truth={}, maps=False, predictions=False)
+    assert pd.read_csv(places.effects / "effects.csv").empty
+    build_report(places, fabricate.params("local"))
+    Console(width=200).print(summary(places))
+    assert "No effects" in capsys.readouterr().out
+
+
 def test_the_summary_without_a_report_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="make repro"):
         summary(fabricate.artefacts(tmp_path, maps=False, model=False, predictions=False))

@@ -102,6 +102,18 @@ def test_the_model_is_compared_with_night_lights():
     assert "the images add nothing" in accuracy_sentence([cnn, worse], "in new places")
 
 
+def test_a_better_model_is_not_passed_over():
+    def said(r2):
+        others = (
+            Accuracy("nightlights", "Night lights", 0.4, 1, 1, 9),
+            Accuracy("forest", "Forest", r2, 1, 1, 9),
+        )
+        return accuracy_sentence([Accuracy("cnn", "CNN", 0.7, 1, 1, 9), *others], "in new places")
+
+    assert said(0.73).endswith("night lights alone explain 40%. Another model does no worse (Forest: 73%).")
+    assert "Another model" not in said(0.69)
+
+
 @pytest.mark.parametrize(
     ("slope", "bounds", "expected"),
     [

@@ -45,7 +45,7 @@ def _network(facts: list[tuple[str, str]]) -> Table:
         "The network",
         ("Part", "Here"),
         (("", rows),),
-        "As recorded beside the weights (model.json).",
+        "As recorded beside the weights (model.json); the parameters are those of params.yaml, section train.",
     )
 
 
@@ -58,5 +58,13 @@ def _facts(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "tile_px" in model and "pixel_m" in model:
         facts.append(("Tile", f"{model['tile_px']} x {model['tile_px']} pixels of {model['pixel_m']:g} m"))
     chosen = {name: value for name, value in model.get("params", {}).items() if name != "backbone"}
-    facts += [(name.replace("_", " ").capitalize(), str(chosen[name])) for name in sorted(chosen)]
+    facts += [(name.replace("_", " ").capitalize(), _said(chosen[name])) for name in sorted(chosen)]
     return facts
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
