@@ -49,6 +49,8 @@ class Sensitivity:
     residual_sd : float
         Standard deviation of the prediction given the truth, in which a differential error can be judged; NaN if
         unknown.
+    covariance : float
+        Of d and b; zero unless trial and calibration share units.
     """
 
     term: str
@@ -59,10 +61,11 @@ class Sensitivity:
     df: float
     level: float
     residual_sd: float = math.nan
+    covariance: float = 0.0
 
     def differential(self, delta: float) -> CorrectedEffect:
         """Effect when treated places are predicted `delta` higher than control places of the same truth."""
-        return corrected_effect(self.effect - delta, self.effect_var, self.slope, self.slope_var)
+        return self._divided(self.effect - delta, self.slope, 1.0)
 
     @property
     def breakdown(self) -> float:
@@ -79,8 +82,10 @@ class Sensitivity:
         room = 1 - critical**2 * self.slope_var / self.slope**2
         if room <= 0:
             return 0.0
-        left = abs(self.effect) - critical * math.sqrt(self.effect_var / room)
-        return math.copysign(max(left, 0.0), self.effect)
+        # The gap e = |d - delta| that is just told from zero: room e^2 + 2 shared e = critical^2 effect_var.
+        shared = critical**2 * math.copysign(self.covariance, self.covariance * self.effect) / self.slope
+        gap = (math.sqrt(shared**2 + room * critical**2 * self.effect_var) - shared) / room
+        return math.copysign(max(abs(self.effect) - gap, 0.0), self.effect)
 
     def bounds(self, largest: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Bounds of the effect when the differential error is at most `largest` in size, and their interval.
@@ -111,7 +116,13 @@ class Sensitivity:
         if not 0 <= mediated <= 1:
             raise EffectError(f"mediated: got {mediated!r}, expected a share between 0 and 1.")
         slope = 1 - mediated * (1 - self.slope)
-        return corrected_effect(self.effect, self.effect_var, slope, mediated**2 * self.slope_var)
+        return self._divided(self.effect, slope, mediated)
+
+    def _divided(self, effect: float, slope: float, share: float) -> CorrectedEffect:
+        """Divide by a slope that moves by `share` of what b does."""
+        found = corrected_effect(effect, self.effect_var, slope, share**2 * self.slope_var)
+        shared = -2 * share * found.estimate * self.covariance / slope**2
+        return found._replace(std_error=math.sqrt(max(0.0, found.std_error**2 + shared)))
 
     def path(self, shares: Sequence[float] = tuple(np.linspace(0, 1, 11).tolist())) -> pd.DataFrame:
         """Effects from outcome stability to measurement stability.
@@ -328,4 +339,8 @@ def sensitivity_of(result: EffectResult, card: CalibrationCard | None = None) ->
         df=corrected.df,
         level=result.level,
         residual_sd=math.nan if card is None else card.residual_sd,
+        # The covariance of effect and slope: that of the estimate's parts, d/b and -tau V_b/b, undone.
+        covariance=-corrected.covariance * corrected.slope**2 / corrected.estimate
+        if corrected.covariance
+        else 0.0,
     )

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from sustain.causal.cards import load_card
 from sustain.causal.estimate import Note
 from sustain.causal.variance import critical_value
-from sustain.errors import EffectError, TransportWarning
+from sustain.debias.sample import require_same_index
+from sustain.errors import CalibrationError, EffectError, TransportWarning
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
@@ -110,7 +111,7 @@ def transport_checks(
     Parameters
     ----------
     y_pred : array_like, shape (n,)
-        Raw predictions of the trial's units; NaN is left out.
+        Raw predictions of the trial's units; NaN and masked ones are left out.
     card : CalibrationCard
         Its quantiles stand for the calibration's predictions.
     treated : array_like, shape (n,), optional
@@ -133,16 +134,19 @@ def transport_checks(
     if known is None:
         raise EffectError("card: got None, expected the card that the predictions are to be compared with.")
     card = known
-    try:
-        values = np.asarray(y_pred, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise EffectError("y_pred: expected numbers, the raw predictions of the trial's units.") from error
+    values = _numbers(y_pred, "y_pred")
     if np.isinf(values).any():
         raise EffectError("y_pred: holds infinite values. Mark missing predictions as NaN.")
     if treated is not None:
-        arm = np.asarray(treated, dtype=float)
+        try:
+            require_same_index("treated", treated, "y_pred", y_pred)
+        except CalibrationError as error:
+            raise EffectError(str(error)) from error
+        arm = _numbers(treated, "treated")
         if arm.shape != values.shape:
             raise EffectError(f"treated: got shape {arm.shape} for {values.shape} predictions.")
+        if not np.isin(arm, (0.0, 1.0)).all():
+            raise EffectError("treated: must hold 0 and 1 only.")
         values = values[arm == 0]
     values = values[~np.isnan(values)]
     if values.ndim != 1 or values.size < 10:
@@ -210,10 +214,19 @@ def classifier_auc(
     return float(roc_auc_score(which, score))
 
 
+def _numbers(values: ArrayLike, name: str) -> Floats:
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(float), np.nan)  # what lies under a mask is no value
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise EffectError(f"{name}: expected numbers ({error}).") from error
+
+
 def _calibration_bins(card: CalibrationCard, y_pred: ArrayLike | None) -> tuple[Floats, Floats]:
     """Edges between bins, and the share of the calibration's predictions in each."""
     if y_pred is not None:
-        known = np.asarray(y_pred, dtype=float)
+        known = _numbers(y_pred, "y_pred_calibration")
         edges = np.unique(np.quantile(known[~np.isnan(known)], np.arange(1, 20) / 20))
         counts = np.bincount(np.searchsorted(edges, known[~np.isnan(known)]), minlength=edges.size + 1)
         return edges, counts / counts.sum()

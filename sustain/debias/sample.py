@@ -126,6 +126,9 @@ def as_vector(name: str, values: Any, n: int | None = None) -> Array:
         When `values` is not one-dimensional, not numeric, not finite, masked, or of another length.
     """
     _require_unmasked(name, values)
+    kind = np.asarray(values).dtype
+    if kind.kind in "mM":
+        raise CalibrationError(f"{name}: expected numbers, got {kind}. Pass numbers (such as years).")
     try:
         vector = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from sustain.causal import (
     ppi_ols,
     predict_then_debias,
     stability_test,
+    transport_checks,
 )
 from sustain.causal.predict_debias import least_squares
 from sustain.debias import build_card
@@ -162,3 +163,15 @@ def test_clustered_labels_have_the_degrees_of_freedom_of_their_clusters(trial):
     assert found.pvalue(found.conf_int()[0]) == pytest.approx(0.05)
     assert found.pvalue(found.conf_int(alternative="larger")[0], "larger") == pytest.approx(0.05)
     assert np.isinf(ppi_effect(few, **COLUMNS).df)
+
+
+def test_masked_predictions_are_left_out_of_a_comparison(trial):
+    rng = np.random.default_rng(1)
+    predicted = rng.normal(size=400)
+    about = {"target": {"name": "w", "unit": "i"}, "predictor": "m", "n_boot": 40}
+    card = build_card(predicted, predicted + rng.normal(size=400), **about)
+    cells = np.ma.masked_less(np.append(trial.wealth, np.full(100, -9999.0)), -100)
+    found = transport_checks(cells, card)
+    assert (found.n, found.share_outside) == (N, transport_checks(trial.wealth, card).share_outside)
+    with pytest.raises(EffectError, match="different indexes"):
+        transport_checks(trial.wealth, card, treated=trial.treated.sample(frac=1, random_state=0))

@@ -73,9 +73,15 @@ class TestSensitivity:
         effect_var=st.floats(1e-4, 1),
         slope=st.floats(0.2, 1.2),
         slope_var=st.floats(1e-6, 0.05),
+        correlation=st.sampled_from([0.0, -0.6, 0.6]),
     )
-    def test_robust_breakdown_is_where_the_interval_reaches_zero(self, effect, effect_var, slope, slope_var):
-        doubt = Sensitivity("t", effect, effect_var, slope, slope_var, df=math.inf, level=0.95)
+    def test_robust_breakdown_is_where_the_interval_reaches_zero(
+        self, effect, effect_var, slope, slope_var, correlation
+    ):
+        shared = correlation * math.sqrt(effect_var * slope_var)
+        doubt = Sensitivity(
+            "t", effect, effect_var, slope, slope_var, df=math.inf, level=0.95, covariance=shared
+        )
         delta = doubt.robust_breakdown
         critical = critical_value(0.95, math.inf)
         at = doubt.differential(delta)

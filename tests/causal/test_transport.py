@@ -191,6 +191,10 @@ class TestOverlap:
         data = rows.rename(columns={"y_pred": "wealth"}).assign(treated=rng.integers(0, 2, 600))
         overlap = {"id": "id", "rows": rows}
         result = effect_of(data, calibration=card, assumption="measurement", overlap=overlap)
+        doubt = result.sensitivity(card)
+        assert doubt.differential(0.0).std_error == pytest.approx(result.std_error, rel=1e-9)
+        halfway = result.path([0.5]).iloc[0]
+        assert doubt.visibility(0.5).std_error == pytest.approx(halfway["std_error"], rel=1e-9)
         apart = effect_of(data, calibration=card, assumption="measurement")
         t, x, y = (data[name].to_numpy() for name in ("treated", "wealth", "y_true"))
         means = x[t == 0].mean(), x[t == 1].mean()

@@ -113,3 +113,8 @@ def test_masked_cells_are_not_counted_as_outside_the_support(columns, recwarn):
 def test_a_noise_variance_that_is_no_number_is_said(columns, noise):
     with pytest.raises(CalibrationError, match="target_noise_var"):
         LinearCalibration().fit(columns.x, columns.y, target_noise_var=noise)
+
+
+def test_dates_are_no_predictions(columns):
+    with pytest.raises(CalibrationError, match="y_pred: expected numbers, got datetime64"):
+        LinearCalibration().fit(pd.date_range("2020", periods=N), columns.y.to_numpy())
