@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.warp import transform as transform_coordinates
+from pyproj import Transformer
 from rasterio.windows import Window
 
 from sustain.errors import DataError, RasterError
@@ -69,9 +69,13 @@ def cells_of(
     require_crs(source)
     if lon.size == 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    x, y = (np.asarray(values) for values in transform_coordinates(WGS84, source.crs, lon, lat))
+    # pyproj puts at infinity what a projection cannot hold; GDAL gives up on all points for one.
+    x, y = Transformer.from_crs(WGS84, source.crs.to_wkt(), always_xy=True).transform(lon, lat)
+    if source.crs.is_geographic:  # longitudes may be counted from 0 to 360, or beyond 180
+        left = min(source.bounds.left, source.bounds.right)
+        x = left + (x - left) % 360
+    x, y = (np.where(np.isfinite(x) & np.isfinite(y), v, np.nan) for v in (x, y))
     cols, rows = ~source.transform @ (x, y)
-    # A projection may put far-away points at infinity.
     rows, cols = (
         np.floor(np.where(np.isfinite(v), v, -1)).clip(-1, 2**40).astype(np.int64) for v in (rows, cols)
     )

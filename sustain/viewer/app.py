@@ -23,13 +23,15 @@ _POLICY = (
 )
 
 Answer = TypeVar("Answer")
-Degrees = Annotated[float, Field(allow_inf_nan=False)]
+# Beyond 180 degrees the page goes on counting, once around the world and more.
+Longitude = Annotated[float, Field(ge=-1080, le=1080)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
 
 
 class Region(BaseModel):
     """Corners of a polygon, (lon, lat) in degrees."""
 
-    corners: list[tuple[Degrees, Degrees]] = Field(min_length=3, max_length=1000)
+    corners: list[tuple[Longitude, Latitude]] = Field(min_length=3, max_length=1000)
 
 
 def make_app(layers: MapLayers, hosts: tuple[str, ...] = ("127.0.0.1", "localhost")) -> FastAPI:

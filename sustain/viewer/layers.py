@@ -10,10 +10,11 @@ import geopandas as gpd
 import numpy as np
 from rasterio.enums import Resampling
 from rasterio.warp import transform_bounds
+from rasterio.windows import Window
 from rio_tiler.colormap import cmap
 from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
-from shapely import Polygon
+from shapely import box
 
 from sustain.errors import DataError, RasterError
 from sustain.maps.areas import area_means, published_card
@@ -26,9 +27,11 @@ from sustain.maps.geotiff import (
     WEALTH_RAW,
     WEALTH_SE,
     open_raster,
+    read_values,
 )
-from sustain.maps.places import WGS84
-from sustain.maps.zonal import sample_points, zonal_mean
+from sustain.maps.places import WGS84, cells_of, inside_of, read_coordinates
+from sustain.maps.zonal import zonal_mean
+from sustain.viewer.regions import region_on_map
 
 __all__ = ["MapLayers"]
 
@@ -75,6 +78,11 @@ class MapLayers:
         with open_raster(self.path) as source:
             if source.crs is None:
                 raise RasterError(f"{self.path}: no coordinate system is set, so it cannot be put on a map.")
+            if source.crs.is_geographic and source.bounds.right > 180 + 1e-6:
+                raise RasterError(
+                    f"{self.path}: its longitudes go from {source.bounds.left:g} to {source.bounds.right:g}, beyond "
+                    "180, where web maps cannot draw them. Bring it to a projected system (gdalwarp -t_srs)."
+                )
             west, south, east, north = transform_bounds(source.crs, WGS84, *source.bounds)
             # Across 180 degrees the page goes on counting, as Leaflet does.
             self.bounds = west, south, east if east >= west else east + 360, north
@@ -82,6 +90,7 @@ class MapLayers:
             self.unit = str(source.units[0] or "")
             self.tags = source.tags()
             self._crs, self._cell_area = source.crs.to_wkt(), abs(source.transform.determinant)
+            self._frame = box(*source.bounds)
             step = max(1, math.ceil(max(source.height, source.width) / _LOOK_PX))
             shape = (source.count, source.height // step or 1, source.width // step or 1)
             small = source.read(out_shape=shape, resampling=Resampling.nearest, masked=True)
@@ -110,6 +119,7 @@ class MapLayers:
             "method": self.tags.get("SUSTAIN_METHOD", ""),
             "card": self.tags.get("SUSTAIN_CARD_SHA256", ""),
             "has_card": self.card is not None,
+            "one_scale": {WEALTH, WEALTH_RAW} <= set(self.names),
             "bounds": list(self.bounds),
             "layers": [
                 {
@@ -151,12 +161,16 @@ class MapLayers:
         return rendered
 
     def at(self, lon: float, lat: float) -> dict[str, float | None]:
-        """Values of every band at a point; None where there is none."""
-        values = sample_points(self.path, [lon], [lat]).iloc[0]
-        return {name: _number(values[name]) for name in values.index}
+        """Values of every band at a point; None where there is none, and everywhere outside the map."""
+        with open_raster(self.path) as source:
+            rows, cols = cells_of(source, *read_coordinates(lon, lat))
+            if not inside_of(source, rows, cols).all():
+                return dict.fromkeys(self.names)
+            values = read_values(source, source.indexes, Window(int(cols[0]), int(rows[0]), 1, 1))
+        return {name: _number(value) for name, value in zip(self.names, values.ravel(), strict=True)}
 
     def region(self, corners: list[tuple[float, float]]) -> dict[str, float | None]:
-        """Means in a polygon of (lon, lat) corners.
+        """Means in a polygon of (lon, lat) corners, as drawn on the page; see `sustain.viewer.regions`.
 
         Returns
         -------
@@ -169,11 +183,14 @@ class MapLayers:
         DataError
             When the corners do not make an area, or one of more cells than can be answered while somebody waits.
         """
-        shape = Polygon(corners) if len(corners) >= 3 else Polygon()
-        if not shape.is_valid or not shape.area > 0:
-            raise DataError("region: its corners enclose no area, or its sides cross. Draw it again.")
-        area = gpd.GeoDataFrame(geometry=[shape], crs=WGS84)
-        n_cells = float(area.to_crs(self._crs).area.iloc[0]) / self._cell_area
+        part, share = region_on_map(corners, self.bounds)
+        if part.is_empty:
+            raise DataError("region: it lies outside the map. Draw it on the map.")
+        area = gpd.GeoDataFrame(geometry=[part], crs=WGS84)
+        n_cells = (
+            float(area.to_crs(self._crs).make_valid().intersection(self._frame).area.iloc[0])
+            / self._cell_area
+        )
         if n_cells > _MOST_CELLS:
             raise DataError(
                 f"region: it has {n_cells / 1e6:.0f} million cells, more than {_MOST_CELLS / 1e6:.0f} million. Draw a "
@@ -183,6 +200,7 @@ class MapLayers:
             means = zonal_mean(self.path, area).iloc[0]
         else:
             means = area_means(self.path, area, self.card).iloc[0]
+            means["imagery_share"] *= share
         return {name: _number(means[name]) for name in means.index}
 
 

@@ -123,6 +123,30 @@ def test_exchanged_coordinates_in_range(tmp_path):
             call()
 
 
+def test_a_point_that_the_projection_cannot_hold_is_outside_like_others(tmp_path):
+    path = write_raster(
+        tmp_path / "laea.tif",
+        np.ones((1, 4, 4)),
+        ("wealth",),
+        crs="+proj=laea +lat_0=1 +lon_0=38 +datum=WGS84 +units=m",
+    )
+    with pytest.warns(SupportWarning, match="of 3 points, 2 lie outside"):
+        table = sample_points(path, [37.93, 38 - 180, 0], [1.07, -1, 80])
+    np.testing.assert_array_equal(table["wealth"], [1, np.nan, np.nan])
+
+
+def test_a_raster_whose_longitudes_go_from_0_to_360(tmp_path):
+    path = write_raster(
+        tmp_path / "world.tif",
+        np.arange(36.0).reshape(1, 1, 36),
+        ("wealth",),
+        crs="EPSG:4326",
+        transform=from_origin(0, 5, 10, 10),
+    )
+    table = sample_points(path, [5, 175, -175, -5, 180, -180], [0] * 6)
+    np.testing.assert_array_equal(table["wealth"], [0, 17, 18, 35, 18, 18])
+
+
 def test_no_coordinate_system(tmp_path):
     path = write_raster(tmp_path / "lost.tif", np.ones((1, 4, 4)), ("wealth",), crs=None)
     with pytest.raises(RasterError, match=r"lost\.tif: no coordinate system"):

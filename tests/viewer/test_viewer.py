@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import geopandas as gpd
 import numpy as np
@@ -28,6 +29,8 @@ from sustain.viewer import app as app_module
 from sustain.viewer import layers as layers_module
 from tests.maps.fakes import make_card
 from tests.report.test_browser import ARGUMENTS, CHROMIUM
+
+from .test_regions import published
 
 BANDS = ("wealth", "wealth_raw", "wealth_se", "support")
 
@@ -248,8 +251,8 @@ def test_a_missing_map_is_one_message(tmp_path):
         MapLayers(tmp_path / "absent.tif")
 
 
-@pytest.fixture(scope="module")
-def address(folder):
+@contextmanager
+def served(folder):
     """Address of ``sustain serve`` in a process of its own."""
     code = "from sustain.cli import main; main()"
     process = subprocess.Popen(
@@ -257,9 +260,35 @@ def address(folder):
         stdout=subprocess.PIPE,
         text=True,
     )
-    yield process.stdout.readline().split(" at ")[1].split()[0]
-    process.terminate()
-    assert process.wait(20) is not None
+    try:
+        yield process.stdout.readline().split(" at ")[1].split()[0]
+    finally:
+        process.terminate()
+        assert process.wait(20) is not None
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with served(folder) as address:
+        yield address
+
+
+@contextmanager
+def visited(address, says="\0", **context):
+    """A page in Chromium that says no more than it should."""
+    if not CHROMIUM.exists():
+        pytest.fail(f"{CHROMIUM} is missing. Install it: apt-get install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        page = chromium.new_context(**context).new_page()
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector(".leaflet-tile-loaded")
+        yield page
+        chromium.close()
+    assert [line for line in said if not line.endswith(says)] == []
 
 
 @pytest.mark.browser
@@ -278,7 +307,7 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
         page.goto(address)
         page.wait_for_selector(".leaflet-tile-loaded")
         assert page.inner_text("h1") == "asset index"
-        box = page.locator("#map path").bounding_box()
+        box = page.locator("#map path.frame").bounding_box()
         assert box["x"] + box["width"] <= page.locator("#panel").bounding_box()["x"]
 
         def inside(across, down):
@@ -308,3 +337,63 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
         chromium.close()
     assert said == []
     assert all(url.startswith((address, "data:")) for url in asked)
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("browser")
+def test_a_map_across_180_degrees_is_whole_on_the_page(tmp_path):
+    """West of it dark, east of it bright: the tiles beyond 180 degrees are those of the other end of the world."""
+    with (
+        served(published(tmp_path, "EPSG:32760", 800_000, 8_100_000)) as address,
+        visited(address, viewport={"width": 1000, "height": 700}) as page,
+    ):
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(800)  # tiles fade in
+        frame = page.locator("#map path.frame").bounding_box()
+        picture = np.array(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+        row = int(frame["y"] + frame["height"] / 2)
+        line = picture[row, int(frame["x"]) + 12 : int(frame["x"] + frame["width"]) - 12]
+        background = picture[row, 4]
+        assert (np.abs(line - background).sum(axis=1) > 30).mean() > 0.97
+        assert line[:5].sum(axis=1).max() < line[-5:].sum(axis=1).min()
+        page.mouse.click(frame["x"] + 0.9 * frame["width"], row)
+        page.wait_for_selector("caption:has-text(' W')")
+        assert float(page.locator("#values td").nth(3).inner_text()) == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("browser")
+def test_on_a_phone_the_panel_leaves_the_map_free_and_a_region_ends_with_a_button(address):
+    context = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with visited(address, says="status of 400 (Bad Request)", **context) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        frame = page.locator("#map path.frame").bounding_box()
+
+        def tap(across, down):
+            page.touchscreen.tap(frame["x"] + across * frame["width"], frame["y"] + down * frame["height"])
+            page.wait_for_timeout(400)  # two quick taps would be a double one
+
+        page.tap("#draw")
+        for corner in ((0.3, 0.3), (0.7, 0.3)):
+            tap(*corner)
+        assert not page.locator("#finish").is_visible()
+        tap(0.7, 0.7)
+        page.keyboard.press("Escape")
+        assert page.locator("#draw").inner_text() == "Draw a region"
+        page.tap("#draw")
+        for corner in ((0.3, 0.3), (0.7, 0.3), (0.7, 0.7)):
+            tap(*corner)
+        page.tap("#finish")
+        page.wait_for_selector("caption:has-text('Mean of the region')")
+        assert page.locator("#values tr").first.is_visible()
+        panel = page.locator("#panel").bounding_box()
+        assert frame["y"] + frame["height"] <= panel["y"]
+        assert panel["y"] + panel["height"] <= 844
+        # Outside of the map.
+        tap(0.5, -0.05)
+        page.wait_for_selector("#hint:has-text('No value here')")
+        page.tap("#draw")
+        for corner in ((0.2, 0.2), (0.8, 0.8), (0.8, 0.2), (0.2, 0.8)):
+            tap(*corner)
+        page.tap("#finish")
+        page.wait_for_selector("#hint:has-text('its sides cross')")
