@@ -268,8 +268,8 @@ def assumption_notes(
                 "assumption",
                 f"No assumption is named, and it matters: naive {naive.estimate:.4g}, corrected "
                 f"{corrected.estimate:.4g}. If the treatment can change the image only through the outcome "
-                "(measurement stability), the corrected effect is right. If the image shows the treated "
-                "places anyway, by region, roads or towns (outcome stability), the naive one is. Labelled "
+                "(measurement stability), the corrected effect is right. If the image shows by itself what "
+                "differs between the arms, as region, roads or towns (outcome stability), the naive one is. Labelled "
                 "places on both sides of the contrast decide: regress truth on prediction and treatment, "
                 "and prediction on truth and treatment; the treatment's coefficient is zero in the "
                 "regression whose assumption holds. Pass assumption='measurement', 'outcome' or 'bracket'."

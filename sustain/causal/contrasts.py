@@ -195,9 +195,6 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
             }
         )
         row: dict[str, Any] = {"contrast": contrast.name}
-        inner = places[["prediction", "truth"]] - places.groupby("treated")[
-            ["prediction", "truth"]
-        ].transform("mean")
         for outcome, given in (("truth", "prediction"), ("prediction", "truth")):
             effect = estimate_effect(
                 places,
@@ -208,9 +205,20 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
                 vcov={"CRV1": "cluster"},
             )
             row |= {f"{outcome}_gap": effect.estimate, f"{outcome}_gap_std_error": effect.std_error}
-        row["slope"] = float(inner["prediction"] @ inner["truth"] / (inner["truth"] @ inner["truth"]))
+        row["slope"] = _slope_within(prediction[contrast.rows], truth[contrast.rows], contrast.treated)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _slope_within(
+    prediction: NDArray[np.float64], truth: NDArray[np.float64], treated: NDArray[np.int64]
+) -> float:
+    """Slope of prediction on truth within the arms; NaN where the truth does not vary there."""
+    along, cross = 0.0, 0.0
+    for arm in (treated == 1, treated == 0):
+        x, y = prediction[arm] - prediction[arm].mean(), truth[arm] - truth[arm].mean()
+        along, cross = along + float(y @ y), cross + float(x @ y)
+    return cross / along if along > 0 else float("nan")
 
 
 def _codes(clusters: Any) -> NDArray[np.intp]:

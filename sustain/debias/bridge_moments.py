@@ -156,10 +156,10 @@ class Moments:
         right = np.concatenate([np.swapaxes(all_b, 1, 2) @ all_r, r[:, :level, None]], axis=1)
         return np.asarray(np.linalg.solve(system, right)[:, :k, 0])
 
-    def violation(self, sums: Array, values: Array) -> float:
-        """Squared length of the moments of h, by the instruments that are orthonormal in each part; mean of parts."""
+    def violation(self, sums: Array, values: Array) -> Array:
+        """Squared length of the moments of h, by instruments that are orthonormal in each part, shape (n_parts,)."""
         b, r, _ = self._split(sums)
-        return float(np.mean(np.sum((np.einsum("dik,dk->di", b, values) - r) ** 2, axis=1)))
+        return np.asarray(np.sum((np.einsum("dik,dk->di", b, values) - r) ** 2, axis=1))
 
     def evaluate(self, x: Array, values: Array) -> Array:
         """Evaluate h at predictions in their own unit, one row a draw."""

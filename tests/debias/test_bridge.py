@@ -297,3 +297,22 @@ def test_knots_merge_at_ties():
     assert (np.diff(knots) > 0).all()
     assert (knots[0], knots[-1]) == (0.0, 9.0)
     assert knots.size < 8
+
+
+def test_noise_of_labels_does_not_make_a_straight_bridge_wild():
+    """The truth is a line: with noisy labels the bridge must be nearly as right, and as steady, as the line."""
+    place = np.random.default_rng(99).normal(size=20_000)
+    noise = 0.4 * np.random.default_rng(98).normal(size=20_000)
+    found = []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(size=600)
+        predicted = 0.6 * truth + 0.4 * rng.normal(size=600)
+        labels = truth + 0.8 * rng.normal(size=600)
+        fit = BridgeCalibration().fit(predicted, labels, target_noise_var=0.64)
+        above, below = (
+            fit.transform(0.6 * (place + move) + noise, check_support=False).mean() for move in (0.25, -0.25)
+        )
+        found.append((above - below) / 0.5)
+    assert np.mean(found) == pytest.approx(1, abs=0.05)
+    assert np.std(found) < 0.12
