@@ -53,7 +53,8 @@ class Absorbed:
     def described(self) -> str:
         """How many effects and levels, for the name of an estimator."""
         number = len(self.effects)
-        return f"{number} fixed effect{'s' if number > 1 else ''} absorbed ({self.rank} levels)"
+        levels = f"{self.rank} level{'s' if self.rank > 1 else ''}"
+        return f"{number} fixed effect{'s' if number > 1 else ''} absorbed ({levels})"
 
     def residual(self, values: Floats) -> Floats:
         """Columns of `values`, shape (n,) or (n, k), without what the fixed effects explain."""

@@ -144,9 +144,8 @@ def plot_effects(result: EffectResult, ax: Axes | None = None) -> Axes:
     ]
     axes.set_yticks(range(len(ends)), names if len(ends) > 1 else ["naive"])
     axes.set_ylim(-0.6, len(ends) - 0.4)
-    axes.set_xlabel(
-        f"effect of {result.term} on {result.outcome}" + (f" ({result.unit})" if result.unit else "")
-    )
+    unit = f" ({result.unit})" if result.unit else ""
+    axes.set_xlabel(f"effect of {result.term} on {result.outcome}{unit}, {100 * result.level:.4g}% intervals")
     return axes
 
 

@@ -55,6 +55,8 @@ class TransportReport:
     n_groups : int
         Groups that `slope_sd` rests on.
     notes : tuple of Note
+    untreated : bool
+        Whether treated units were left out.
     """
 
     n: int
@@ -66,6 +68,7 @@ class TransportReport:
     slope_std_error: float
     n_groups: int
     notes: tuple[Note, ...]
+    untreated: bool = False
 
     @property
     def slope_range(self) -> tuple[float, float]:
@@ -81,9 +84,10 @@ class TransportReport:
     def summary(self) -> str:
         """Plain text."""
         lines = [
-            f"Transport: {self.n} trial predictions against the calibration sample",
+            f"Transport: {self.n} predictions of {'untreated ' if self.untreated else ''}trial units against the "
+            "calibration sample's",
             f"  outside the support    {self.share_outside:.1%}",
-            f"  classifier AUC         {self.auc:.2f} (0.5: the same distribution)",
+            f"  classifier AUC         {self.auc:.2f} (0.5: the two are not told apart; 1: without error)",
             f"  shift                  {self.shift:+.2f} standard deviations",
         ]
         if not math.isnan(self.slope_sd):
@@ -166,6 +170,7 @@ def transport_checks(
         slope_std_error=math.sqrt(card.slope_cov[1, 1]),
         n_groups=0 if spread is None else spread.n_groups,
         notes=(),
+        untreated=treated is not None,
     )
     notes = _notes(report)
     for note in notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -254,7 +255,10 @@ def effect(
     found: dict[str, Any] = result.to_dict() | {"map": read.caveats}
     typer.echo(result.summary())
     if read.caveats:
-        typer.echo("\n" + "\n".join(f"map: {text}" for text in read.caveats))
+        wrapped = (
+            fill(f"map: {text}", 88, subsequent_indent="  ", break_on_hyphens=False) for text in read.caveats
+        )
+        typer.echo("\n" + "\n".join(wrapped))
     if interval != "delta":
         found["interval"] = _interval(result, interval)
     cutoffs = options.read_cutoffs(conley_profile)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sustain.errors import DataError
-from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT
+from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW
 from sustain.maps.zonal import buffer_mean, sample_points, zonal_mean
 
 __all__ = ["DISPLACED_M", "MapReading", "read_map_at_units"]
@@ -55,6 +55,13 @@ class MapReading:
                 found.append(
                     f"The correction {method!r} is a curve: it is applied to the mean prediction, which is not the "
                     "mean of corrected cells."
+                )
+        if WEALTH_RAW in self.table:
+            values = self.table[WEALTH_RAW].dropna()
+            if values.nunique() < len(values):
+                found.append(
+                    f"{len(values)} rows hold {values.nunique()} different values: units in one cell or area share its "
+                    "value, and with it its error. Cluster by what they share, or make a row of each area."
                 )
         if "wealth_se" in self.table:
             typical = self.table["wealth_se"].median()

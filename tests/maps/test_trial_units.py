@@ -99,6 +99,16 @@ def test_points(world):
     assert any("Median standard error" in text for text in reading.caveats("linear"))
 
 
+def test_units_that_share_a_value_are_said(world):
+    folder, units, _ = world
+    assert not any(
+        "different values" in text
+        for text in read_map_at_units(folder / "map.tif", units[:1]).caveats("linear")
+    )
+    twice = read_map_at_units(folder / "map.tif", pd.concat([units[:5], units[:5]], ignore_index=True))
+    assert any("10 rows hold 5 different values" in text for text in twice.caveats("linear"))
+
+
 def test_circles(world):
     folder, units, _ = world
     reading = read_map_at_units(folder / "map.tif", units, buffer_m="radius")
@@ -204,7 +214,7 @@ class TestCommand:
             *("--vcov", "CRV1:adm2"),
         )
         assert done.returncode == 0, done.stderr
-        assert "weighed by the raster of weights" in done.stdout
+        assert "weighed by the raster of weights" in " ".join(done.stdout.split())
 
     def test_conley(self, world):
         folder, _, _ = world

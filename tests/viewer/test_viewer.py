@@ -316,9 +316,14 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
         page.mouse.click(*inside(0.75, 0.5))
         page.wait_for_selector("#values:not([hidden])")
         cells = page.locator("#values td").all_inner_texts()
-        assert cells[::2] == ["corrected", "as predicted", "standard error", "within calibrated range"]
-        assert float(cells[1]) == pytest.approx((float(cells[3]) - card.intercept) / card.slope, abs=0.02)
-        assert cells[7] == "yes"
+        assert cells[::2] == ["corrected", "95%", "as predicted", "standard error", "within calibrated range"]
+        corrected, ends, raw, error, within = (cell.replace("\u2212", "-") for cell in cells[1::2])
+        assert float(corrected) == pytest.approx((float(raw) - card.intercept) / card.slope, abs=0.02)
+        reach = 1.96 * float(error)
+        expected = pytest.approx([float(corrected) - reach, float(corrected) + reach], abs=0.02)
+        assert [float(end) for end in ends.split(" to ")] == expected
+        assert within == "yes"
+        assert page.inner_text("#values caption").endswith("(index)")
         page.check("input[value=wealth_se]")
         page.click("#draw")
         for corner in ((0.5, 0.3), (0.9, 0.3), (0.9, 0.8)):

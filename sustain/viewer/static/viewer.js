@@ -95,13 +95,23 @@ async function look(clicked) {
   const values = await ask(`at?lon=${point.lng}&lat=${point.lat}`);
   const known = Object.entries(values).some(([name, value]) => name !== "support" && value !== null);
   const degrees = (value, ends) => `${Math.abs(value).toFixed(4)}\u00b0 ${ends[value < 0 ? 1 : 0]}`;
-  tell(`Cell at ${degrees(point.lat, "NS")}, ${degrees(point.lng, "EW")}${inUnit()}`, Object.entries(values).map(line));
-  element("hint").textContent = known
-    ? "One cell is uncertain by about twice its standard error."
-    : "No value here: there is no imagery, or the place is outside of the map.";
+  const rows = Object.entries(values).map(line);
+  element("hint").textContent = withReach(rows, values)
+    ? "The 95% interval is that of this one cell: 1.96 standard errors either way."
+    : known ? "" : "No value here: there is no imagery, or the place is outside of the map.";
+  tell(`Cell at ${degrees(point.lat, "NS")}, ${degrees(point.lng, "EW")}${inUnit()}`, rows);
 }
 
 const interval = (low, high) => (low === null ? "none" : `${number(low)} to ${number(high)}`);
+
+// Puts the interval of corrected wealth, where its standard error is known, into the second row; says whether it did.
+function withReach(rows, values, name = "95%") {
+  const known = (value) => value !== null && value !== undefined;
+  if (!known(values.wealth) || !known(values.wealth_se)) return false;
+  const reach = 1.96 * values.wealth_se;
+  rows.splice(1, 0, [name, interval(values.wealth - reach, values.wealth + reach)]);
+  return true;
+}
 const share = (value) => (value === null ? "none" : `${Math.round(100 * value)} %`);
 
 // With a card: what the region's wealth is, and what its corrected mean is, each with its interval.
@@ -123,11 +133,7 @@ function withCard(means) {
 
 function withoutCard(means) {
   const rows = Object.entries(means).map(line);
-  const known = (value) => value !== null && value !== undefined;
-  if (known(means.wealth) && known(means.wealth_se)) {
-    const reach = 1.96 * means.wealth_se;
-    rows.splice(1, 0, ["95%, at most", interval(means.wealth - reach, means.wealth + reach)]);
-  }
+  withReach(rows, means, "95%, at most");
   tell(`Mean of the region${inUnit()}`, rows);
   return "No calibration card beside the map: the interval takes the errors of all cells as alike, which is the widest it can be.";
 }
