@@ -88,7 +88,8 @@ def main() -> None:
         try:
             app()
         except SustainError as error:
-            sys.exit(f"error: {error}")
+            # Notes say where: in which block of a map.
+            sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
         except OSError as error:
             named = (
                 f"{error.filename}: {error.strerror}. Check the path."

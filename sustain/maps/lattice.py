@@ -7,27 +7,30 @@ on the same lattice, so that cells and blocks stay the plain geometry of `sustai
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
+from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform as transform_coordinates
 from rasterio.warp import transform_bounds
 
-from sustain.errors import ConfigError, RasterError
+from sustain.errors import ConfigError, DataWarning, RasterError
 from sustain.maps.places import WGS84
 
-__all__ = ["OFF_GRID", "RELATIVE", "Lattice", "Outline", "choose_lattice", "in_metres"]
+__all__ = ["OFF_GRID", "RELATIVE", "Lattice", "Outline", "choose_lattice", "in_metres", "warn_of_ground"]
 
 OFF_GRID = 1e-3
 """Share of a pixel by which corners may miss a grid: what decimal text does to coordinates, no more."""
 RELATIVE = 1e-6
 """Relative difference of numbers that GDAL keeps as decimal text."""
 
+_STRETCHED = 0.05  # relative difference of a pixel's side on the ground from what it says
 _EDGE_POINTS = 21  # of a raster's edge that are projected; edges bulge between corners
 _MOST_PIXELS = 2**31 - 1  # a side, in GDAL
 _TEAR_M = (
@@ -189,6 +192,33 @@ def choose_lattice(
     if first.crs == target and _square(first.transform, pixel_m):
         x, y = first.transform.c, first.transform.f
     return Lattice(target, pixel_m, x, y, resampling)
+
+
+def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: int) -> None:
+    """Say so where pixels cover another area of ground than their size in metres says.
+
+    Warns
+    -----
+    DataWarning
+        When the side of a square of that area differs by more than 5%, at the raster's centre, corners or edges.
+    """
+    geod, to_lonlat = Geod(ellps="WGS84"), Transformer.from_crs(crs.to_wkt(), WGS84, always_xy=True)
+    sides = []
+    for col in (0, width / 2, width - 1):
+        for row in (0, height / 2, height - 1):
+            square = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
+            lon, lat = to_lonlat.transform(*zip(*(transform @ corner for corner in square), strict=True))
+            if np.isfinite([lon, lat]).all():
+                sides.append(math.sqrt(abs(geod.polygon_area_perimeter(lon, lat)[0])))
+    nominal = math.sqrt(abs(transform.determinant))
+    if sides and max(abs(side / nominal - 1) for side in sides) > _STRETCHED:
+        warnings.warn(
+            f"{name}: pixels of {nominal:g} m cover {min(sides):.3g} to {max(sides):.3g} m of ground in this "
+            "coordinate system. If the model's tiles were not of the same system and latitude, its predictions are of another "
+            "scale: pass crs, an equal-area system or a UTM zone of the place (sustain map --crs).",
+            DataWarning,
+            stacklevel=2,
+        )
 
 
 def in_metres(crs: CRS | None) -> bool:

@@ -31,6 +31,7 @@ from sustain.maps.geotiff import (
     write_failures,
 )
 from sustain.maps.grid import Block, Grid
+from sustain.maps.lattice import warn_of_ground
 from sustain.maps.mosaic import Mosaic, n_stac, open_imagery
 from sustain.maps.scene import Scene
 from sustain.maps.workers import Finished, predict_here, predict_on_cluster
@@ -98,6 +99,12 @@ def predict_map(
     DiskSpaceError
         When there is no room for the map.
 
+    Warns
+    -----
+    DataWarning
+        When pixels cover another area of ground than their size says, as far from a projection's middle; when values
+        cannot be written in the model's numbers.
+
     Notes
     -----
     Memory: two blocks of imagery, one batch of tiles and one row of blocks of the map, whatever the scene's size.
@@ -111,6 +118,7 @@ def predict_map(
         if params.mode == "dense":
             require_dense(predictor, grid)
         _refuse_to_overwrite(out, source)
+        warn_of_ground(str(source.path), source.crs, source.transform, source.height, source.width)
         require_free_space(
             out.parent, 4 * 4 * grid.rows * grid.cols, f"the map of {grid.rows} x {grid.cols} cells"
         )

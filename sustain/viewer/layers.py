@@ -205,7 +205,7 @@ class MapLayers:
 
 
 def _colormap(name: str) -> str:
-    return "magma" if name == WEALTH_SE else "cividis"
+    return "plasma" if name == WEALTH_SE else "cividis"
 
 
 def _stops(name: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -85,6 +87,23 @@ def test_bad_options_are_one_message(model, tmp_path, options, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.tif").exists()
+
+
+def test_an_error_in_the_middle_says_in_which_block(model, tmp_path):
+    scene = tmp_path / "holed.tif"
+    content = bytearray(model.with_name("scene.tif").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = bytes(20_000)
+    scene.write_bytes(content)
+    done = sustain(
+        "map", scene, tmp_path / "out.tif", "--model", model, "--spacing-px", 16, "--block-cells", 2
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        r"^error: .*holed\.tif: pixels at row \d+, column \d+ cannot be read", done.stderr, re.MULTILINE
+    )
+    assert re.search(r"^in the block at cell row \d+, column \d+ of the map", done.stderr, re.MULTILINE)
 
 
 def test_a_table_of_districts_from_a_published_folder(tmp_path):

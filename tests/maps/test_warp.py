@@ -1,5 +1,7 @@
 """Imagery of other grids is brought onto one, the same whatever window is read; or refused with a way out."""
 
+import warnings
+
 import numpy as np
 import pytest
 import rasterio
@@ -10,7 +12,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform
 
 from sustain.config import MapParams
-from sustain.errors import ConfigError, RasterError
+from sustain.errors import ConfigError, DataWarning, RasterError
 from sustain.maps.grid import Grid, Span
 from sustain.maps.lattice import Lattice, Outline, choose_lattice
 from sustain.maps.mosaic import open_imagery
@@ -266,3 +268,23 @@ def test_a_grid_of_warped_imagery_is_the_same_plain_geometry(tmp_path):
             seen[cells.row : cells.row + cells.height, cells.col : cells.col + cells.width] += 1
             assert source.read(block.window).shape == (3, *block.window.shape)
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("crs", "x", "y", "expected"),
+    [
+        ("EPSG:3857", 0, 0, None),
+        ("EPSG:3857", 4_000_000, 8_399_738, "cover 15 to 15 m of ground"),  # 60 degrees north, cosine a half
+        ("EPSG:32637", 500_000, 500_000, None),
+        ("EPSG:32631", 3_500_000, 500_000, "m of ground"),  # 27 degrees off its meridian
+        ("ESRI:54034", 4_000_000, 6_000_000, None),  # squeezed, but of the same area
+    ],
+)
+def test_pixels_that_cover_other_ground_than_they_say_are_told(tmp_path, pixels, crs, x, y, expected):
+    path = write_scene(tmp_path / "scene.tif", pixels, crs=crs, transform=from_origin(x, y, 30, 30))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        predict_map(path, MeanPredictor(), tmp_path / "wealth.tif", params=MapParams(spacing_px=16))
+    found = [str(one.message) for one in told if issubclass(one.category, DataWarning)]
+    assert len(found) == (expected is not None)
+    assert (expected or "") in "".join(found)
