@@ -214,8 +214,8 @@ def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: i
     if sides and max(abs(side / nominal - 1) for side in sides) > _STRETCHED:
         warnings.warn(
             f"{name}: pixels of {nominal:g} m cover {min(sides):.3g} to {max(sides):.3g} m of ground in this "
-            "coordinate system. If the model's tiles were not of the same system and latitude, its predictions are of another "
-            "scale: pass crs, an equal-area system or a UTM zone of the place (sustain map --crs).",
+            "coordinate system. If the model's tiles were not of the same system and latitude, its predictions are of "
+            "another scale: pass crs, an equal-area system or a UTM zone of the place (sustain map --crs).",
             DataWarning,
             stacklevel=2,
         )
