@@ -50,7 +50,8 @@ def minimum_detectable_effect(
 
     A mapped unit carries the map's noise beside its own spread, ``sd^2 + (residual_sd / b)^2``; and the slope's
     relative error c adds tau^2 c^2 to the variance, so that tau solves ``tau = k sqrt(V + tau^2 c^2)`` with k the sum
-    of the two normal quantiles. When k c is 1 or more no effect, however large, is found with that power.
+    of the two normal quantiles. When k c is 1 or more no effect, however large, is found with that power. Errors of a
+    map go together among neighbours, so that the design effect of clusters is applied to them as to the truth.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ def minimum_detectable_effect(
     level, power : float
         Confidence level of the two-sided interval, and chance that it excludes zero.
     icc, cluster_size : float
-        Where clusters are treated: intra-cluster correlation of the outcome and units in a cluster.
+        Where clusters are treated: intra-cluster correlation of the outcome (and, on a map, of its errors) and units in
+        a cluster.
 
     Returns
     -------
@@ -82,14 +84,15 @@ def minimum_detectable_effect(
             "and 1 and clusters of 1 or more."
         )
     quantiles = float(ndtri(0.5 + level / 2) + ndtri(power))
-    unit_variance = sd**2 * (1 + (cluster_size - 1) * icc)
+    unit_variance = sd**2
     room = 1.0
     if calibration is not None:
         unit_variance += (calibration.residual_sd / calibration.slope) ** 2
         room -= quantiles**2 * float(calibration.slope_cov[1, 1]) / calibration.slope**2
     if room <= 0:
         return math.inf
-    return quantiles * math.sqrt(unit_variance * (1 / n_treated + 1 / n_control) / room)
+    design_effect = 1 + (cluster_size - 1) * icc
+    return quantiles * math.sqrt(unit_variance * design_effect * (1 / n_treated + 1 / n_control) / room)
 
 
 @dataclass(frozen=True)

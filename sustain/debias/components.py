@@ -160,8 +160,8 @@ def inside(sample: CalibrationSample, group: Codes, noise: float) -> Term | None
     unit = np.full(sample.n, -1, dtype=np.intp)
     unit[keep] = np.unique(group[keep], return_inverse=True)[1]
     w, dx, dy, g = weight[keep], dx[keep], dy[keep], unit[keep]
-    # A deviation from the mean of m labels holds (m - 1) / m of their noise.
-    held = noise * (1 - 1 / n[group[keep]])
+    # Squared deviations from a mean with shares s of the weight hold sum of w (1 - s) of the noise.
+    held = noise * (1 - w / total[group[keep]])
     xy, yy = np.bincount(g, weights=w * dx * dy), np.bincount(g, weights=w * (dy**2 - held))
     return _jackknife(xy.sum(), yy.sum(), xy.sum() - xy, yy.sum() - yy, unit)
 

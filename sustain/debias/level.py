@@ -115,7 +115,7 @@ class LevelCalibration:
             Group labels by level, coarse to fine, such as ``{"survey": ..., "region": ...}``. Each level is taken
             within those above it.
         sample_weight : array_like, shape (n,), optional
-            Weights of rows in the pooled slope and within groups; groups count alike.
+            Weights of rows in the pooled slope and within groups; groups, and rows of families' contrasts, count alike.
         groups : array_like, shape (n,), optional
             Clusters for covariances. A level whose groups hold several clusters is clustered by its own groups, and so
             are all levels when no clusters are given.

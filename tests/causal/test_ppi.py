@@ -247,6 +247,33 @@ class TestPower:
         )
         assert minimum_detectable_effect(500, 500, 1.25, calibration=few, level=0.9999999) == math.inf
 
+    def test_clusters_share_the_errors_of_the_map_too(self):
+        """Errors of a map go together as wealth does: the effect that is found in 80% of such trials is larger."""
+        rng = np.random.default_rng(0)
+        truth = rng.normal(size=4000)
+        card = build_card(
+            0.6 * truth + 0.8 * rng.normal(size=4000),
+            truth,
+            target={"name": "w", "unit": "u"},
+            predictor="m",
+            n_boot=20,
+        )
+        effect = minimum_detectable_effect(250, 250, 1.0, calibration=card, icc=0.3, cluster_size=10)
+        cluster = np.repeat(np.arange(50), 10)
+        treated = cluster % 2
+
+        def draw():
+            common = math.sqrt(0.3) * rng.normal(size=50)[cluster]
+            return common + math.sqrt(0.7) * rng.normal(size=500)
+
+        found = 0
+        for _ in range(400):
+            data = pd.DataFrame({"f": 0.6 * (draw() + effect * treated) + 0.8 * draw()})
+            gap = [data["f"][treated == arm].groupby(cluster[treated == arm]).mean() for arm in (1, 0)]
+            error = math.sqrt(sum(means.var(ddof=1) / 25 for means in gap))
+            found += (gap[0].mean() - gap[1].mean()) / error > 2.0106
+        assert found / 400 == pytest.approx(0.8, abs=0.06)
+
     def test_impossible(self):
         with pytest.raises(EffectError, match="above 0"):
             minimum_detectable_effect(0, 10, 1.0)

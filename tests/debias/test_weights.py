@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.debias import LinearCalibration, TweedieCalibration, diagnose
+from sustain.debias import LevelCalibration, LinearCalibration, TweedieCalibration, diagnose
 from sustain.debias.regression import least_squares, robust_covariance
 from sustain.debias.sample import as_sample
 from sustain.debias.spread import slope_spread
@@ -97,3 +97,21 @@ def test_a_stratum_that_varies_less_than_its_noise_does_not_stop_a_diagnosis():
             0.6 * truth + 0.3 * rng.normal(size=400), truth, strata=stratum, target_noise_var=0.05
         )
     assert list(found.strata) == ["steep"]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_noise_within_groups_is_taken_off_by_weight(weighted):
+    """Two labels a group, one with nine tenths of the weight: their deviations hold much less noise than half of it."""
+    slopes = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(2000), 2)
+        truth = rng.normal(size=2000)[group] + rng.normal(size=4000)
+        predicted = 0.6 * truth + 0.3 * rng.normal(size=4000)
+        weight = np.where(np.arange(4000) % 2, 9.0, 1.0) if weighted else None
+        labels = truth + rng.normal(scale=0.5**0.5, size=4000)
+        found = LevelCalibration().fit(
+            predicted, labels, {"region": group}, sample_weight=weight, target_noise_var=0.5
+        )
+        slopes.append(found.levels_["within region"].slope)
+    assert np.mean(slopes) == pytest.approx(0.6, abs=0.02)
