@@ -95,7 +95,8 @@ class Diagnosis:
     berkson : Wald
         Test that the truth given the prediction is the prediction: intercept 0 and slope 1.
     linearity : Wald
-        Test that E[prediction | truth] is a line, against a cubic: what the linear correction assumes.
+        Test that E[prediction | truth] is a line, against a cubic: what the linear correction assumes. Noise of the
+        labels, taken as normal, is allowed for.
     deciles : tuple of Bin
         Bias (prediction less truth) by tenth of the truth.
     shape : Shape

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.diagnosis import Bin, Diagnosis, InSample, Shape, Slope, Stability
 from sustain.debias.level import LevelCalibration, LevelSlope
-from sustain.debias.regression import EXACT, Line, Wald, fit_line, least_squares, moments, wald_test
+from sustain.debias.regression import (
+    EXACT,
+    Line,
+    Wald,
+    fit_line,
+    least_squares,
+    moments,
+    robust_covariance,
+    wald_test,
+)
 from sustain.debias.sample import (
     MIN_PAIRS,
     CalibrationSample,
@@ -115,7 +124,7 @@ def describe(
         "prediction_on_truth": _slope(down, level),
         "truth_on_prediction": _slope(up, level),
         "berkson": wald_test(np.array([up.intercept, up.slope - 1.0]), up.cov, up.df),
-        "linearity": _linearity(sample, down.r2),
+        "linearity": _linearity(sample, down.r2, noise),
         "deciles": _deciles(sample),
         "shape": _shape(sample, up),
         "support": support_of(x, weight),
@@ -136,15 +145,37 @@ def _slope(line: Line, level: float) -> Slope:
     return Slope(line.slope, line.slope_se, low, high, line.intercept, line.sigma, line.n)
 
 
-def _linearity(sample: CalibrationSample, r2: float) -> Wald:
+def _linearity(sample: CalibrationSample, r2: float, noise: float) -> Wald:
     """Wald test of the square and the cube of the truth in E[prediction | truth]."""
     z = (sample.y_true - sample.y_true.mean()) / sample.y_true.std()
     design = np.column_stack([np.ones_like(z), z, z**2, z**3])
     # A truth of two or three values has no cubic; residuals of an exact line are rounding, and no test is.
     if np.linalg.matrix_rank(design) < 4 or r2 > EXACT:
         return Wald(math.nan, (2, sample.n - 4), math.nan)
+    if noise > 0:
+        return _noisy_linearity(sample, z, design, noise / sample.y_true.var())
     coefficients, cov, df = least_squares(design, sample.y_pred, sample.weight, sample.group)
     return wald_test(coefficients[2:], cov[2:, 2:], df)
+
+
+def _noisy_linearity(sample: CalibrationSample, z: Array, powers: Array, noise: float) -> Wald:
+    """Test that a line in the truth meets the moments of the square and the cube of noisy labels.
+
+    At equal *labels* predictions bend wherever the truth is not normal. The moments of the truth are those of the
+    labels less noise times the instruments' derivatives, for normal noise (Stein's lemma).
+    """
+    weight = sample.weight[:, None]
+    slopes = np.column_stack([np.zeros_like(z), np.ones_like(z), 2 * z, 3 * z**2])
+    along = powers * z[:, None] - noise * slopes
+    crossed = np.column_stack([(weight * powers).mean(axis=0), (weight * along).mean(axis=0)])
+    bread = np.linalg.inv(crossed[:2])
+    intercept, slope = bread @ (weight * powers * sample.y_pred[:, None]).mean(axis=0)[:2]
+    pieces = weight * (powers * (sample.y_pred - intercept)[:, None] - slope * along)
+    # With the influence of the two estimated coefficients taken into account.
+    left = pieces[:, 2:] - pieces[:, :2] @ (crossed[2:] @ bread).T
+    over = left.mean(axis=0)
+    cov, df = robust_covariance(left - weight * over, sample.group, sample.weight)
+    return wald_test(over, cov, df)
 
 
 def _deciles(sample: CalibrationSample) -> tuple[Bin, ...]:

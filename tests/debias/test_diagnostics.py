@@ -250,3 +250,21 @@ def test_an_exact_line_is_not_tested(slope):
     for subject in ("level and scale", "linearity", "stability: road"):
         assert "cannot be tested" in found.verdicts[subject]
         assert "rejected" not in found.verdicts[subject]
+
+
+def test_noise_of_labels_is_not_taken_for_curvature():
+    """A skewed truth and a straight relation: at equal *labels* predictions bend, at equal truth they do not."""
+    rejected = {0.0: 0, 0.5: 0}
+    curved = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        truth = rng.gamma(1.0, size=1000)
+        noise, labels = 0.3 * rng.normal(size=1000), truth + 0.5**0.5 * rng.normal(size=1000)
+        for variance in rejected:
+            found = diagnose(0.6 * truth + noise, labels, target_noise_var=variance)
+            rejected[variance] += found.linearity.p_value < 0.05
+        found = diagnose(np.log1p(3 * truth) + noise, labels, target_noise_var=0.5)
+        curved += found.linearity.p_value < 0.05
+    assert rejected[0.0] > 50
+    assert rejected[0.5] <= 8
+    assert curved > 50
