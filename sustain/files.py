@@ -187,6 +187,10 @@ def require_free_space(folder: str | Path, n_bytes: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < n_bytes:
         raise DiskSpaceError(
-            f"{folder}: {what} needs {n_bytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on that disk. "
+            f"{folder}: {what} needs {_size(n_bytes)}, but {_size(free)} are free on that disk. "
             "Free some space, or choose a folder on another disk."
         )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.2f} MB"

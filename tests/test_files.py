@@ -115,6 +115,9 @@ def test_too_little_space_names_the_folder_and_both_figures(tmp_path, monkeypatc
     require_free_space(tmp_path / "not" / "there", 10**9, "the world")
     with pytest.raises(DiskSpaceError, match=r"the world needs 2\.00 GB, but 1\.00 GB are free"):
         require_free_space(tmp_path / "not" / "there", 2 * 10**9, "the world")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 120_000))
+    with pytest.raises(DiskSpaceError, match=r"a village needs 0\.60 MB, but 0\.12 MB are free"):
+        require_free_space(tmp_path, 600_000, "a village")
 
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path):

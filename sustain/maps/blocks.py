@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -81,8 +82,11 @@ class BlockStore:
 
     def save(self, block: Block, values: npt.NDArray[np.float32]) -> None:
         """Keep a block's bands, shape (bands, rows, cols)."""
+        # By way of memory: NumPy does not hear of it when a disk refuses the last bytes of a file.
+        content = io.BytesIO()
+        np.save(content, values, allow_pickle=False)
         with atomic_path(self._path(block)) as partial:
-            np.save(partial, values, allow_pickle=False)
+            partial.write_bytes(content.getbuffer())
 
     def load(self, block: Block) -> npt.NDArray[np.float32] | None:
         """Give a block's bands, or None when it is not finished; a damaged file counts as not finished."""

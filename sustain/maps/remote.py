@@ -16,6 +16,7 @@ __all__ = ["fetch_json", "gdal_options", "is_remote", "is_stac", "plain", "remot
 
 _TIMEOUT_S = (10, 60)  # to connect, and between two pieces of an answer
 _MOST_BYTES = 256 << 20
+_JSON_STARTS = (b"{", b"[", b"\xef\xbb\xbf")
 
 _GDAL: dict[str, Any] = {
     "GDAL_CACHEMAX": 256 << 20,  # bytes; does not grow with the machine
@@ -65,8 +66,8 @@ def fetch_json(address: str) -> Any:
             answer.raise_for_status()
             for chunk in answer.iter_content(1 << 20):
                 body += chunk
-                if len(body) > _MOST_BYTES:
-                    break
+                if len(body) > _MOST_BYTES or not body.lstrip().startswith(_JSON_STARTS):
+                    break  # too much; or no JSON, such as imagery, of which there may be a lot
     except requests.RequestException as error:
         raise DownloadError(
             f"{plain(address)}: does not answer with a document ({_reason(error)}). Check the address and the "

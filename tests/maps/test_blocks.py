@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,28 +217,46 @@ def test_a_damaged_block_is_not_finished(tmp_path, damage):
 def test_a_full_disk_stops_the_run_and_keeps_finished_blocks(tmp_path, scene_path, monkeypatch):
     """Blocks go to a device that the system says is full, from the fourth on."""
     out = tmp_path / "wealth.tif"
-    honest, n_saved = np.save, 0
+    honest, n_saved = Path.write_bytes, 0
 
-    def save(path, values, **options):
+    def write(path, content):
         nonlocal n_saved
         n_saved += 1
-        if n_saved <= 3:
-            honest(path, values, **options)
-        else:
-            with open("/dev/full", "wb") as full:
-                honest(full, values, **options)
+        return honest(path if n_saved <= 3 else Path("/dev/full"), content)
 
-    monkeypatch.setattr(np, "save", save)
+    monkeypatch.setattr(Path, "write_bytes", write)
     with pytest.raises(DiskSpaceError, match=r"\.npy: the disk filled up.*Free some space"):
         predict_map(scene_path, CountingPredictor(), out, params=PARAMS)
     assert not out.exists()
     assert len([*(tmp_path / ".blocks-wealth").rglob("*.npy")]) == 3
-    monkeypatch.setattr(np, "save", honest)
+    monkeypatch.undo()
     rest = CountingPredictor()
     predict_map(scene_path, rest, out, params=PARAMS)
     whole = predict_map(scene_path, CountingPredictor(), tmp_path / "whole.tif", params=PARAMS)
     assert out.read_bytes() == whole.read_bytes()
     assert rest.n_tiles == 8 * 11 - 3 * 4
+
+
+def test_a_real_limit_stops_the_run_and_keeps_finished_blocks(tmp_path, scene_path):
+    """The system refuses the last bytes of the larger blocks, which `numpy.save` does not notice."""
+    out, params = tmp_path / "wealth.tif", MapParams(spacing_px=2, block_cells=24)
+    whole = predict_map(scene_path, MeanPredictor(), tmp_path / "whole.tif", params=params)
+    script = (
+        "import resource, signal, sys\n"
+        "from sustain.config import MapParams; from sustain.maps.predict import predict_map\n"
+        "from tests.maps.fakes import MeanPredictor\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4500, resource.RLIM_INFINITY))\n"
+        "params = MapParams(spacing_px=2, block_cells=24)\n"
+        "predict_map(sys.argv[1], MeanPredictor(), sys.argv[2], params=params)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, scene_path, out], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert re.search(r"DiskSpaceError: .*\.npy: the disk filled up .* quota or file-size limit", done.stderr)
+    assert not out.exists()
+    assert predict_map(scene_path, MeanPredictor(), out, params=params).read_bytes() == whole.read_bytes()
 
 
 SLOW = """

@@ -15,6 +15,7 @@ from rasterio.warp import transform_bounds
 
 from sustain.config import MapParams
 from sustain.errors import ConfigError, DataWarning, DownloadError, FileFormatError, RasterError
+from sustain.maps import remote
 from sustain.maps.grid import Span
 from sustain.maps.mosaic import open_imagery
 from sustain.maps.predict import predict_map
@@ -448,6 +449,16 @@ def test_what_is_no_json_or_not_there(tmp_path, scene_path):
         server.breaks_off = True
         with pytest.raises(DownloadError, match=r"broken\.json: does not answer .*\(ChunkedEncodingError"):
             whole(server.address("broken.json"))
+
+
+def test_imagery_at_an_address_is_not_fetched_to_its_end(tmp_path, monkeypatch):
+    (tmp_path / "scene.tif").write_bytes(b"II*\0" + bytes(5 << 20))
+    monkeypatch.setattr(remote, "_MOST_BYTES", 3 << 20)
+    with (
+        serving(tmp_path) as server,
+        pytest.raises(FileFormatError, match=r"scene\.tif: what came is not JSON .*as an asset of an item"),
+    ):
+        whole(server.address("scene.tif"))
 
 
 def test_the_documentation_s_item_is_read_as_it_says(tmp_path, pixels):
