@@ -121,9 +121,10 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
     The covariance of the true means of a parent's groups is the mean product of two members of one group, less that
     of members of two groups. Groups count alike; those of one member are left out.
     """
+    used = (sample.weight > 0).astype(np.float64)  # rows of no weight are absent; all others count alike
     # Centred first: the products would cancel when means are far from zero.
-    x, y = sample.y_pred - sample.y_pred.mean(), sample.y_true - sample.y_true.mean()
-    n = np.bincount(group)
+    x, y = (used * (v - v @ used / used.sum()) for v in (sample.y_pred, sample.y_true))
+    n = np.bincount(group, weights=used)
     sum_x, sum_y, sum_xy, sum_yy = (np.bincount(group, weights=v) for v in (x, y, x * y, y * y))
     above = np.zeros(n.size, dtype=np.intp)
     above[group] = parent
@@ -134,7 +135,7 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
         return None
     xy, yy = [], []
     for rows in siblings:
-        pairs = n[rows] * (n[rows] - 1.0)
+        pairs = n[rows] * (n[rows] - 1)
         mean_x, mean_y = sum_x[rows] / n[rows], sum_y[rows] / n[rows]
         xy.append(_component((sum_x[rows] * sum_y[rows] - sum_xy[rows]) / pairs, mean_x, mean_y))
         yy.append(_component((sum_y[rows] ** 2 - sum_yy[rows]) / pairs, mean_y, mean_y))
@@ -144,7 +145,8 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
     whole_xy, whole_yy = sum(item[0] for item in xy), sum(item[0] for item in yy)
     without_xy = np.concatenate([whole_xy - own + out for own, out in xy])
     without_yy = np.concatenate([whole_yy - own + out for own, out in yy])
-    return _jackknife(whole_xy, whole_yy, without_xy, without_yy, number[group])
+    unit = np.where(used > 0, number[group], -1)
+    return _jackknife(whole_xy, whole_yy, without_xy, without_yy, unit)
 
 
 def inside(sample: CalibrationSample, group: Codes, noise: float) -> Term | None:
@@ -171,7 +173,7 @@ def contrasts(sample: CalibrationSample, design: Design) -> Term | None:
 
     Units are the sample's clusters, each left out of all contrasts in turn; without clusters they are contrasts.
     """
-    family = design.on(np.ones(sample.n, dtype=bool), 2)
+    family = design.on(sample.weight > 0, 2)
     if len(family) < MIN_UNITS:
         return None
     unit = np.full(sample.n, -1, dtype=np.intp)

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.debias import LevelCalibration, LinearCalibration, TweedieCalibration, diagnose
+from sustain.debias import (
+    ContrastFamily,
+    LevelCalibration,
+    LinearCalibration,
+    TweedieCalibration,
+    diagnose,
+)
 from sustain.debias.regression import least_squares, robust_covariance
 from sustain.debias.sample import as_sample
 from sustain.debias.spread import slope_spread
@@ -115,3 +121,25 @@ def test_noise_within_groups_is_taken_off_by_weight(weighted):
         )
         slopes.append(found.levels_["within region"].slope)
     assert np.mean(slopes) == pytest.approx(0.6, abs=0.02)
+
+
+@few
+@given(seed=st.integers(0, 2**32 - 1))
+def test_rows_of_no_weight_are_in_no_level_and_no_contrast(seed):
+    rng = np.random.default_rng(seed)
+    region, town = np.repeat(np.arange(40), 12), np.arange(480) % 2
+    truth = rng.normal(size=40)[region] + 0.8 * town + rng.normal(size=480)
+    predicted = 0.7 * truth + 0.3 * rng.normal(size=480)
+    kept = rng.uniform(size=480) < 0.7
+
+    def slopes(rows, weight):
+        towns = ContrastFamily.treated("town", town[rows], within=region[rows] // 5)
+        found = LevelCalibration().fit(
+            predicted[rows], truth[rows], {"region": region[rows]}, weight, families=[towns]
+        )
+        levels = found.levels_.values()
+        return [(item.slope, item.std_error, item.df, item.n_units) for item in levels]
+
+    np.testing.assert_allclose(
+        slopes(np.arange(480), 2.0 * kept), slopes(np.flatnonzero(kept), np.ones(kept.sum())), rtol=1e-8
+    )
