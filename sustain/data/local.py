@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sustain.data.csvtable import numbers, read_csv, refuse_duplicates
 from sustain.data.shards import Place, ShardWriter, TileFormat
 from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.tiles import INDEX_COLUMNS
-from sustain.errors import DataError, FileFormatError
+from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, write_json
 
 __all__ = ["TABLE_FILE", "TILES_FOLDER", "copy_local", "copy_trials", "pack_local_tiles"]
@@ -26,6 +27,7 @@ __all__ = ["TABLE_FILE", "TILES_FOLDER", "copy_local", "copy_trials", "pack_loca
 TABLE_FILE = "sites.csv"
 TILES_FOLDER = "tiles"
 
+_FEW_BLOCKS = 10
 _DEFAULTS: dict[str, Any] = {"year": 0, "country": "", "urban": False, "n": 1}
 _URBAN = {
     "1": True,
@@ -121,6 +123,11 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
         When a tile cannot be read or is not like the first, or the table lacks a column.
     DataError
         When ids repeat, or labels or coordinates are not numbers.
+
+    Warns
+    -----
+    DataWarning
+        When the calibration part has fewer than ten blocks.
     """
     raw = Path(raw)
     sites = _read_sites(raw / TABLE_FILE, params)
@@ -139,10 +146,25 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
         if "block" not in sites:
             sites["block"] = spatial_block(sites["lat"], sites["lon"], params.block_km)
         sites["split"] = assign_splits(sites["block"], params.shares, seed)
+        _say_few_blocks(sites)
         sites[list(INDEX_COLUMNS)].to_parquet(folder / "index.parquet", index=False)
         content = form.model_dump() if form is not None else {}
         label = {"name": params.label, "unit": params.label_unit}
         write_json(folder / "tiles.json", content | {"label": label, "counts": {"sites": len(sites)}})
+
+
+def _say_few_blocks(sites: pd.DataFrame) -> None:
+    """Warn now, before hours of training, of what the calibration would stumble over."""
+    blocks = sites.groupby("split")["block"].nunique()
+    if blocks["calibration"] < _FEW_BLOCKS:
+        each = ", ".join(f"{part} {n}" for part, n in blocks.items())
+        warnings.warn(
+            f"{len(sites)} sites lie in {blocks.sum()} blocks ({each}): the calibration's standard errors go by block, and "
+            f"want {_FEW_BLOCKS} or more, better dozens. Choose a smaller tiles.block_km, as long as neighbouring "
+            "blocks' tiles do not look alike, or gather sites from further apart.",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def _read_sites(path: Path, params: TilesParams) -> pd.DataFrame:

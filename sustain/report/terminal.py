@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from sustain.report.style import method_style
 from sustain.stage import Artefacts
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ __all__ = ["summary"]
 
 # A longer list of trials is summed up by method.
 _SHOWN = 8
-_NAMES = {"none": "naive"}
 
 
 def summary(artefacts: Artefacts) -> Group:
@@ -73,7 +73,7 @@ def _per_trial(effects: pd.DataFrame) -> Table:
         for i, row in enumerate(rows.to_dict("records")):
             cells = [
                 str(title) if i == 0 else "",
-                _NAMES.get(row["method"], row["method"]) + (" *" if row["reported"] else ""),
+                method_style(row["method"]).label.lower() + (" *" if row["reported"] else ""),
                 f"{row['estimate']:.3f}",
                 f"{row['conf_low']:.3f} to {row['conf_high']:.3f}",
             ]
@@ -99,7 +99,7 @@ def _per_method(effects: pd.DataFrame) -> Table:
         table.add_column("slope on truth", justify="right")
         table.add_column("intervals with truth", justify="right")
     for method, rows in effects.groupby("method", sort=False):
-        cells = [_NAMES.get(str(method), str(method)), f"{rows['estimate'].mean():.3f}"]
+        cells = [method_style(str(method)).label.lower(), f"{rows['estimate'].mean():.3f}"]
         if len(known):
             rows = known[known["method"] == method]
             cells += [

@@ -11,7 +11,7 @@ import rasterio
 from sustain.config import LocalParams, Params, TilesParams, TrainParams, load_params
 from sustain.data.local import copy_local, pack_local_tiles
 from sustain.data.tiles import TileStore
-from sustain.errors import DataError, FileFormatError
+from sustain.errors import DataError, DataWarning, FileFormatError
 
 PARAMS = TilesParams(label="wealth", label_unit="index points", columns={"id": "tile"}, block_km=50)
 BANDS = ("BLUE", "GREEN", "NIR")
@@ -69,7 +69,8 @@ def test_your_own_blocks_are_kept(raw, tmp_path):
     table = pd.read_csv(folder / "sites.csv").assign(cell=[f"c{k % 9}" for k in range(30)])
     table.to_csv(folder / "sites.csv", index=False)
     params = PARAMS.model_copy(update={"columns": {"id": "tile", "block": "cell"}})
-    pack_local_tiles(folder, tmp_path / "packed", params, seed=1)
+    with pytest.warns(DataWarning, match=r"30 sites lie in 9 blocks \(calibration 2, .*Choose a smaller"):
+        pack_local_tiles(folder, tmp_path / "packed", params, seed=1)
     assert TileStore.open(tmp_path / "packed").index["block"].nunique() == 9
 
 
