@@ -159,8 +159,8 @@ def _say_few_blocks(sites: pd.DataFrame) -> None:
     if blocks["calibration"] < _FEW_BLOCKS:
         each = ", ".join(f"{part} {n}" for part, n in blocks.items())
         warnings.warn(
-            f"{len(sites)} sites lie in {blocks.sum()} blocks ({each}): the calibration's standard errors go by block, and "
-            f"want {_FEW_BLOCKS} or more, better dozens. Choose a smaller tiles.block_km, as long as neighbouring "
+            f"{len(sites)} sites lie in {blocks.sum()} blocks ({each}): the calibration's standard errors go by block, "
+            f"and want {_FEW_BLOCKS} or more, better dozens. Choose a smaller tiles.block_km, as long as neighbouring "
             "blocks' tiles do not look alike, or gather sites from further apart.",
             DataWarning,
             stacklevel=3,
