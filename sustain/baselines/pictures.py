@@ -49,7 +49,7 @@ class UNet:
         epochs: int | None = None,
     ) -> Prediction:
         """See `sustain.baselines.baseline.Baseline.fit_predict`; the datasets must be normalised."""
-        import segmentation_models_pytorch as smp  # type: ignore[import-untyped]
+        import segmentation_models_pytorch as smp
         import torch
         from torch import nn
 

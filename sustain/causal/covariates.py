@@ -102,7 +102,7 @@ class Terms:
 
     def matrix(self, data: pd.DataFrame) -> Matrix:
         """Values and names; raises `EffectError` where a term cannot be computed."""
-        from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
+        from formulaic.errors import FormulaicError
 
         table = data[list(self.columns)].reset_index(drop=True)
         # As objects, so that a category which no used row has makes no column of zeros.
@@ -128,8 +128,8 @@ def variables_of(formula: Any) -> tuple[str, ...]:
     EffectError
         When a term is no expression.
     """
-    from formulaic.transforms import TRANSFORMS  # type: ignore[import-untyped]
-    from formulaic.utils.variables import get_required_variables  # type: ignore[import-untyped]
+    from formulaic.transforms import TRANSFORMS
+    from formulaic.utils.variables import get_required_variables
 
     found: set[str] = set()
     for factor in (factor for term in formula for factor in term.factors):

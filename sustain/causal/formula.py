@@ -145,8 +145,8 @@ def _read(text: str, formula: str) -> Any:
 
 
 def _formula(terms: Any, formula: str = "") -> Any:
-    from formulaic import Formula, SimpleFormula  # type: ignore[import-untyped]
-    from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
+    from formulaic import Formula, SimpleFormula
+    from formulaic.errors import FormulaicError
 
     try:
         read = Formula(terms, _ordering="none")

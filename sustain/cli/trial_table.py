@@ -168,7 +168,7 @@ def _label(value: Any) -> str:
 
 def _areas(path: Path) -> Any:
     import geopandas as gpd
-    from pyogrio.errors import DataLayerError, DataSourceError  # type: ignore[import-untyped]
+    from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
         areas = gpd.read_file(path)

@@ -206,8 +206,8 @@ def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: i
     sides = []
     for col in (0, width / 2, width - 1):
         for row in (0, height / 2, height - 1):
-            square = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
-            lon, lat = to_lonlat.transform(*zip(*(transform @ corner for corner in square), strict=True))
+            x, y = transform @ (col + np.array([0, 1, 1, 0]), row + np.array([0, 0, 1, 1]))
+            lon, lat = to_lonlat.transform(x, y)
             if np.isfinite([lon, lat]).all():
                 sides.append(math.sqrt(abs(geod.polygon_area_perimeter(lon, lat)[0])))
     nominal = math.sqrt(abs(transform.determinant))
