@@ -206,7 +206,8 @@ def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: i
     sides = []
     for col in (0, width / 2, width - 1):
         for row in (0, height / 2, height - 1):
-            x, y = transform @ (col + np.array([0, 1, 1, 0]), row + np.array([0, 0, 1, 1]))
+            cols, rows = np.array([0.0, 1, 1, 0]) + col, np.array([0.0, 0, 1, 1]) + row
+            x, y = transform @ (cols, rows)
             lon, lat = to_lonlat.transform(x, y)
             if np.isfinite([lon, lat]).all():
                 sides.append(math.sqrt(abs(geod.polygon_area_perimeter(lon, lat)[0])))
