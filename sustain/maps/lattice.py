@@ -206,9 +206,8 @@ def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: i
     sides = []
     for col in (0, width / 2, width - 1):
         for row in (0, height / 2, height - 1):
-            cols, rows = np.array([0.0, 1, 1, 0]) + col, np.array([0.0, 0, 1, 1]) + row
-            x, y = transform @ (cols, rows)
-            lon, lat = to_lonlat.transform(x, y)
+            square = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
+            lon, lat = to_lonlat.transform(*np.array([transform @ corner for corner in square]).T)
             if np.isfinite([lon, lat]).all():
                 sides.append(math.sqrt(abs(geod.polygon_area_perimeter(lon, lat)[0])))
     nominal = math.sqrt(abs(transform.determinant))
