@@ -400,10 +400,13 @@ def load_params(path: str | Path = "params.yaml", source: str | None = None) -> 
         raise ConfigError(f"{path}: profile {chosen!r} is wrong: {_explain(error)}") from error
 
 
+_SAID = {"extra_forbidden": "no such key", "missing": "is missing"}
+
+
 def _explain(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return str(error)
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'profile'}: {item['msg']} (got {item['input']!r})"
+        f"{'.'.join(str(part) for part in item['loc']) or 'profile'}: {_SAID.get(item['type'], item['msg'])} (got {item['input']!r})"
         for item in error.errors()
     )

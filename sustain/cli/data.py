@@ -148,7 +148,15 @@ def ingest(name: Name, out: Out = None, root: Root = Path("data/sustainbench")) 
     """Turn the published files of a task or source into safe, fast ones: stacks and tables."""
     from sustain.data.inventory import manifest_of, raw_folder
     from sustain.data.sustainbench.tasks import ingest as ingest_files
+    from sustain.errors import DataError
 
     manifest = manifest_of(name)
-    ready = ingest_files(manifest.name, out or raw_folder(manifest), root)
+    folder = out or raw_folder(manifest)
+    try:
+        ready = ingest_files(manifest.name, folder, root)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{error.filename or error}: not there. Get it first (sustain data fetch {manifest.name}), or say with --out "
+            "where the files are."
+        ) from error
     typer.echo(f"{manifest.name} is ready in {ready}.")

@@ -79,6 +79,9 @@ def test_how_and_how_much() -> None:
 
 def test_a_source_is_fetched_verified_listed_and_ingested(tmp_path: Path) -> None:
     mirror = mirror_of_kenya(tmp_path / "mirror")
+    early = run("ingest", "kenya").exception
+    assert isinstance(early, DataError)
+    assert "crop_type_kenya.zip: not there. Get it first (sustain data fetch kenya)" in str(early)
     said = run("fetch", "sdg2-croptype-kenya", "--mirror", str(mirror))
     assert said.exit_code == 0
     assert "1 file(s) of kenya in data/raw/sustainbench/kenya, verified" in said.output
