@@ -407,6 +407,7 @@ def _explain(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return str(error)
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'profile'}: {_SAID.get(item['type'], item['msg'])} (got {item['input']!r})"
+        f"{'.'.join(str(part) for part in item['loc']) or 'profile'}: {_SAID.get(item['type'], item['msg'])} "
+        f"(got {item['input']!r})"
         for item in error.errors()
     )

@@ -29,7 +29,7 @@ def test_the_profile_is_the_switch(tmp_path):
     ("content", "named"),
     [
         ({"source": "a", "profiles": {"b": {}}}, "'a'.*profiles are b"),
-        ({"source": "a", "profiles": {"a": {"train": {"epoch": 2}}}}, "train.epoch"),
+        ({"source": "a", "profiles": {"a": {"train": {"epoch": 2}}}}, r"train\.epoch: no such key"),
         ({"source": "a", "profiles": {"a": {"train": {"epochs": 0}}}}, r"train\.epochs.*got 0"),
         ({"source": "a", "profiles": {"a": {"trian": {}}}}, "trian"),
         (["source"], "expected a mapping"),

@@ -156,7 +156,7 @@ def ingest(name: Name, out: Out = None, root: Root = Path("data/sustainbench")) 
         ready = ingest_files(manifest.name, folder, root)
     except FileNotFoundError as error:
         raise DataError(
-            f"{error.filename or error}: not there. Get it first (sustain data fetch {manifest.name}), or say with --out "
-            "where the files are."
+            f"{error.filename or error}: not there. Get it first (sustain data fetch {manifest.name}), or say "
+            "with --out where the files are."
         ) from error
     typer.echo(f"{manifest.name} is ready in {ready}.")
