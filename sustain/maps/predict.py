@@ -5,6 +5,7 @@ Blocks are predicted here or on a cluster, kept as files when they are finished,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 import sustain
 from sustain.config import MapParams
-from sustain.errors import RasterError
+from sustain.errors import DataWarning, RasterError
 from sustain.files import atomic_path, require_free_space
 from sustain.maps.bands import ModelNumbers
 from sustain.maps.blocks import BlockStore
@@ -103,7 +104,7 @@ def predict_map(
     -----
     DataWarning
         When pixels cover another area of ground than their size says, as far from a projection's middle; when values
-        cannot be written in the model's numbers.
+        cannot be written in the model's numbers; when no cell of the map has a value.
 
     Notes
     -----
@@ -214,6 +215,7 @@ def _write_map(out: Path, source: Scene | Mosaic, work: BlockWork, store: BlockS
             blockysize=min(params.block_cells, grid.rows),
         ) as target,
     ):
+        any_value = False
         for blocks in grid.block_rows(params.block_cells):
             strip = np.empty((len(bands), blocks[0].cells.height, grid.cols), dtype=np.float32)
             for block in blocks:
@@ -224,4 +226,12 @@ def _write_map(out: Path, source: Scene | Mosaic, work: BlockWork, store: BlockS
                         "again; only that block will be predicted anew. Is something else cleaning the folder?"
                     )
                 strip[:, :, span.col : span.col + span.width] = values
+            any_value = any_value or bool(np.isfinite(strip[0]).any())
             target.write(strip, window=Window(0, blocks[0].cells.row, grid.cols, strip.shape[1]))
+    if not any_value:
+        warnings.warn(
+            f"{out}: no cell has a value, because no tile has imagery in every band for at least "
+            f"{params.min_coverage:g} of its pixels (min_coverage). Look at what each band of the scene lacks.",
+            DataWarning,
+            stacklevel=3,
+        )

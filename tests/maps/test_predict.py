@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sustain.config import MapParams
-from sustain.errors import FileFormatError, ModelError, RasterError
+from sustain.errors import DataWarning, FileFormatError, ModelError, RasterError
 from sustain.maps.exact import cut_tiles, tile_coverage
 from sustain.maps.grid import Grid
 from sustain.maps.predict import predict_map
@@ -92,8 +92,13 @@ def test_without_a_threshold_only_empty_tiles_are_nan(tmp_path, pixels, predicto
 
 
 def test_a_scene_without_any_imagery_never_reaches_the_model(tmp_path, pixels, predictor):
-    path = write_scene(tmp_path / "scene.tif", pixels * 0)
-    with rasterio.open(predict_map(path, predictor, tmp_path / "none.tif", params=PARAMS)) as raster:
+    """And it is said: one band that is missing everywhere is enough."""
+    path = write_scene(tmp_path / "scene.tif", pixels * np.array([1, 0, 1], np.uint16)[:, None, None])
+    with pytest.warns(
+        DataWarning, match=r"none\.tif: no cell has a value, because no tile has imagery in every band"
+    ):
+        out = predict_map(path, predictor, tmp_path / "none.tif", params=PARAMS)
+    with rasterio.open(out) as raster:
         assert np.isnan(raster.read(1)).all()
         assert (raster.read(2) == 0).all()
     assert predictor.largest_batch == 0
