@@ -169,6 +169,8 @@ def areas_table(
         polygons = gpd.read_file(areas)
     except (RuntimeError, ValueError) as error:  # pyogrio's are RuntimeErrors
         raise DataError(f"{areas}: not a readable vector file ({error}).") from error
+    if not isinstance(polygons, gpd.GeoDataFrame):
+        raise DataError(f"{areas}: a table without geometry. Give a file of polygons.")
     if key not in polygons.columns or key == polygons.geometry.name:
         names = [str(name) for name in polygons.columns if name != polygons.geometry.name]
         raise DataError(f"{areas}: no column {key!r}; it has {', '.join(names)}.")

@@ -195,7 +195,7 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
             Headline(
                 number(best.mean_abs_error, 3),
                 f"mean absolute error of {len(known)} contrasts",
-                f"{method_style(best.method).label.lower()}, the least; held against the {truth_name}",
+                f"{card.target.unit}; {method_style(best.method).label.lower()}, the least; held against the {truth_name}",
             )
         )
     elif len(findings.trials) < FAMILY:

@@ -125,6 +125,9 @@ def test_a_table_of_districts_from_a_published_folder(tmp_path):
     )
     assert lone.returncode == 1
     assert "--card: name the card that corrected the map" in lone.stderr
+    (tmp_path / "areas.csv").write_text("name\na\n")
+    table = sustain("areas", tmp_path, tmp_path / "areas.csv", tmp_path / "no.csv", "--key", "name")
+    assert "areas.csv: a table without geometry. Give a file of polygons." in table.stderr
     sheet = sustain("areas", tmp_path, tmp_path / "areas.gpkg", tmp_path / "out.xlsx", "--key", "name")
     assert "out.xlsx: expected a name that ends in .csv or .parquet" in sheet.stderr
 
