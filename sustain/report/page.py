@@ -191,11 +191,12 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
     known = [t for t in findings.trials if t.truth is not None]
     if len(known) >= FAMILY:
         best = min(method_scores(known), key=lambda s: s.mean_abs_error)
+        name = method_style(best.method).label.lower()
         items.append(
             Headline(
                 number(best.mean_abs_error, 3),
                 f"mean absolute error of {len(known)} contrasts",
-                f"{card.target.unit}; {method_style(best.method).label.lower()}, the least; held against the {truth_name}",
+                f"{card.target.unit}; {name}, the least; held against the {truth_name}",
             )
         )
     elif len(findings.trials) < FAMILY:
