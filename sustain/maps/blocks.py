@@ -23,12 +23,11 @@ import numpy.typing as npt
 from sustain.errors import RasterError
 from sustain.files import atomic_path
 from sustain.maps.grid import Block
-from sustain.maps.remote import remote_identity
+from sustain.maps.remote import ON_THE_WEB, remote_identity
 
 __all__ = ["BlockStore", "identity_of"]
 
 _PROBE = 1 << 20  # bytes at either end of a file that its identity covers
-_ON_THE_WEB = "/vsicurl/"  # before the address of a VRT's source
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _BLOCK = re.compile(r"(\.partial-)?\d+-\d+\.npy")
 
@@ -46,8 +45,8 @@ def identity_of(files: Sequence[str | Path]) -> list[list[Any]]:
     """
     found: list[list[Any]] = []
     for file in sorted(str(file) for file in files):
-        if file.startswith(_ON_THE_WEB):
-            found.append(remote_identity(file.removeprefix(_ON_THE_WEB)))
+        if file.startswith(ON_THE_WEB):
+            found.append(remote_identity(file.removeprefix(ON_THE_WEB)))
             continue
         path = Path(file)
         if not path.is_file():  # what GDAL finds by other means stands for itself

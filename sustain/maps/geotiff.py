@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from sustain.errors import DiskSpaceError, FileFormatError, RasterError
+from sustain.maps.remote import http_options
 
 __all__ = [
     "BLOCK_PX",
@@ -75,7 +76,7 @@ def open_raster(path: str | Path) -> Iterator[rasterio.io.DatasetReader]:
     path = Path(path)
     if not path.exists():
         raise RasterError(f"{path}: no such raster. Check the path, or run the stage that makes it.")
-    with rasterio.Env(**_READ):
+    with rasterio.Env(**_READ, **http_options()):
         try:
             dataset = rasterio.open(path)
         except RasterioError as error:

@@ -12,18 +12,32 @@ import requests
 
 from sustain.errors import DownloadError, FileFormatError
 
-__all__ = ["fetch_json", "gdal_options", "is_remote", "is_stac", "plain", "remote_identity"]
+__all__ = [
+    "ON_THE_WEB",
+    "fetch_json",
+    "gdal_options",
+    "http_options",
+    "is_remote",
+    "is_stac",
+    "plain",
+    "remote_identity",
+]
 
 _TIMEOUT_S = (10, 60)  # to connect, and between two pieces of an answer
 _MOST_BYTES = 256 << 20
 _JSON_STARTS = (b"{", b"[", b"\xef\xbb\xbf")
 
-_GDAL: dict[str, Any] = {
-    "GDAL_CACHEMAX": 256 << 20,  # bytes; does not grow with the machine
+ON_THE_WEB = "/vsicurl/"
+"""What GDAL puts before an address, as a VRT does that names sources on the web."""
+
+_HTTP: dict[str, Any] = {
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
+}
+_GDAL: dict[str, Any] = _HTTP | {
+    "GDAL_CACHEMAX": 256 << 20,  # bytes; does not grow with the machine
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # A file that changed, or a server that came back, is asked anew when a file is opened anew.
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
@@ -33,6 +47,11 @@ _GDAL: dict[str, Any] = {
 def gdal_options() -> dict[str, Any]:
     """Give GDAL's options for assets, which may lie behind addresses; those set in the environment win."""
     return {name: value for name, value in _GDAL.items() if name not in os.environ}
+
+
+def http_options() -> dict[str, Any]:
+    """Give GDAL's patience with servers, for rasters that may have sources on the web; the environment wins."""
+    return {name: value for name, value in _HTTP.items() if name not in os.environ}
 
 
 def is_remote(place: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,13 @@ import numpy.typing as npt
 import rasterio
 from rasterio.windows import Window
 
-from sustain.errors import RasterError
+from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.bands import Imagery, ModelNumbers, NumberedRaster, StoredBand, has_mask
 from sustain.maps.blocks import identity_of
 from sustain.maps.geotiff import open_raster, read_window
 from sustain.maps.grid import Span
 from sustain.maps.lattice import RELATIVE, Lattice, Outline, in_metres
+from sustain.maps.remote import ON_THE_WEB
 
 __all__ = ["Imagery", "Scene"]
 
@@ -116,13 +118,24 @@ class Scene:
         ------
         FileFormatError
             When the pixels cannot be decoded.
+        DownloadError
+            When they cannot, and the raster is a VRT with sources on the web.
         RasterError
             When most values cannot be written in the model's numbers: they are in other units.
         """
-        if self._numbered is not None:
-            return self._numbered.read(window)
-        part = Window(window.col, window.row, window.width, window.height)
-        return read_window(self._dataset, [band.index for band in self._bands], part)
+        try:
+            if self._numbered is not None:
+                return self._numbered.read(window)
+            part = Window(window.col, window.row, window.width, window.height)
+            return read_window(self._dataset, [band.index for band in self._bands], part)
+        except FileFormatError as error:
+            if not any(file.startswith(ON_THE_WEB) for file in self.files):
+                raise
+            cause = re.sub(r"\?[^\s']+", "", str(error.__cause__ or error))  # a query may be a signature
+            raise DownloadError(
+                f"{self.path}: one of its sources on the web does not answer, or not with imagery ({cause}). Check the "
+                "addresses and the network. Finished blocks are kept, so that the same command goes on from them."
+            ) from error
 
     def identity(self) -> list[Any]:
         """Tell this scene from others and from itself after a change; JSON types."""

@@ -16,14 +16,14 @@ import pytest
 import rasterio.shutil
 
 from sustain.config import MapParams
-from sustain.errors import DiskSpaceError, FileFormatError, RasterError
+from sustain.errors import DiskSpaceError, DownloadError, FileFormatError, RasterError
 from sustain.maps.blocks import BlockStore, identity_of
 from sustain.maps.grid import Block, Span
 from sustain.maps.predict import predict_map
 from sustain.maps.scene import Scene
 
 from .fakes import MeanPredictor, write_scene
-from .stac_fakes import serving
+from .stac_fakes import serving, silence
 
 PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
 
@@ -117,18 +117,34 @@ def test_sources_of_a_vrt_of_vrts_are_looked_at(tmp_path, scene_path, pixels):
     assert identities[0] == identities[1] != identities[2]
 
 
-def test_sources_of_a_vrt_on_the_web_are_asked(tmp_path, scene_path, pixels):
+@pytest.fixture
+def web_vrt(tmp_path, scene_path):
+    """A server of the scene, and a VRT on this disk that names it there."""
     with serving(tmp_path) as server:
         rasterio.shutil.copy(scene_path, tmp_path / "scene.vrt", driver="VRT")
         text = (tmp_path / "scene.vrt").read_text().replace('relativeToVRT="1"', 'relativeToVRT="0"')
         text = text.replace(">scene.tif<", f">/vsicurl/{server.address('scene.tif')}<")
         (tmp_path / "scene.vrt").write_text(text)
-        with Scene(tmp_path / "scene.vrt", MeanPredictor()) as scene:
-            np.testing.assert_array_equal(scene.read(Span(0, 0, 75, 101)), pixels)
-            before = scene.identity()
-            assert scene.identity() == before
-            os.utime(scene_path, ns=(0, 0))  # the server's entity tag
-            assert scene.identity() != before
+        yield server, tmp_path / "scene.vrt"
+
+
+def test_sources_of_a_vrt_on_the_web_are_asked(scene_path, pixels, web_vrt):
+    with Scene(web_vrt[1], MeanPredictor()) as scene:
+        np.testing.assert_array_equal(scene.read(Span(0, 0, 75, 101)), pixels)
+        before = scene.identity()
+        assert scene.identity() == before
+        os.utime(scene_path, ns=(0, 0))  # the server's entity tag
+        assert scene.identity() != before
+
+
+def test_a_source_of_a_vrt_on_the_web_that_falls_silent_is_told(tmp_path, web_vrt, monkeypatch):
+    for name, value in {"MAX_RETRY": "0", "TIMEOUT": "1", "CONNECTTIMEOUT": "1"}.items():
+        monkeypatch.setenv(f"GDAL_HTTP_{name}", value)
+    server, path = web_vrt
+    with Scene(path, MeanPredictor()) as scene:  # open, nothing read yet
+        server.fails = silence
+        with pytest.raises(DownloadError, match=r"scene\.vrt: one of its sources on the web does not answer"):
+            scene.read(Span(0, 0, 75, 101))
 
 
 @dataclass
