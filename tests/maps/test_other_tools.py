@@ -91,6 +91,30 @@ def test_terra_reads_what_was_published(folder, tmp_path):
     )
 
 
+@pytest.mark.skipif(RSCRIPT is None, reason="Rscript is not installed")
+def test_an_effect_in_r_is_the_one_in_python(tmp_path):
+    rng = np.random.default_rng(4)
+    trial = pd.DataFrame({"treated": np.arange(200) % 2}).assign(
+        wealth_raw=lambda t: 0.3 * t["treated"] + rng.normal(0, 0.5, 200)
+    )
+    trial.to_csv(tmp_path / "places.csv", index=False)
+    lines = lines_of(DOCS.with_name("effects.md"))
+    script = f'places <- read.csv("places.csv")\n{lines}\ncat(naive, effect, effect_se, "\\n")'
+    (tmp_path / "lines.R").write_text(script)
+    done = subprocess.run(
+        [RSCRIPT, "--vanilla", "lines.R"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    arms = trial.groupby("treated")["wealth_raw"]
+    naive = arms.mean()[1] - arms.mean()[0]
+    variance = (
+        (arms.var() * (arms.count() - 1)).sum() / 198 * (1 / arms.count()).sum()
+    )  # pooled, as lm has it
+    found = [float(word) for word in done.stdout.splitlines()[-1].split()]
+    expected = [naive, naive / 0.697, np.sqrt(variance / 0.697**2 + naive**2 * 0.026**2 / 0.697**4)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def run(*command):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-2000:]
