@@ -22,6 +22,8 @@ from sustain.maps.warp import WarpedRaster
 
 __all__ = ["Imagery", "ModelNumbers", "NumberedRaster", "StoredBand", "has_mask"]
 
+_ENOUGH = 1000  # pixels to judge a band's units by; a strip at a scene's edge may well be all cloud
+
 
 class Imagery(Protocol):
     """What a model expects of its imagery; `sustain.models.predictor.TilePredictor` and a `TileStore` have it."""
@@ -128,7 +130,7 @@ class ModelNumbers:
         lost = ~(held | missing)
         if lost.any():
             span = f"{limits.min * scale + offset:g} to {limits.max * scale + offset:g}"
-            if 2 * np.count_nonzero(lost) > lost.size:
+            if lost.size >= _ENOUGH and 2 * np.count_nonzero(lost) > lost.size:
                 low, high = (float(end) * band.scale + band.offset for end in _ends(stored[lost]))
                 raise RasterError(
                     f"{name}: most values of band {band.band} cannot be written in the model's numbers, which go from "

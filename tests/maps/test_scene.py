@@ -160,6 +160,17 @@ def test_imagery_in_other_units_is_refused(tmp_path, pixels, changes, message):
     assert not out.exists()
 
 
+def test_units_are_not_judged_by_a_few_pixels(tmp_path, pixels):
+    """Of a scene of a mosaic a strip may be needed, in which all is cloud or snow."""
+    values = pixels * np.array(SCALE)[:, None, None] + np.array(OFFSET)[:, None, None]
+    values[0, :9] = 2.0
+    path = write_scene(tmp_path / "s.tif", values, nodata=np.nan, scale=(1, 1, 1), offset=(0, 0, 0))
+    with Scene(path, MeanPredictor()) as scene, pytest.warns(DataWarning, match="some values of band BLUE"):
+        strip = scene.read(Span(0, 0, 9, 101))
+    assert (strip[0] == 0).all()
+    np.testing.assert_array_equal(strip[1:], pixels[1:, :9])
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(RasterError, match=r"nowhere\.tif: no such raster"):
         Scene(tmp_path / "nowhere.tif", MeanPredictor())
