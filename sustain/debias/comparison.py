@@ -19,9 +19,9 @@ from sustain.debias.bridge import BridgeCalibration
 from sustain.debias.components import contrasts
 from sustain.debias.crossfit import cross_fit
 from sustain.debias.estimator import Calibration
-from sustain.debias.families import Design
+from sustain.debias.families import Design, require_quiet_labels
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.sample import as_codes, as_sample, require_same_index
+from sustain.debias.sample import as_codes, as_sample, noise_variance, require_same_index
 from sustain.debias.tweedie import TweedieCalibration
 from sustain.errors import CalibrationError
 
@@ -225,8 +225,10 @@ def compare(
     Raises
     ------
     CalibrationError
-        On unusable rows or folds, a method called ``"none"`` or ``"level"``, or fewer than five held-out contrasts.
+        On unusable rows or folds, a method called ``"none"`` or ``"level"``, fewer than five held-out contrasts, or
+        donor trials on labels with noise.
     """
+    require_quiet_labels(design, noise_variance(target_noise_var))
     sample = as_sample(y_pred, y_true, sample_weight, None, strata)
     require_same_index("folds", folds, "y_pred", y_pred)
     chosen = {"linear": LinearCalibration(), "tweedie": TweedieCalibration(), "bridge": BridgeCalibration()}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sustain.debias.sample import as_codes, as_vector
 from sustain.errors import CalibrationError
 
-__all__ = ["ContrastFamily", "Design", "DonorTrials"]
+__all__ = ["ContrastFamily", "Design", "DonorTrials", "require_quiet_labels"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -133,6 +133,10 @@ class DonorTrials:
     its population whose truth is nearest to its own plus the effect; a control that of the place nearest to its own.
     The true effect is the difference of the truths so taken.
 
+    Labels must have next to no noise of their own. Donors are chosen by their labels, and one with a high label has, on
+    average, a lower truth: the difference in labels overstates the effect by one over their reliability, and a right
+    correction seems too weak.
+
     Attributes
     ----------
     y_true : array_like, shape (n,)
@@ -172,6 +176,16 @@ class DonorTrials:
                 donor = here[_nearest_other(y[here], unit, shift)]
                 arms.append((donor[shift != 0], donor[shift == 0]))
         return ContrastFamily(self.name, tuple(arms))
+
+
+def require_quiet_labels(design: Design, target_noise_var: float) -> None:
+    """Raise `CalibrationError` for donor trials on labels that are said to be noisy."""
+    if target_noise_var > 0 and isinstance(design, DonorTrials):
+        raise CalibrationError(
+            f"design: {design.name!r} chooses donors by labels with a noise variance of {target_noise_var:g}, so that "
+            "the differences in labels overstate the effects and a right correction seems too weak. Use contrasts of "
+            "places (ContrastFamily), whose arms average the noise."
+        )
 
 
 def _nearest_other(ordered: Array, unit: Rows, shift: Array) -> Rows:

@@ -29,7 +29,7 @@ from sustain.debias.components import (
     slope_of,
 )
 from sustain.debias.estimator import warn_outside
-from sustain.debias.families import Design
+from sustain.debias.families import Design, require_quiet_labels
 from sustain.debias.regression import fit_line
 from sustain.debias.sample import (
     MIN_PAIRS,
@@ -129,7 +129,8 @@ class LevelCalibration:
         Raises
         ------
         CalibrationError
-            On unusable rows, or when there is neither a level, nor a stratum, nor a family.
+            On unusable rows, when there is neither a level, nor a stratum, nor a family, or with donor trials on labels
+            with noise.
         """
         sample = as_sample(y_pred, y_true, sample_weight, groups)
         noise, families = noise_variance(target_noise_var), tuple(families)
@@ -137,6 +138,8 @@ class LevelCalibration:
             raise CalibrationError(
                 "levels: expected at least one, such as {'region': labels}, or strata, or families; got none."
             )
+        for family in families:
+            require_quiet_labels(family, noise)
         require_same_index("strata", strata, "y_pred", y_pred)
         for name, labels in (levels or {}).items():
             require_same_index(f"levels[{name!r}]", labels, "y_pred", y_pred)
@@ -181,10 +184,11 @@ class LevelCalibration:
         Raises
         ------
         CalibrationError
-            When fewer than five contrasts have two rows or more in either arm, or the true contrasts do not exceed
-            their noise.
+            When fewer than five contrasts have two rows or more in either arm, the true contrasts do not exceed
+            their noise, or the design is donor trials on labels with noise.
         """
         self._require_fit()
+        require_quiet_labels(design, self.target_noise_var_)
         term = contrasts(self._sample, design)
         if term is None:
             raise CalibrationError(

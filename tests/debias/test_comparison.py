@@ -9,13 +9,14 @@ import pytest
 from sustain.debias import (
     ContrastFamily,
     DonorTrials,
+    LevelCalibration,
     LinearCalibration,
     TweedieCalibration,
     compare,
 )
 from sustain.debias.comparison import cross_fit_level
 from sustain.errors import CalibrationError
-from tests.debias.samples import real
+from tests.debias.samples import pairs, real
 
 matplotlib.use("agg")
 
@@ -193,3 +194,16 @@ def test_donor_trials_on_real_predictions_need_a_correction():
     # With every place as a unit once: 0.326 in the predictions for 0.499 in the truth.
     assert found.score("none").share == pytest.approx(0.654, abs=0.04)
     assert found.score("level").share == pytest.approx(1, abs=0.05)
+
+
+def test_donors_that_were_chosen_by_noisy_labels_are_refused():
+    x, y = pairs(400, 0)
+    design = DonorTrials(y, 0.5)
+    arguments = {"design": design, "folds": np.arange(400) % 4, "target_noise_var": 0.1}
+    with pytest.raises(CalibrationError, match="overstate the effects"):
+        compare(x, y, **arguments)
+    with pytest.raises(CalibrationError, match="overstate the effects"):
+        LevelCalibration().fit(x, y, families=[design], target_noise_var=0.1)
+    fitted = LevelCalibration().fit(x, y, {"region": np.arange(400) // 8}, target_noise_var=0.1)
+    with pytest.raises(CalibrationError, match="overstate the effects"):
+        fitted.matched(design)
