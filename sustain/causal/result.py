@@ -144,7 +144,7 @@ class EffectResult:
             Confidence level; `self.level` by default.
         method : {"delta", "fieller", "bootstrap"}
             ``delta``: symmetric, with trial and calibration variance. ``fieller``: for a linear correction,
-            exact also when the slope is weak, and then possibly (-inf, inf); `fieller` tells its true shape.
+            right also when the slope is weak, and then possibly (-inf, inf); `fieller` tells its true shape.
             ``bootstrap``: the calibration's part from the card's bootstrap draws, in a normal interval.
 
         Returns
