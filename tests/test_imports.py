@@ -12,10 +12,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sustain"
 
-GROUND = {"config", "errors", "files"}
+GROUND = {"config", "errors", "files", "sphere"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "sphere": set(),
     "config": {"errors"},
     "stage": GROUND,
     "data": GROUND,
