@@ -13,8 +13,8 @@ from sustain.files import atomic_path
 SUFFIXES = (".csv", ".parquet")
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV or Parquet file and check that it has `columns`.
+def read_table(path: Path, columns: Sequence[str], hint: str = "") -> pd.DataFrame:
+    """Read a CSV or Parquet file and check that it has `columns`; `hint` says what to do where it has not.
 
     Raises
     ------
@@ -29,9 +29,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"{path}: not a readable CSV or Parquet table ({error}).") from error
     missing = [name for name in columns if name not in data]
     if missing:
-        raise DataError(
-            f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
-        )
+        found = f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
+        raise DataError(f"{found} {hint}".rstrip())
     return data
 
 

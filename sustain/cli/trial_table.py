@@ -71,7 +71,11 @@ def read_trial(
         hash_known = table.attrs.get("predictor_sha256") or table.attrs.get("predictor")
         unknown = [] if hash_known or card is None else [_UNKNOWN]
         return TrialTable(table, unknown)
-    units = read_table(path, [key] if key and polygons else ["lon", "lat"])
+    if key and polygons:
+        units = read_table(path, [key])
+    else:
+        hint = "Units are read off the map at lon and lat, in degrees: rename yours, or give --polygons and --key."
+        units = read_table(path, ["lon", "lat"], hint)
     reading |= {"key": key, "polygons": None if polygons is None else _areas(polygons)}
     if len(maps) == 1 and not _is_period(maps[0]):
         n_periods = 1 if period is None or period not in units else units[period].nunique()

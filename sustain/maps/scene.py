@@ -202,9 +202,11 @@ class Scene:
 
     def _check_grid(self, pixel_m: float) -> None:
         crs, transform = self._dataset.crs, self._dataset.transform
+        if crs is None:
+            raise RasterError(f"{self.path}: the coordinate system is not set. Set it (gdal_edit -a_srs).")
         if not in_metres(crs):
             raise RasterError(
-                f"{self.path}: the coordinate system is {crs or 'not set'}; a projected one in metres is needed, "
+                f"{self.path}: the coordinate system is {crs}; a projected one in metres is needed, "
                 f"so that a tile covers the same ground everywhere. {_HOW}"
             )
         if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:

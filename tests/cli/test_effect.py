@@ -320,6 +320,11 @@ class TestWhatIsSaid:
 
 BAD = {
     "no table": ("absent.csv", "", "no such table"),
+    "no places": (
+        "calibration.csv",
+        "--map before.tif",
+        "at lon and lat, in degrees: rename yours, or give --polygons",
+    ),
     "not a table": ("card.json", "", "not a readable CSV or Parquet table"),
     "no outcome": ("trial.csv", "--treatment given", "name both columns, or pass a formula"),
     "no column": ("trial.csv", "--formula 'wealth ~ given'", "no column 'wealth' in data; it has wealth_raw"),
