@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.causal.ppi import cluster_labels
+from sustain.causal.ppi import cluster_labels, clustered_df
 from sustain.causal.variance import critical_value
 from sustain.errors import EffectError
 
@@ -47,6 +47,9 @@ class DebiasedEstimates:
         Tuning matrix.
     draws : ndarray, shape (n_boot, p)
     n_labelled, n_unlabelled : int
+    df : float
+        Degrees of freedom of intervals: infinite for independent units, and with clusters those that hold labels, less
+        one.
     """
 
     estimates: Floats
@@ -58,6 +61,7 @@ class DebiasedEstimates:
     draws: Floats = field(repr=False, compare=False)
     n_labelled: int
     n_unlabelled: int
+    df: float = math.inf
 
     @property
     def std_errors(self) -> Floats:
@@ -65,8 +69,11 @@ class DebiasedEstimates:
         return np.sqrt(np.diag(self.cov))
 
     def conf_int(self, level: float = 0.95, method: Literal["normal", "percentile"] = "normal") -> Floats:
-        """Confidence intervals, shape (p, 2): normal with the bootstrap's errors, or its percentiles."""
-        half = critical_value(level, math.inf) * self.std_errors
+        """Confidence intervals, shape (p, 2): normal with the bootstrap's errors, or its percentiles.
+
+        With clusters the former is Student's t with `df` degrees of freedom.
+        """
+        half = critical_value(level, self.df) * self.std_errors
         if method == "normal":
             return np.column_stack([self.estimates - half, self.estimates + half])
         if method == "percentile":
@@ -175,6 +182,7 @@ def predict_then_debias(
         draws=draws,
         n_labelled=n,
         n_unlabelled=n_unlabelled,
+        df=clustered_df(group, labelled),
     )
 
 

@@ -163,6 +163,11 @@ def test_clustered_labels_have_the_degrees_of_freedom_of_their_clusters(trial):
     assert found.pvalue(found.conf_int()[0]) == pytest.approx(0.05)
     assert found.pvalue(found.conf_int(alternative="larger")[0], "larger") == pytest.approx(0.05)
     assert np.isinf(ppi_effect(few, **COLUMNS).df)
+    resampled = predict_then_debias(
+        few, least_squares("label", []), predicted={"label": "wealth"}, clusters="cluster", n_boot=50
+    )
+    low, high = resampled.conf_int()[0]
+    assert (high - low) / 2 / resampled.std_errors[0] == pytest.approx(2.570582, abs=1e-6)
 
 
 def test_masked_predictions_are_left_out_of_a_comparison(trial):
