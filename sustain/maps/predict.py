@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,7 +168,7 @@ def block_store(
 def _predict_missing(
     store: BlockStore, work: BlockWork, what: str, predict: Callable[[list[Block]], Finished]
 ) -> None:
-    """Predict and keep the blocks that are not finished yet."""
+    """Predict the blocks that are not finished yet, and keep each while the next one is predicted."""
     grid = work.grid
     with tqdm(total=grid.rows * grid.cols, desc=what, unit="cell", disable=None) as progress:
         missing = []
@@ -176,9 +177,15 @@ def _predict_missing(
                 missing.append(block)
             else:
                 progress.update(block.cells.height * block.cells.width)
-        for block, values in predict(missing):
-            store.save(block, values)
-            progress.update(block.cells.height * block.cells.width)
+        with ThreadPoolExecutor(1, thread_name_prefix="write-block") as writer:
+            written: Future[None] | None = None
+            for block, values in predict(missing):
+                if written is not None:
+                    written.result()  # raises what the thread raised; and no more than one waits
+                written = writer.submit(store.save, block, values)
+                progress.update(block.cells.height * block.cells.width)
+            if written is not None:
+                written.result()
 
 
 def _refuse_to_overwrite(out: Path, source: Scene | Mosaic) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, get_ident
 
 import numpy as np
 import pytest
@@ -173,6 +174,33 @@ def test_a_second_run_of_the_same_map_is_refused_and_the_first_goes_on(tmp_path,
     assert out.read_bytes() == whole
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     predict_map(scene_path, other, out, params=PARAMS)  # its turn now
+
+
+def test_reading_predicting_and_writing_overlap(tmp_path, scene_path, monkeypatch):
+    """While the first block is written the second is predicted, and the third read already."""
+    threads = {"read": set(), "predict": set(), "write": set()}
+    read, save, going_on = Scene.read, BlockStore.save, Event()
+    n_read, overlapped = 0, []
+
+    def reading(self, window):
+        nonlocal n_read
+        threads["read"].add(get_ident())
+        n_read += 1
+        if n_read == 3:
+            going_on.set()
+        return read(self, window)
+
+    def writing(self, block, values):
+        threads["write"].add(get_ident())
+        overlapped.append(going_on.wait(20))
+        save(self, block, values)
+
+    monkeypatch.setattr(Scene, "read", reading)
+    monkeypatch.setattr(BlockStore, "save", writing)
+    predictor = WaitingPredictor(meanwhile=lambda: threads["predict"].add(get_ident()))
+    predict_map(scene_path, predictor, tmp_path / "wealth.tif", params=PARAMS)
+    assert all(overlapped)
+    assert len(set.union(*threads.values())) == 3
 
 
 def test_other_files_in_the_folder_for_blocks_are_left_alone(tmp_path, scene_path):
