@@ -157,6 +157,13 @@ def publish_survey_tiles(
     return Path(out)
 
 
+def _use(cells: pd.DataFrame, coordinates: bool) -> tuple[str, ...]:
+    """Lines that run on these tables; without ids, and without towns beside country, there are none to show."""
+    if not coordinates and cells.loc[cells["split"] == "test", "urban"].nunique() < 2:
+        return ()
+    return "## How to read it", _USE_OF_A_TRIAL if coordinates else _USE_OF_A_CONTRAST
+
+
 def _countries(cells: pd.DataFrame) -> str:
     n = cells.loc[cells["country"] != "", "country"].nunique()
     return f" in {n} {'country' if n == 1 else 'countries'}" if n else ""
@@ -222,8 +229,7 @@ def _page(
         _WITH_COORDINATES if coordinates else _WITHOUT_COORDINATES,
         "## How it was made",
         lineage(card, tags),
-        "## How to read it",
-        _USE_OF_A_TRIAL if coordinates else _USE_OF_A_CONTRAST,
+        *_use(cells, coordinates),
         "## What it is not for",
         LIMITS.rstrip(),
         "## Licences and citation",

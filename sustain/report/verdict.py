@@ -198,6 +198,8 @@ def _lead(trials: Sequence[TrialResult], truth_name: str) -> str:
 
 
 def _lead_without_truth(trials: Sequence[TrialResult]) -> str:
+    if not trials:
+        return "There is no trial yet: below is what the map and its card have for the first one."
     gaps = [
         max(abs(e.estimate - t.naive.estimate) for e in t.corrected)
         for t in trials

@@ -146,6 +146,15 @@ def test_the_example_on_the_page_without_places_runs(cells, tmp_path, monkeypatc
     assert "urban" in capsys.readouterr().out
 
 
+def test_without_towns_the_page_has_no_example_that_would_fail(tmp_path):
+    survey(urban=False, country="").to_parquet(tmp_path / "survey.parquet")
+    map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+    rural = correct_survey_tiles(tmp_path / "raw.parquet", tmp_path / CELLS_FILE, made_card())
+    page = (published(rural, tmp_path) / "README.md").read_text()
+    assert "```python" not in page
+    assert "30 survey tiles, no wall-to-wall map" in page
+
+
 def manifest(allowed):
     return load_manifest("dhs").model_copy(update={"redistribute_coordinates": allowed})
 

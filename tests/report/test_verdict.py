@@ -102,6 +102,10 @@ def test_the_model_is_compared_with_night_lights():
     assert "the images add nothing" in accuracy_sentence([cnn, worse], "in new places")
 
 
+def test_without_trials_none_is_spoken_of():
+    assert lead() == "There is no trial yet: below is what the map and its card have for the first one."
+
+
 def test_a_better_model_is_not_passed_over():
     def said(r2):
         others = (
