@@ -121,7 +121,7 @@ def fit_line(
         intercept=mean_y - slope * mean_x,
         slope=slope,
         cov=cov,
-        r2=cov_xy**2 / (var_x * var_y),
+        r2=cov_xy**2 / (var_x * var_y) if var_y > 0 else 0.0,
         sigma=math.sqrt(residual_var),
         n=n,
         df=df,

@@ -148,6 +148,11 @@ class TweedieCalibration(Calibration):
     table_error_ : float
         Greatest difference between table and formula found inside the support.
 
+    Raises
+    ------
+    CalibrationError
+        At the fit, also when the correction comes out flat.
+
     Warns
     -----
     WeakCalibrationWarning
@@ -245,9 +250,16 @@ class TweedieCalibration(Calibration):
         self._warn_off_scale()
 
     def _warn_off_scale(self) -> None:
-        """Warn when corrected predictions do not rise with the labels one by one, as the formula promises."""
+        """Warn when corrected predictions do not rise with the labels one by one; refuse them when they do not rise."""
         s = self._sample
-        line = fit_line(s.y_true, self.table_(s.y_pred), s.weight, s.group, self.target_noise_var_)
+        corrected = self.table_(s.y_pred)
+        if not np.ptp(corrected) > 1e-9 * np.ptp(s.y_true):
+            raise CalibrationError(
+                "Tweedie's correction came out flat: made non-decreasing, it gives all predictions one value, so that "
+                "these errors are not what the formula assumes. Use BridgeCalibration or LinearCalibration, or "
+                "calibrate on more rows."
+            )
+        line = fit_line(s.y_true, corrected, s.weight, s.group, self.target_noise_var_)
         low, high = line.slope_interval(self.level)
         if abs(line.slope - 1) > OFF_SCALE and not low <= 1 <= high:
             warnings.warn(

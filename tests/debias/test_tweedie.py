@@ -253,3 +253,20 @@ def test_nothing_is_said_of_errors_that_the_formula_holds_for(recwarn):
         x = rng.gamma(2.0, size=300)
         TweedieCalibration().fit(x, x + 0.7 * rng.normal(size=300), target_noise_var=0.1)
     assert not recwarn.list
+
+
+def test_a_flat_correction_is_refused():
+    rng = np.random.default_rng(28)
+    refused = 0
+    for _ in range(200):
+        t = (rng.uniform(size=40) < 0.1) * rng.exponential(size=40)
+        x = 0.6 * t + 0.3 * rng.normal(size=40)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", WeakCalibrationWarning)
+            try:
+                corrected = TweedieCalibration().fit(x, t).transform(x, check_support=False)
+            except CalibrationError as error:
+                refused += "came out flat" in str(error)
+            else:
+                assert np.ptp(corrected) > 0
+    assert refused
