@@ -204,8 +204,8 @@ def card_of(
         if isinstance(predictor, str)
         else Predictor.model_validate(predictor),
         sample=Sample(
-            n=sample.n,
-            n_groups=sample.n_groups,
+            n=sample.n_used,
+            n_groups=sample.n_groups_used,
             years=[] if years is None else sorted({int(year) for year in years}),
             countries=[] if countries is None else sorted({str(country) for country in countries}),
         ),
@@ -245,8 +245,8 @@ def _make(method: str | Calibration, score: Literal["mixture", "kde", "scott"]) 
 def _resample(fitted: Sequence[Calibration], sample: CalibrationSample, n_boot: int, seed: int) -> Array:
     """How often each group (row, without groups) is in each draw, shape (n_boot, n_groups).
 
-    A draw in which the predictions do not rise with the truth, in the sample or in a stratum that has a correction of
-    its own, has no inverse; it is drawn again, at most as often as there are draws.
+    Groups without weight are in none. A draw in which the predictions do not rise with the truth, in the sample or in
+    a stratum that has a correction of its own, has no inverse; it is drawn again, at most as often as there are draws.
     """
     n, noise = sample.n_groups or sample.n, fitted[0].target_noise_var_
     parts = [(np.arange(n), sample)]
@@ -255,9 +255,13 @@ def _resample(fitted: Sequence[Calibration], sample: CalibrationSample, n_boot: 
             rows = np.flatnonzero(fitted[0]._sample.stratum == code)
             parts.append((stratum_columns(fitted[0]._sample, code), fitted[0]._sample.take(rows)))
     rng = _private_generator(sample, seed)
+    counted = np.flatnonzero(
+        np.bincount(np.arange(n) if sample.group is None else sample.group, sample.weight)
+    )
     kept: list[Array] = []
     for _ in range(2 * n_boot):
-        counts = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
+        counts = np.zeros(n)
+        counts[counted] = rng.multinomial(counted.size, np.full(counted.size, 1 / counted.size))
         if all(_rises(counts[None, columns], part, noise) for columns, part in parts):
             kept.append(counts)
         if len(kept) == n_boot:

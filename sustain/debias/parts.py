@@ -24,6 +24,7 @@ from sustain.debias.schema import (
 )
 from sustain.debias.spread import prediction_quantiles, slope_spread
 from sustain.debias.table import support_of
+from sustain.errors import CalibrationError
 
 __all__ = [
     "diagnostic_part",
@@ -39,15 +40,18 @@ __all__ = [
 
 
 def strata_parts(sample: CalibrationSample, noise: float) -> list[Stratum]:
-    """Lines within each stratum; one with too few pairs to say anything is left out."""
+    """Lines within each stratum; one that has too few pairs, or whose labels are all noise, is left out."""
     strata = []
     for code, name in enumerate(sample.stratum_names):
-        rows = np.flatnonzero(sample.stratum == code)
+        rows = np.flatnonzero((sample.stratum == code) & (sample.weight > 0))
         if rows.size < MIN_PAIRS:
             continue
         part = sample.take(rows)
-        group = part.group if part.group is not None and part.group.max() > 0 else None
-        down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        group = None if part.in_one_group else part.group
+        try:
+            down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        except CalibrationError:  # its labels vary less than their noise
+            continue
         up = fit_line(part.y_pred, part.y_true, part.weight, group)
         strata.append(
             Stratum(

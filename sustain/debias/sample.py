@@ -67,9 +67,14 @@ class CalibrationSample:
         return None if self.group is None else int(self.group.max()) + 1
 
     @property
+    def n_groups_used(self) -> int | None:
+        """Number of clusters of pairs whose weight is not zero, or None when rows are taken as independent."""
+        return None if self.group is None else int(np.unique(self.group[self.weight > 0]).size)
+
+    @property
     def in_one_group(self) -> bool:
         """Whether all pairs that count lie in one cluster."""
-        return self.group is not None and np.unique(self.group[self.weight > 0]).size < 2
+        return self.n_groups_used in (0, 1)
 
     @property
     def n_effective(self) -> float:

@@ -12,6 +12,7 @@ from sustain.debias import (
     LevelCalibration,
     LinearCalibration,
     TweedieCalibration,
+    build_card,
     diagnose,
 )
 from sustain.debias.regression import least_squares, robust_covariance
@@ -143,3 +144,38 @@ def test_rows_of_no_weight_are_in_no_level_and_no_contrast(seed):
     np.testing.assert_allclose(
         slopes(np.arange(480), 2.0 * kept), slopes(np.flatnonzero(kept), np.ones(kept.sum())), rtol=1e-8
     )
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_card_knows_nothing_of_rows_without_weight(clustered):
+    """Two in three rows have no weight: sizes, strata and the draws' spread are those of the rest."""
+    x, y = pairs(900, 3)
+    kept = np.arange(900) % 3 == 0
+    group = np.arange(900) // 10 * 3 + np.arange(900) % 3 if clustered else None
+    stratum = np.where(np.arange(900) % 2, "a", "b")
+    about = {"target": {"name": "w", "unit": "u"}, "predictor": "m", "methods": ["linear"], "n_boot": 400}
+    whole = build_card(x, y, sample_weight=kept.astype(float), groups=group, strata=stratum, **about)
+    part = build_card(
+        x[kept], y[kept], groups=None if group is None else group[kept], strata=stratum[kept], **about
+    )
+    assert whole.sample == part.sample
+    assert whole.strata == part.strata
+    spread = [np.std(card.draws("linear")(np.array([0.5]))) for card in (whole, part)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.12)
+
+
+def test_a_stratum_that_says_nothing_is_left_out_of_the_card():
+    """One of labels that vary less than their noise, one without weight, one with a single cluster of weight."""
+    x, y = pairs(400, 5)
+    stratum = np.repeat(["noise", "none", "one", "rest"], [60, 60, 60, 220])
+    group = np.where(stratum == "one", 99, np.arange(400) % 40)
+    y = np.where(stratum == "noise", 0.05 * y, y)
+    weight = (stratum != "none").astype(float)
+    about = {"target": {"name": "w", "unit": "u"}, "predictor": "m", "methods": ["linear"], "n_boot": 20}
+    card = build_card(
+        x, y, sample_weight=weight, groups=group, strata=stratum, target_noise_var=0.04, **about
+    )
+    assert {item.name: item.prediction_on_truth.vcov for item in card.strata} == {
+        "one": "HC1",
+        "rest": "CRV1",
+    }
