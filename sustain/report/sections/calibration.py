@@ -100,6 +100,12 @@ def correction_section(
         "A correction is steeper than the dotted line of no correction wherever predictions are shrunken. "
         "It is meant for differences between groups, not for guessing a single place."
     )
+    curved = card.diagnostics.get("linearity_p")
+    if view is not None and view.method == "linear" and curved is not None and curved < 0.05:
+        intro += (
+            " The map uses the linear correction because its parameters say so, not because of any result. The "
+            "diagnosis finds one line too simple here: read the effects by the bridge and by Tweedie beside it."
+        )
     tables = () if test is None or len(test) < MIN_PAIRS else (_check(test, card, unit),)
     figure = Figure.single("calibration", "The corrections", svg, caption)
     return Section("correction", "The correction", intro, (figure,), tables)
