@@ -176,7 +176,7 @@ def _neighbours(errors: SpatialErrors) -> Figure:
     noise = errors.prediction_given_truth
     distance = np.array(noise.distance_km)
     near, far = (float(v) for v in np.geomspace(distance[0], distance[-1], 4)[:2])
-    alike = [f"{number(float(noise(km)))} at {number(km)} km" for km in (near, far)]
+    alike = [f"{number(float(noise(km)))} at {km:.2g} km" for km in (near, far)]
     svg = figures.error_correlograms(
         errors, alt=f"Correlation of the errors of two places by their distance: {alike[0]}, {alike[1]}."
     )
