@@ -79,12 +79,17 @@ class Sensitivity:
         Zero when it already does. In the unit of the prediction; divide by `residual_sd` to judge it.
         """
         critical = critical_value(self.level, self.df)
+        # The gaps e = |d - delta| at which the interval ends at zero: room e^2 + 2 shared e = critical^2 effect_var.
         room = 1 - critical**2 * self.slope_var / self.slope**2
-        if room <= 0:
-            return 0.0
-        # The gap e = |d - delta| that is just told from zero: room e^2 + 2 shared e = critical^2 effect_var.
         shared = critical**2 * math.copysign(self.covariance, self.covariance * self.effect) / self.slope
-        gap = (math.sqrt(shared**2 + room * critical**2 * self.effect_var) - shared) / room
+        root = shared**2 + room * critical**2 * self.effect_var
+        if room > 0:
+            gap = (math.sqrt(root) - shared) / room
+        elif root > 0 and 0 < shared + math.sqrt(root) >= -room * abs(self.effect):
+            # A slope that is hardly known, and errors of it that go with those of d: zero is outside between two gaps.
+            gap = critical**2 * self.effect_var / (shared + math.sqrt(root))
+        else:
+            return 0.0
         return math.copysign(max(abs(self.effect) - gap, 0.0), self.effect)
 
     def bounds(self, largest: float) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sustain.causal import estimate_effect
@@ -68,6 +68,8 @@ class TestSensitivity:
         assert BASE.differential(BASE.breakdown).estimate == 0
 
     @settings(deadline=None)
+    @example(effect=-2.0, effect_var=1.0, slope=0.21875, slope_var=0.015625, correlation=-0.6)
+    @example(effect=3.0, effect_var=1e-2, slope=0.2, slope_var=0.05, correlation=0.6)
     @given(
         effect=st.floats(-3, 3).filter(lambda d: abs(d) > 1e-3),
         effect_var=st.floats(1e-4, 1),

@@ -138,7 +138,7 @@ def test_the_mean_over_a_scene_s_cells_is_the_tile_s_prediction():
 def test_cells_are_refused_where_they_would_not_be_the_tile_s():
     with pytest.raises(ModelError, match="only resnet_valid"):
         network().cells(torch.zeros(1, 3, 64, 64))
-    with pytest.raises(ModelError, match="views 1 and no moments"):
+    with pytest.raises(ModelError, match="views 1 and no stack"):
         TileNetwork("resnet_valid", inputs(), views=4).cells(torch.zeros(1, 3, 64, 64))
 
 
