@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from tqdm import tqdm
 from sustain.config import load_params
 from sustain.data.synthetic.world import Streams, build_landscape, tile_means
 from sustain.debias import build_card
-from sustain.errors import SustainWarning
 from sustain.files import write_text
 from sustain.maps.areas import area_means
 from sustain.maps.raster import correct_raster
@@ -183,8 +181,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=200, help="Simulated worlds.")
     arguments = parser.parse_args()
     machine, rows = describe(), []
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", SustainWarning)
+    with tempfile.TemporaryDirectory() as folder:
         for method in ("linear", "tweedie", "bridge"):
             rows += in_the_world(arguments.root, method, Path(folder))
         for seed in tqdm(range(arguments.worlds), unit="world"):
