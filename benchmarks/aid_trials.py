@@ -32,7 +32,7 @@ from sustain.debias import (
     TweedieCalibration,
     build_card,
 )
-from sustain.debias.crossfit import cross_fit
+from sustain.debias.judge.cross_fit import cross_fit
 from sustain.errors import SupportWarning
 from sustain.files import write_text
 

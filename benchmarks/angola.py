@@ -23,10 +23,10 @@ from sklearn.metrics import r2_score
 
 from sustain.baselines.features import random_convolutions
 from sustain.config import LocalParams, TilesParams, TrainParams
-from sustain.data.local import copy_local, pack_local_tiles
-from sustain.data.splits import assign_splits
 from sustain.data.sustainbench.dataset import TaskDataset
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.local import copy_local, pack_local_tiles
+from sustain.data.tiles.packed import TileStore
+from sustain.data.tiles.splits import assign_splits
 from sustain.models.baselines import forest, ridge
 from sustain.models.features import tile_features
 from sustain.models.inputs import band_statistics

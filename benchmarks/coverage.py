@@ -32,16 +32,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.causal import estimate_effect
-from sustain.causal.correction import combined_df
-from sustain.causal.designs import Design
+from sustain.causal.correction.correct import combined_df
+from sustain.causal.correction.ratio import corrected_effect
+from sustain.causal.design import Design
 from sustain.causal.estimate import Estimate
-from sustain.causal.ratio import corrected_effect
-from sustain.causal.units import Units
-from sustain.causal.vcov import Vcov
+from sustain.causal.trial.units import Units
+from sustain.causal.vcov.vcov import Vcov
 from sustain.debias import build_card
-from sustain.debias.regression import Line, fit_line
 from sustain.errors import EffectError, SustainWarning
 from sustain.files import write_text
+from sustain.stats.line import Line, fit_line
 
 Floats = NDArray[np.float64]
 

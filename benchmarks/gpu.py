@@ -24,7 +24,7 @@ from loader import BANDS, SIDE, N, write_store
 from machine import RESULTS, cores, describe
 
 from sustain.config import TrainParams
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import HardwareError
 from sustain.files import write_json
 from sustain.models.fit import fit_network, reproducible

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from machine import RESULTS, describe
 
-from sustain.data.shards import ShardWriter, TileFormat
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
+from sustain.data.tiles.shards import ShardWriter, TileFormat
 from sustain.models.loader import BatchOrder, TileBatches, tile_loader
 
 N, BANDS, SIDE, BATCH, ROUNDS = 1024, 8, 224, 64, 5

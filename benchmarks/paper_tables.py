@@ -21,7 +21,7 @@ from machine import describe
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sustain.causal.simulate import Fit, paper_table, score_effects
+from sustain.causal.planning.simulate import Fit, paper_table, score_effects
 from sustain.files import write_text
 
 Floats = NDArray[np.float64]

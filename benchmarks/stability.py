@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration
-from sustain.debias.estimator import Calibration
+from sustain.debias.base import Calibration
 from sustain.errors import SustainWarning
 from sustain.files import write_text
 

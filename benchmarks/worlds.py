@@ -18,9 +18,9 @@ from machine import RESULTS, describe
 from sklearn.metrics import r2_score
 
 from sustain.config import Params, PredictParams, SyntheticWorldParams, load_params
-from sustain.data.dhs_store import pack_dhs_tiles
 from sustain.data.synthetic import write_world
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.dhs_store import pack_dhs_tiles
+from sustain.data.tiles.packed import TileStore
 from sustain.files import read_json, write_text
 from sustain.models.baselines import BASELINES
 from sustain.models.predictor import TilePredictor

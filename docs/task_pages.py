@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sustain.data.inventory import how_to_get, size_of
-from sustain.data.manifest import load_manifest
+from sustain.data.catalogue.manifest import load_manifest
+from sustain.data.fetch.inventory import how_to_get, size_of
 from sustain.data.sustainbench.card import task_card
 from sustain.data.sustainbench.registry import Task, load_tasks
 from sustain.files import write_text

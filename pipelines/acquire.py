@@ -1,10 +1,10 @@
 """Stage `acquire`: the raw data of a source, exactly as published, or the embedded world."""
 
 from sustain.config import DownloadParams, LocalParams, Params, SyntheticWorldParams
-from sustain.data.fetch import fetch
-from sustain.data.local import copy_local, copy_trials
-from sustain.data.manifest import load_manifest
+from sustain.data.catalogue.manifest import load_manifest
+from sustain.data.fetch.fetch import fetch
 from sustain.data.synthetic import write_world
+from sustain.data.tiles.local import copy_local, copy_trials
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from sustain.config import Params
 from sustain.debias import build_card, diagnose
-from sustain.debias.evaluation import correction_curves, evaluate_card
+from sustain.debias.judge.evaluation import correction_curves, evaluate_card
 from sustain.files import atomic_directory, read_json, write_json
 from sustain.stage import Artefacts, required, run_stage
 

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from sustain.causal.tile_trials import tile_trials
-from sustain.causal.trials import Trial, effects_table, estimate_trials, load_trials
 from sustain.config import Params
 from sustain.debias import CalibrationCard
 from sustain.files import atomic_directory, write_json
-from sustain.maps.survey_tiles import CELLS_FILE, read_survey_tiles
-from sustain.maps.zonal import sample_points
+from sustain.maps.correct.survey_tiles import CELLS_FILE, read_survey_tiles
+from sustain.maps.read.zonal import sample_points
 from sustain.stage import Artefacts, required, run_stage
+from sustain.trials.tiles import tile_trials
+from sustain.trials.trial import Trial, effects_table, estimate_trials, load_trials
 
 MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected.tif"}
 

@@ -1,8 +1,8 @@
 """Stage `map`: predictions before correction, wall to wall where there is a scene, else at the survey's tiles."""
 
 from sustain.config import Params
-from sustain.maps.predict import predict_map
-from sustain.maps.survey_tiles import CELLS_FILE, map_survey_tiles
+from sustain.maps.correct.survey_tiles import CELLS_FILE, map_survey_tiles
+from sustain.maps.predict.predict import predict_map
 from sustain.models.predictor import TilePredictor
 from sustain.stage import Artefacts, required, run_stage
 

@@ -1,11 +1,11 @@
 """Stage `publish`: what others download."""
 
 from sustain.config import DownloadParams, Params
-from sustain.data.manifest import load_manifest
-from sustain.data.terms import may_publish_coordinates
-from sustain.maps.publish import publish_map
-from sustain.maps.publish_tiles import publish_survey_tiles
-from sustain.maps.survey_tiles import CELLS_FILE
+from sustain.data.catalogue.manifest import load_manifest
+from sustain.data.catalogue.terms import may_publish_coordinates
+from sustain.maps.correct.survey_tiles import CELLS_FILE
+from sustain.maps.publish.publish import publish_map
+from sustain.maps.publish.tiles import publish_survey_tiles
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -1,8 +1,8 @@
 """Stage `tiles`: raw survey tiles and labels into packed shards with leak-free splits."""
 
 from sustain.config import DownloadParams, LocalParams, Params
-from sustain.data.dhs_store import pack_dhs_tiles
-from sustain.data.local import pack_local_tiles
+from sustain.data.tiles.dhs_store import pack_dhs_tiles
+from sustain.data.tiles.local import pack_local_tiles
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -64,12 +64,12 @@ class SyntheticWorldParams(_Section):
 
 class _SurveySource(_Section):
     trials: str | None = Field(
-        None, description="Folder of your trials.json and its tables of tiles (`sustain.causal.tile_trials`)."
+        None, description="Folder of your trials.json and its tables of tiles (`sustain.trials.tiles`)."
     )
 
 
 class DownloadParams(_SurveySource):
-    """Published files to fetch and verify (`sustain.data.fetch`)."""
+    """Published files to fetch and verify (`sustain.data.fetch.fetch`)."""
 
     kind: Literal["download"] = "download"
     manifests: list[str] = Field(
@@ -78,7 +78,7 @@ class DownloadParams(_SurveySource):
 
 
 class LocalParams(_SurveySource):
-    """Your own tiles and label table (`sustain.data.local`)."""
+    """Your own tiles and label table (`sustain.data.tiles.local`)."""
 
     kind: Literal["local"] = "local"
     tiles: str = Field(min_length=1, description="Folder of GeoTIFF tiles, one a site.")
@@ -89,7 +89,7 @@ AcquireParams = Annotated[SyntheticWorldParams | DownloadParams | LocalParams, F
 
 
 class TilesParams(_Section):
-    """How raw tiles become packed shards, and how sites are split (`sustain.data.tiles`, `splits`)."""
+    """How raw tiles become packed shards, and how sites are split (`sustain.data.tiles.packed`, `splits`)."""
 
     label: str = Field("asset_index", description="Label column of the SustainBench table.")
     label_unit: str = Field("1", description="Unit of the label; only for a local source, others know it.")
@@ -219,7 +219,7 @@ class MapParams(_Section):
 
     kind: Literal["scene", "survey_tiles"] = Field(
         "scene",
-        description="What a cell is; with `survey_tiles` (`sustain.maps.survey_tiles`) the rest has no meaning.",
+        description="What a cell is; with `survey_tiles` the rest has no meaning.",
     )
     spacing_px: int = Field(32, gt=0, description="Distance between cells, in pixels of the imagery.")
     block_cells: int = Field(16, gt=0, description="Cells along one side of a work block.")
@@ -248,7 +248,7 @@ class MapParams(_Section):
 
 
 class CorrectParams(_Section):
-    """Correction of the map (`sustain.maps.raster`)."""
+    """Correction of the map (`sustain.maps.correct.raster`)."""
 
     method: Method = Field("linear", description="Correction in the `wealth` band.")
 
@@ -275,7 +275,7 @@ class EffectsParams(_Section):
 
 
 class PublishParams(_Section):
-    """The published folder (`sustain.maps.publish`)."""
+    """The published folder (`sustain.maps.publish.publish`)."""
 
     title: str = Field("Wealth map", min_length=1)
     description: str = Field("", description="A sentence or two, at the head of the map card.")

@@ -34,7 +34,11 @@ class DiskSpaceError(SustainError, OSError):
     """There is not enough room for what is about to be written."""
 
 
-class CalibrationError(SustainError, ValueError):
+class StatisticsError(SustainError, ValueError):
+    """Columns cannot be read, or nothing can be estimated from them."""
+
+
+class CalibrationError(StatisticsError):
     """A calibration cannot be fitted, or cannot be applied to what was passed."""
 
 
@@ -58,7 +62,7 @@ class HardwareError(SustainError, RuntimeError):
     """A device that was asked for is absent, or too small for the work."""
 
 
-class EffectError(SustainError, ValueError):
+class EffectError(StatisticsError):
     """A treatment effect cannot be estimated from the data as given."""
 
 

@@ -3,10 +3,10 @@
 import pandas as pd
 
 from sustain.config import Params
-from sustain.data.manifest import load_manifest
+from sustain.data.catalogue.manifest import load_manifest
 from sustain.data.yeh2020 import RASTERS, TARGET, imported_predictions
 from sustain.debias import ContrastFamily, build_card, diagnose
-from sustain.debias.evaluation import correction_curves, evaluate_card
+from sustain.debias.judge.evaluation import correction_curves, evaluate_card
 from sustain.files import atomic_directory, write_json
 from sustain.stage import Artefacts, required, run_stage
 

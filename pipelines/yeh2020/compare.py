@@ -5,9 +5,9 @@ import pandas as pd
 from sustain.config import Params
 from sustain.data.yeh2020 import RASTERS
 from sustain.debias import CalibrationCard
-from sustain.debias.agreement import agreement_by_level, bias_by_tenth
+from sustain.debias.judge.agreement import agreement_by_level, bias_by_tenth
 from sustain.files import atomic_directory
-from sustain.maps.zonal import sample_points
+from sustain.maps.read.zonal import sample_points
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 from sustain.config import Params
 from sustain.data.yeh2020 import imported_predictions, models_of
 from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration
-from sustain.debias.agreement import agreement
-from sustain.debias.crossfit import cross_fit_models, model_table
+from sustain.debias.judge.agreement import agreement
+from sustain.debias.judge.cross_fit import cross_fit_models, model_table
 from sustain.files import atomic_directory
 from sustain.stage import Artefacts, required, run_stage
 

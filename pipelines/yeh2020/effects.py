@@ -3,15 +3,15 @@
 import pandas as pd
 from tqdm import tqdm
 
-from sustain.causal.contrast_results import contrast_results, explain_gaps, explain_scores
-from sustain.causal.contrasts import contrast_scores, contrast_table, stability_gaps
-from sustain.causal.trials import effects_table
 from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.data.yeh2020 import imported_predictions, models_of
 from sustain.debias import CalibrationCard
 from sustain.files import atomic_directory, write_json
 from sustain.stage import Artefacts, required, run_stage
+from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
+from sustain.trials.results import contrast_results, explain_gaps, explain_scores
+from sustain.trials.trial import effects_table
 
 QUESTION = (
     "Are places near the funder's projects of this sector richer than the other places of the same surveys?"

@@ -2,7 +2,7 @@
 
 from sustain.config import Params
 from sustain.data.yeh2020 import imported_predictions, models_of, survey_predictions
-from sustain.debias.agreement import agreement
+from sustain.debias.judge.agreement import agreement
 from sustain.files import atomic_directory, write_json
 from sustain.stage import Artefacts, run_stage
 

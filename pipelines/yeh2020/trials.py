@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from sustain.causal.contrast_results import as_trials
-from sustain.causal.trials import effects_table, estimate_trials
 from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.debias import CalibrationCard
 from sustain.files import atomic_directory, write_json
-from sustain.maps.zonal import sample_points
+from sustain.maps.read.zonal import sample_points
 from sustain.stage import Artefacts, required, run_stage
+from sustain.trials.results import as_trials
+from sustain.trials.trial import effects_table, estimate_trials
 
 QUESTION = (
     "Are places near the funder's projects of this sector richer than the other places of the same surveys?"

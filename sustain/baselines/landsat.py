@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from sustain.baselines.baseline import Prediction
 from sustain.config import TrainParams
-from sustain.data.shards import shard_path
-from sustain.data.splits import assign_splits
 from sustain.data.sustainbench.dataset import TaskDataset
 from sustain.data.sustainbench.landsat import LandsatDataset, LandsatSource
+from sustain.data.tiles.shards import shard_path
+from sustain.data.tiles.splits import assign_splits
 from sustain.errors import DataError
 from sustain.files import write_json
 
@@ -148,7 +148,7 @@ class LandsatCNN:
         epochs: int | None = None,
     ) -> Prediction:
         """See `sustain.baselines.baseline.Baseline.fit_predict`."""
-        from sustain.data.tiles import TileStore
+        from sustain.data.tiles.packed import TileStore
         from sustain.models.predictor import TilePredictor
         from sustain.models.survey import predict_tiles
         from sustain.models.train import train as train_model

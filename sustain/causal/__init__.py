@@ -1,17 +1,17 @@
 """Causal effects on outcomes that were read off a map, with the map's error in the interval."""
 
-from sustain.causal.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
-from sustain.causal.cross_ppi import cross_ppi_effect, cross_predict
 from sustain.causal.effect import estimate_effect
 from sustain.causal.estimate import Estimate, Note
-from sustain.causal.placebo import AssumptionTests, assumption_tests
-from sustain.causal.planning import Power, effective_sample_size, minimum_detectable_effect, power
-from sustain.causal.ppi import PPIResult, ppi_effect, ppi_mean, ppi_ols
-from sustain.causal.predict_debias import DebiasedEstimates, least_squares, predict_then_debias
-from sustain.causal.result import EffectResult
-from sustain.causal.sensitivity import Sensitivity
-from sustain.causal.stability import CombinedEffect, StabilityTest, combined_effect, stability_test
-from sustain.causal.transport import TransportReport, classifier_auc, transport_checks
+from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
+from sustain.causal.labels.assumptions import AssumptionTests, assumption_tests
+from sustain.causal.labels.cross_ppi import cross_ppi_effect, cross_predict
+from sustain.causal.labels.ppi import PPIResult, ppi_effect, ppi_mean, ppi_ols
+from sustain.causal.labels.predict_debias import DebiasedEstimates, least_squares, predict_then_debias
+from sustain.causal.labels.stability import CombinedEffect, StabilityTest, combined_effect, stability_test
+from sustain.causal.planning.power import Power, effective_sample_size, minimum_detectable_effect, power
+from sustain.causal.planning.transport import TransportReport, classifier_auc, transport_checks
+from sustain.causal.result.result import EffectResult
+from sustain.causal.result.sensitivity import Sensitivity
 
 __all__ = [
     "AssumptionTests",

@@ -20,8 +20,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.causal.cards import Assumption, choose_method, load_card, require_raw, require_same_product
-from sustain.causal.caveats import (
+from sustain.causal.correction.card import (
+    Assumption,
+    choose_method,
+    load_card,
+    require_raw,
+    require_same_product,
+)
+from sustain.causal.correction.correct import correct, corrected_outcome, slope_of, support_share, widened
+from sustain.causal.correction.elsewhere import Transport, transport_sd
+from sustain.causal.correction.overlap import Overlap
+from sustain.causal.design import Design
+from sustain.causal.estimate import Estimate, Note
+from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.result.notes import (
     assumption_notes,
     change_notes,
     cluster_notes,
@@ -33,16 +45,10 @@ from sustain.causal.caveats import (
     slope_notes,
     support_notes,
 )
-from sustain.causal.correction import correct, corrected_outcome, slope_of, support_share, widened
-from sustain.causal.designs import Design
-from sustain.causal.estimate import Estimate, Note
-from sustain.causal.estimators import LinearEstimator
-from sustain.causal.heterogeneity import Transport, transport_sd
-from sustain.causal.overlap import Overlap
-from sustain.causal.result import EffectResult
-from sustain.causal.roles import EstimatorName, Roles
-from sustain.causal.units import Units, read_units
-from sustain.causal.vcov import Vcov
+from sustain.causal.result.result import EffectResult
+from sustain.causal.trial.roles import EstimatorName, Roles
+from sustain.causal.trial.units import Units, read_units
+from sustain.causal.vcov.vcov import Vcov
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:

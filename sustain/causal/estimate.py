@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from sustain.causal.ratio import FiellerSet, fieller_set
-from sustain.causal.variance import critical_value
+from sustain.causal.correction.ratio import FiellerSet, fieller_set
 from sustain.errors import EffectError
+from sustain.stats.covariance import critical_value
 
 __all__ = ["Estimate", "Interval", "IntervalMethod", "Note"]
 

@@ -26,8 +26,8 @@ def list_tasks(raw: Raw = Path("data/raw"), root: Root = Path("data/sustainbench
     from rich.console import Console
     from rich.table import Table
 
-    from sustain.data.inventory import holding, how_to_get, raw_folder, size_of
-    from sustain.data.manifest import load_manifest, manifest_names
+    from sustain.data.catalogue.manifest import load_manifest, manifest_names
+    from sustain.data.fetch.inventory import holding, how_to_get, raw_folder, size_of
     from sustain.data.sustainbench.registry import load_tasks
 
     tasks = load_tasks()
@@ -55,8 +55,8 @@ def info(name: Name, raw: Raw = Path("data/raw")) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from sustain.data.inventory import holding, manifest_of, raw_folder
-    from sustain.data.manifest import load_manifest, manifest_names
+    from sustain.data.catalogue.manifest import load_manifest, manifest_names
+    from sustain.data.fetch.inventory import holding, manifest_of, raw_folder
     from sustain.data.sustainbench.card import source_card, task_card
     from sustain.data.sustainbench.registry import find_task
 
@@ -88,8 +88,8 @@ def fetch(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Files at one time.")] = 4,
 ) -> None:
     """Fetch the files of a task or source and verify size and sha256; files already there and right are kept."""
-    from sustain.data.fetch import fetch as fetch_files
-    from sustain.data.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.fetch import fetch as fetch_files
+    from sustain.data.fetch.inventory import manifest_of, raw_folder
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
@@ -104,8 +104,8 @@ def add(
     out: Out = None,
 ) -> None:
     """Verify files that were got by hand, put copies in place, and remember their checksums."""
-    from sustain.data.add import add as add_files
-    from sustain.data.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.add import add as add_files
+    from sustain.data.fetch.inventory import manifest_of, raw_folder
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
@@ -119,9 +119,9 @@ def add(
 @app.command()
 def verify(name: Name, out: Out = None) -> None:
     """Compare size and sha256 of every file with the manifest and with the first copy; status 1 when one is wrong."""
-    from sustain.data.inventory import manifest_of, raw_folder
-    from sustain.data.lock import read_lock, with_lock
-    from sustain.data.manifest import verify as verify_files
+    from sustain.data.catalogue.manifest import verify as verify_files
+    from sustain.data.fetch.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.lock import read_lock, with_lock
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
@@ -146,7 +146,7 @@ def verify(name: Name, out: Out = None) -> None:
 @app.command()
 def ingest(name: Name, out: Out = None, root: Root = Path("data/sustainbench")) -> None:
     """Turn the published files of a task or source into safe, fast ones: stacks and tables."""
-    from sustain.data.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.inventory import manifest_of, raw_folder
     from sustain.data.sustainbench.tasks import ingest as ingest_files
     from sustain.errors import DataError
 

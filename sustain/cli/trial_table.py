@@ -14,7 +14,7 @@ from sustain.errors import CardError, DataError, FileFormatError
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
-    from sustain.maps.trial_units import MapReading
+    from sustain.maps.read.trial_units import MapReading
 
 __all__ = ["TrialTable", "read_trial"]
 
@@ -52,7 +52,7 @@ def read_trial(
     method : str
         Correction, for what is said of means over cells.
     polygons, key, **reading
-        As of `sustain.maps.trial_units.read_map_at_units`; polygons as a file.
+        As of `sustain.maps.read.trial_units.read_map_at_units`; polygons as a file.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def _by_period(
 
 
 def _read(raster: Path, units: pd.DataFrame, card: CalibrationCard | None, reading: Any) -> MapReading:
-    from sustain.maps.trial_units import read_map_at_units
+    from sustain.maps.read.trial_units import read_map_at_units
 
     found = read_map_at_units(raster, units, **reading)
     stamped = found.table.attrs.get("card_sha256")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sustain.config import Params, SurveyPredictionsParams
-from sustain.data.splits import assign_splits, spatial_block
+from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import ConfigError, FileFormatError
 
 __all__ = [

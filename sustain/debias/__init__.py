@@ -5,17 +5,17 @@ group means and treatment effects computed from the corrected map equal those of
 relate to the truth in the trial as they do in the calibration sample ("measurement stability").
 """
 
-from sustain.debias.bridge import BridgeCalibration
-from sustain.debias.build import build_card
-from sustain.debias.card import CalibrationCard
-from sustain.debias.comparison import Comparison, compare
-from sustain.debias.diagnosis import Diagnosis
-from sustain.debias.diagnostics import diagnose
-from sustain.debias.families import ContrastFamily, DonorTrials
+from sustain.debias.bridge.calibration import BridgeCalibration
+from sustain.debias.card.build import build_card
+from sustain.debias.card.card import CalibrationCard
+from sustain.debias.contrasts.families import ContrastFamily, DonorTrials
+from sustain.debias.diagnosis.diagnose import diagnose
+from sustain.debias.diagnosis.diagnosis import Diagnosis
 from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
+from sustain.debias.judge.compare import Comparison, compare
 from sustain.debias.level import LevelCalibration, LevelSlope
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.tweedie import TweedieCalibration
+from sustain.debias.tweedie.calibration import TweedieCalibration
 
 __all__ = [
     "BridgeCalibration",

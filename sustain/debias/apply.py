@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.sample import require_same_index
+from sustain.debias.sample import read
 from sustain.debias.table import Table
 from sustain.errors import CalibrationError
 
@@ -98,7 +98,7 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
             "strata: a lazy array takes one stratum for all its values. Correct each stratum by itself and combine "
             "them, for example with xarray.where."
         )
-    require_same_index("strata", labels, "y_pred", values)
+    read.require_same_index("strata", labels, "y_pred", values)
     names = np.asarray(labels).astype(str)
     if names.shape != np.shape(values):
         raise CalibrationError(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sustain.debias.bridge import BridgeCalibration
-from sustain.debias.card import CalibrationCard
-from sustain.debias.estimator import Calibration
+from sustain.debias.base import Calibration
+from sustain.debias.bridge.calibration import BridgeCalibration
+from sustain.debias.card.card import CalibrationCard
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.tweedie import TweedieCalibration
+from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError
 
 __all__ = ["bridge_correct", "linear_correct", "tweedie_correct"]

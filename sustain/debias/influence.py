@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.apply import named
-from sustain.debias.noise import PRIOR_ROWS
-from sustain.debias.score import MixtureScore
 from sustain.debias.table import Grid, mass_on
+from sustain.debias.tweedie.noise import PRIOR_ROWS
+from sustain.debias.tweedie.score import MixtureScore
 from sustain.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from sustain.debias.bridge import BridgeCalibration
-    from sustain.debias.estimator import Calibration
-    from sustain.debias.tweedie import TweedieCalibration, TweedieFormula
+    from sustain.debias.base import Calibration
+    from sustain.debias.bridge.calibration import BridgeCalibration
+    from sustain.debias.tweedie.calibration import TweedieCalibration, TweedieFormula
 
 __all__ = ["before_order", "bridge_influence", "node_weights", "sum_influence", "tweedie_influence"]
 

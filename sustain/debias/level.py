@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.apply import apply_elementwise
-from sustain.debias.components import (
+from sustain.debias.base import warn_outside
+from sustain.debias.contrasts.families import Design, require_quiet_labels
+from sustain.debias.contrasts.slopes import (
     LevelSlope,
     Term,
     between,
@@ -28,22 +30,13 @@ from sustain.debias.components import (
     nested,
     slope_of,
 )
-from sustain.debias.estimator import warn_outside
-from sustain.debias.families import Design, require_quiet_labels
-from sustain.debias.regression import fit_line
-from sustain.debias.sample import (
-    MIN_PAIRS,
-    CalibrationSample,
-    as_sample,
-    as_vector,
-    noise_variance,
-    require_same_index,
-)
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, noise_variance, read
 from sustain.debias.table import support_of
 from sustain.errors import CalibrationError
+from sustain.stats.line import fit_line
 
 if TYPE_CHECKING:
-    from sustain.debias.card import CalibrationCard
+    from sustain.debias.card.card import CalibrationCard
 
 __all__ = ["LevelCalibration", "LevelSlope"]
 
@@ -140,9 +133,9 @@ class LevelCalibration:
             )
         for family in families:
             require_quiet_labels(family, noise)
-        require_same_index("strata", strata, "y_pred", y_pred)
+        read.require_same_index("strata", strata, "y_pred", y_pred)
         for name, labels in (levels or {}).items():
-            require_same_index(f"levels[{name!r}]", labels, "y_pred", y_pred)
+            read.require_same_index(f"levels[{name!r}]", labels, "y_pred", y_pred)
         self._sample, self.target_noise_var_ = sample, noise
         self.support_ = support_of(sample.y_pred, sample.weight)
         self.centre_ = (
@@ -266,10 +259,10 @@ class LevelCalibration:
             One value a calibration row. Sum it within clusters at least as wide as the level's own groups.
         """
         found, s = self._usable(level), self._sample
-        x = as_vector("y_pred", y_pred)
-        require_same_index("weight", weight, "y_pred", y_pred)
+        x = read.vector("y_pred", y_pred)
+        read.require_same_index("weight", weight, "y_pred", y_pred)
         shares = (
-            np.full(x.size, 1 / max(1, x.size)) if weight is None else as_vector("weight", weight, x.size)
+            np.full(x.size, 1 / max(1, x.size)) if weight is None else read.vector("weight", weight, x.size)
         )
         mean_x, mean_y = self.centre_
         on_slope = slope_of(level, self._terms[level], s)[1]
@@ -303,7 +296,7 @@ class LevelCalibration:
         self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
     ) -> CalibrationCard:
         """Make a card with the linear correction and these levels; arguments as for `sustain.debias.build_card`."""
-        from sustain.debias.build import card_of
+        from sustain.debias.card.build import card_of
         from sustain.debias.linear import LinearCalibration
 
         self._require_fit()

@@ -7,12 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.estimator import Calibration, check_line
-from sustain.debias.fieller import fieller_set
-from sustain.debias.regression import critical_value, fit_line, moments
+from sustain.debias.base import Calibration, check_line
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Grid, Table, support_of
 from sustain.errors import CalibrationError
+from sustain.stats.covariance import critical_value
+from sustain.stats.fieller import fieller_set
+from sustain.stats.line import fit_line, weighted_moments
 
 __all__ = ["LinearCalibration"]
 
@@ -113,6 +114,6 @@ class LinearCalibration(Calibration):
 
     def _bootstrap(self, counts: Array, grid: Grid) -> tuple[Array, Array]:
         s = self._sample
-        m = moments(s.y_true, s.y_pred, s.weight, s.group, counts)
+        m = weighted_moments(s.y_true, s.y_pred, s.weight, s.group, counts)
         slope = m.cov_xy / (m.var_x - self.target_noise_var_)
         return m.mean_y - slope * m.mean_x, slope

@@ -9,18 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError
+from sustain.stats.columns import ColumnReader
 
-__all__ = [
-    "MIN_PAIRS",
-    "CalibrationSample",
-    "as_codes",
-    "as_sample",
-    "as_vector",
-    "noise_variance",
-    "require_same_index",
-]
+__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "noise_variance", "read"]
 
 Array = NDArray[np.float64]
+
+read = ColumnReader(CalibrationError)
+"""Reads every column that is passed to a calibration."""
 
 MIN_PAIRS = 20
 """Fewer pairs than this are refused: the slope of so small a sample is mostly noise."""
@@ -113,46 +109,6 @@ class CalibrationSample:
         )
 
 
-def as_vector(name: str, values: Any, n: int | None = None) -> Array:
-    """Check one column of finite numbers.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the error.
-    values : array_like, shape (n,)
-        What the caller passed.
-    n : int, optional
-        Length that the column must have.
-
-    Raises
-    ------
-    CalibrationError
-        When `values` is not one-dimensional, not numeric, not finite, masked, or of another length.
-    """
-    _require_unmasked(name, values)
-    kind = np.asarray(values).dtype
-    if kind.kind in "mM":
-        raise CalibrationError(f"{name}: expected numbers, got {kind}. Pass numbers (such as years).")
-    try:
-        vector = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise CalibrationError(f"{name}: expected numbers, got {type(values).__name__} ({error}).") from error
-    if vector.ndim != 1:
-        raise CalibrationError(f"{name}: expected one dimension, got shape {vector.shape}. Pass one column.")
-    if n is not None and vector.size != n:
-        raise CalibrationError(
-            f"{name}: has {vector.size} values, but y_pred has {n}. Pass one value per pair."
-        )
-    bad = ~np.isfinite(vector)
-    if bad.any():
-        raise CalibrationError(
-            f"{name}: {int(bad.sum())} of {vector.size} values are NaN or infinite "
-            f"(first at row {int(bad.argmax())}). Drop those rows before calibrating."
-        )
-    return vector
-
-
 def as_sample(
     y_pred: Any, y_true: Any, sample_weight: Any = None, groups: Any = None, strata: Any = None
 ) -> CalibrationSample:
@@ -165,7 +121,7 @@ def as_sample(
     sample_weight : array_like, shape (n,), optional
         Non-negative sampling weights; only their ratios matter.
     groups : array_like, shape (n,), optional
-        Cluster of each row (survey, spatial block, ...), of any hashable, sortable kind.
+        Cluster of each row (survey, spatial block, ...).
     strata : array_like, shape (n,), optional
         Stratum of each row (urban or rural, country, ...).
 
@@ -175,16 +131,16 @@ def as_sample(
         On fewer than 20 pairs, different lengths or (among pandas objects) indexes, missing, masked or infinite values,
         constant predictions or labels, or weights that are negative or all zero.
     """
-    predictions = as_vector("y_pred", y_pred)
-    labels = as_vector("y_true", y_true, predictions.size)
-    beside = {"y_true": y_true, "sample_weight": sample_weight, "groups": groups, "strata": strata}
-    for name, values in beside.items():
-        require_same_index(name, values, "y_pred", y_pred)
+    predictions = read.vector("y_pred", y_pred)
     n = predictions.size
-    weight = _weights(sample_weight, n)
-    stratum, names = (None, ()) if strata is None else as_codes("strata", strata, n)
-    group = None if groups is None else as_codes("groups", groups, n)[0]
-    sample = CalibrationSample(predictions, labels, weight, group, stratum, names)
+    labels = read.vector("y_true", y_true, n)
+    read.require_index_of(
+        "y_pred", y_pred, y_true=y_true, sample_weight=sample_weight, groups=groups, strata=strata
+    )
+    weight = read.weights("sample_weight", sample_weight, n)
+    stratum, names = (None, ()) if strata is None else read.labels("strata", strata, n)
+    group = None if groups is None else read.labels("groups", groups, n).codes
+    sample = CalibrationSample(predictions, labels, weight / weight.mean(), group, stratum, names)
     sample.require_substance()
     if sample.in_one_group:
         raise CalibrationError(
@@ -207,68 +163,3 @@ def noise_variance(target_noise_var: float) -> float:
             f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."
         )
     return value
-
-
-def _weights(sample_weight: Any, n: int) -> Array:
-    if sample_weight is None:
-        return np.ones(n)
-    weight = as_vector("sample_weight", sample_weight, n)
-    if (weight < 0).any():
-        raise CalibrationError(
-            f"sample_weight: {int((weight < 0).sum())} weights are negative (least {weight.min():g}). "
-            "Pass weights of zero or more."
-        )
-    if not weight.any():
-        raise CalibrationError(f"sample_weight: all {n} weights are zero. Pass some above zero.")
-    return np.asarray(weight / weight.mean(), dtype=np.float64)
-
-
-def as_codes(name: str, labels: Any, n: int) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """Codes ``0, 1, ...`` of `labels`, and the names that they stand for, sorted as text.
-
-    Raises
-    ------
-    CalibrationError
-        When there is not one label a row, or some are missing or masked.
-    """
-    _require_unmasked(name, labels)
-    values = np.asarray(labels)
-    if values.shape != (n,):
-        raise CalibrationError(
-            f"{name}: has shape {values.shape}, but y_pred has {n} rows. Pass one per pair."
-        )
-    # Codes are taken from text, so that mixed kinds sort; a missing value would become a cluster called "nan".
-    if values.dtype.kind == "O":
-        import pandas as pd  # knows every kind of missing value; numbers and plain text need it not
-
-        missing = pd.isna(values)
-    else:
-        missing = values != values
-    if np.any(missing):
-        raise CalibrationError(
-            f"{name}: {int(np.sum(missing))} values are missing. Give one for every row, or drop those rows."
-        )
-    names, codes = np.unique(values.astype(str), return_inverse=True)
-    return codes.astype(np.intp), tuple(str(item) for item in names)
-
-
-def require_same_index(name: str, values: Any, other_name: str, other: Any) -> None:
-    """Raise `CalibrationError` when both are pandas objects with different indexes.
-
-    Rows are matched by position, so that two columns in a different order would be paired wrongly without a sign.
-    """
-    left: Any = getattr(values, "index", None)
-    right: Any = getattr(other, "index", None)
-    if hasattr(left, "equals") and hasattr(right, "equals") and not left.equals(right):
-        raise CalibrationError(
-            f"{other_name} and {name} are pandas objects with different indexes. Align them first "
-            f"(for example {name}.loc[{other_name}.index]), or pass .to_numpy() of both."
-        )
-
-
-def _require_unmasked(name: str, values: Any) -> None:
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise CalibrationError(
-            f"{name}: {int(np.ma.getmaskarray(values).sum())} of {values.size} values are masked. Leave these rows out "
-            "of all columns; what lies under a mask is no value."
-        )

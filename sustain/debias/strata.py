@@ -20,7 +20,7 @@ from sustain.debias.table import Grid, Table, mass_on
 from sustain.errors import CalibrationError, WeakCalibrationWarning
 
 if TYPE_CHECKING:
-    from sustain.debias.estimator import Calibration
+    from sustain.debias.base import Calibration
     from sustain.debias.sample import CalibrationSample
 
 __all__ = ["StratumFit", "curves_of", "fit_strata", "stratum_columns"]

@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.models.features import mean_nightlights, tile_features
 from sustain.models.inputs import LIGHTS, BandStatistics
 

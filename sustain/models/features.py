@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.models.inputs import LIGHTS, BandStatistics
 
 __all__ = ["QUANTILES", "TileFeatures", "mean_nightlights", "tile_features"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
 
 __all__ = [

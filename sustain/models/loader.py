@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 
 __all__ = ["Batch", "BatchOrder", "TileBatches", "augment", "crop", "dihedral", "tile_loader"]
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from torch import Tensor
 
-from sustain.data.shards import TileFormat
+from sustain.data.tiles.shards import TileFormat
 from sustain.errors import HardwareWarning, ModelError
 from sustain.files import read_json, sha256_of
 from sustain.models.hardware import require_devices

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 
 __all__ = ["Scratch", "fingerprint", "store_identity"]
 

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 from tqdm import tqdm
 
 from sustain.config import PredictParams
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
 from sustain.files import atomic_directory, atomic_path, write_json
 from sustain.models.baselines import predict_baselines

@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sustain.config import TrainParams
-from sustain.data.splits import assign_splits
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
+from sustain.data.tiles.splits import assign_splits
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning
 from sustain.files import atomic_directory, require_replaceable, sha256_of, write_json
 from sustain.models.fit import Fitted, fit_network, rank, reproducible
@@ -75,7 +75,7 @@ def train(
     Parameters
     ----------
     tiles : str or Path
-        Folder of packed tiles (`sustain.data.tiles`).
+        Folder of packed tiles (`sustain.data.tiles.packed`).
     out : str or Path
         Folder to write: ``weights.safetensors``, ``model.json``, ``curves.csv`` (one row an epoch, the mean of the
         members that reached it; losses in squared standard deviations of the label), and ``folds/K/`` alike. It appears

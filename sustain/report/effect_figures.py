@@ -128,7 +128,7 @@ def stability_scatter(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:
     Parameters
     ----------
     table : DataFrame
-        From `sustain.causal.contrasts.stability_gaps`.
+        From `sustain.trials.contrasts.stability_gaps`.
     unit : str
         Unit of wealth.
     alt : str

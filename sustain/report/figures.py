@@ -15,7 +15,7 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.debias.schema import SpatialErrors
+from sustain.debias.card.schema import SpatialErrors
 from sustain.report.style import INK, MUTED, PAPER, RULE, canvas, method_handle, method_style, padded, to_svg
 
 __all__ = [
@@ -112,7 +112,7 @@ def decile_bias(table: pd.DataFrame, *, unit: str, name: str = "deciles", alt: s
     Parameters
     ----------
     table : DataFrame
-        From `sustain.debias.agreement.bias_by_tenth`.
+        From `sustain.debias.judge.agreement.bias_by_tenth`.
     unit : str
         Unit of wealth.
     alt : str

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sustain.maps.correct.survey_tiles import read_survey_tiles
 from sustain.maps.geotiff import (
     NO_IMAGERY,
     OUTSIDE_SUPPORT,
@@ -17,7 +18,6 @@ from sustain.maps.geotiff import (
     WEALTH_RAW,
     WEALTH_SE,
 )
-from sustain.maps.survey_tiles import read_survey_tiles
 from sustain.report.rasters import MapView
 
 __all__ = ["read_tile_map"]
@@ -35,7 +35,7 @@ def read_tile_map(path: Path) -> MapView | None:
     Parameters
     ----------
     path : Path
-        Parquet of `sustain.maps.survey_tiles.correct_survey_tiles`.
+        Parquet of `sustain.maps.correct.survey_tiles.correct_survey_tiles`.
 
     Returns
     -------

@@ -17,7 +17,6 @@ from rio_tiler.io import Reader
 from shapely import box
 
 from sustain.errors import DataError, RasterError
-from sustain.maps.areas import area_means, published_card
 from sustain.maps.geotiff import (
     NO_IMAGERY,
     OUTSIDE_SUPPORT,
@@ -30,7 +29,8 @@ from sustain.maps.geotiff import (
     read_values,
 )
 from sustain.maps.places import WGS84, cells_of, inside_of, read_coordinates
-from sustain.maps.zonal import zonal_mean
+from sustain.maps.read.areas import area_means, published_card
+from sustain.maps.read.zonal import zonal_mean
 from sustain.viewer.regions import region_on_map
 
 __all__ = ["MapLayers"]
@@ -175,8 +175,8 @@ class MapLayers:
         Returns
         -------
         dict
-            With the card of a published folder, the columns of `sustain.maps.areas.area_means`; else those of
-            `sustain.maps.zonal.zonal_mean`.
+            With the card of a published folder, the columns of `sustain.maps.read.areas.area_means`; else those of
+            `sustain.maps.read.zonal.zonal_mean`.
 
         Raises
         ------

@@ -15,12 +15,12 @@ from sustain.baselines.series import field_series
 from sustain.baselines.tabular import OnSamples, forest_classifier
 from sustain.baselines.tasks import BASELINES, Entry, find_baseline
 from sustain.config import LocalParams, TilesParams
-from sustain.data.local import copy_local, pack_local_tiles
-from sustain.data.splits import assign_splits
 from sustain.data.sustainbench import lsms
 from sustain.data.sustainbench.metrics import evaluate, outcome_of
 from sustain.data.sustainbench.tasks import ingest, open_task, score
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.local import copy_local, pack_local_tiles
+from sustain.data.tiles.packed import TileStore
+from sustain.data.tiles.splits import assign_splits
 from sustain.models.baselines import forest
 from sustain.models.features import tile_features
 from sustain.models.inputs import band_statistics

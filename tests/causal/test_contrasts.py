@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sustain.causal.contrast_results import as_trials, contrast_results, explain_gaps, explain_scores
-from sustain.causal.contrasts import contrast_scores, contrast_table, stability_gaps
-from sustain.causal.trials import effects_table, estimate_trials
 from sustain.debias import build_card
+from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
+from sustain.trials.results import as_trials, contrast_results, explain_gaps, explain_scores
+from sustain.trials.trial import effects_table, estimate_trials
 
 N = 4000
 

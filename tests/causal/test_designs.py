@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 from sustain.causal import estimate_effect
-from sustain.causal.propensity import augmented, doubly_robust, make_folds
+from sustain.causal.estimators.propensity import augmented, doubly_robust, make_folds
 from sustain.errors import EffectError
 
 

@@ -11,15 +11,15 @@ import pytest
 import statsmodels.formula.api as smf
 
 from sustain.causal import estimate_effect
-from sustain.causal.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
-from sustain.causal.placebo import assumption_tests
-from sustain.causal.ratio import corrected_effect
-from sustain.causal.sensitivity import Sensitivity
-from sustain.causal.stability import stability_test
-from sustain.causal.transport import classifier_auc, transport_checks
+from sustain.causal.correction.ratio import corrected_effect
+from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
+from sustain.causal.labels.assumptions import assumption_tests
+from sustain.causal.labels.stability import stability_test
+from sustain.causal.planning.transport import classifier_auc, transport_checks
+from sustain.causal.result.sensitivity import Sensitivity
 from sustain.debias import CalibrationCard, build_card
+from sustain.debias.card.spread import prediction_quantiles, slope_spread
 from sustain.debias.sample import as_sample
-from sustain.debias.spread import prediction_quantiles, slope_spread
 from sustain.errors import CardError, EffectError, SupportWarning, TransportWarning
 
 ABOUT = {"target": {"name": "wealth", "unit": "index"}, "predictor": "m"}
@@ -345,7 +345,7 @@ class TestSpread:
 
     def test_known_answer(self):
         """DerSimonian and Laird by hand: slopes 1..5 with variance 1 each have Q = 10, tau^2 = (10 - 4) / 4."""
-        from sustain.debias.spread import _random_effects
+        from sustain.debias.card.spread import _random_effects
 
         found = _random_effects(np.arange(1.0, 6.0), np.ones(5))
         assert found.q == pytest.approx(10)

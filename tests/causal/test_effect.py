@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sustain.causal import EffectResult, estimate_effect
-from sustain.causal.correction import combined_df
+from sustain.causal.correction.correct import combined_df
 from sustain.debias import CalibrationCard, LinearCalibration, TweedieCalibration, build_card
 from sustain.errors import (
     CardError,
@@ -191,8 +191,8 @@ class TestCoverage:
 
 
 def _linear(naive: EffectResult, slope: float, slope_var: float):
+    from sustain.causal.correction.ratio import corrected_effect
     from sustain.causal.estimate import Estimate
-    from sustain.causal.ratio import corrected_effect
 
     effect = corrected_effect(naive.estimate, naive.std_error**2, slope, slope_var)
     return Estimate(

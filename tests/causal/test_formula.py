@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from linearmodels.iv import IV2SLS, AbsorbingLS
 
 from sustain.causal import estimate_effect
-from sustain.causal.absorb import Absorbed, rank_of
-from sustain.causal.formula import parse_formula
+from sustain.causal.estimators.absorb import Absorbed, rank_of
+from sustain.causal.trial.formula import parse_formula
 from sustain.errors import EffectError, MissingDataWarning
 
 

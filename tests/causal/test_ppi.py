@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.causal.planning import effective_sample_size, minimum_detectable_effect
-from sustain.causal.ppi import ppi_effect, ppi_mean, ppi_ols
-from sustain.causal.stability import stability_test
+from sustain.causal.labels.ppi import ppi_effect, ppi_mean, ppi_ols
+from sustain.causal.labels.stability import stability_test
+from sustain.causal.planning.power import effective_sample_size, minimum_detectable_effect
 from sustain.debias import build_card
 from sustain.errors import EffectError
 

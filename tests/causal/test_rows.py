@@ -14,7 +14,7 @@ from sustain.causal import (
     stability_test,
     transport_checks,
 )
-from sustain.causal.predict_debias import least_squares
+from sustain.causal.labels.predict_debias import least_squares
 from sustain.debias import build_card
 from sustain.errors import EffectError
 

@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sustain.causal import estimate_effect
-from sustain.causal.arms import effect_with_arm_lines
-from sustain.causal.sensitivity import Sensitivity
-from sustain.causal.variance import critical_value
+from sustain.causal.labels.arms import effect_with_arm_lines
+from sustain.causal.result.sensitivity import Sensitivity
 from sustain.debias import build_card
 from sustain.errors import EffectError, SupportWarning
+from sustain.stats.covariance import critical_value
 
 BASE = Sensitivity(
     "treated", effect=1.0, effect_var=0.01, slope=0.64, slope_var=0.0009, df=math.inf, level=0.95

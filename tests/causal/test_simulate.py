@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from sustain.causal.simulate import estimate_paper_world, paper_table, score_effects, simulate_paper_world
+from sustain.causal.planning.simulate import (
+    estimate_paper_world,
+    paper_table,
+    score_effects,
+    simulate_paper_world,
+)
 from sustain.errors import EffectError
 
 

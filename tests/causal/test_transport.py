@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from sustain.causal import estimate_effect
-from sustain.causal.heterogeneity import slope_heterogeneity
-from sustain.causal.ratio import fieller_set
+from sustain.causal.correction.elsewhere import slope_heterogeneity
+from sustain.causal.correction.ratio import fieller_set
 from sustain.debias import CalibrationCard, build_card
-from sustain.debias.schema import Level
+from sustain.debias.card.schema import Level
 from sustain.errors import CardError, EffectError
 
 ABOUT = {"target": {"name": "wealth", "unit": "index"}, "predictor": {"id": "model", "sha256": "0" * 64}}

@@ -10,11 +10,11 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.causal.conley import conley_covariance, kernel_covariance
-from sustain.causal.ratio import corrected_effect, corrected_mean, fieller_set
-from sustain.causal.variance import cluster_covariance, critical_value, p_value, robust_covariance
+from sustain.causal.correction.ratio import corrected_effect, corrected_mean, fieller_set
+from sustain.causal.vcov.conley import conley_covariance, kernel_covariance
 from sustain.errors import EffectError
 from sustain.sphere import EARTH_RADIUS_KM
+from sustain.stats.covariance import cluster_covariance, critical_value, p_value, robust_covariance
 
 Z = critical_value(0.95, math.inf)
 
@@ -89,7 +89,7 @@ class TestConley:
         assert east[0, 0] > 2
 
     def test_blocks_of_pairs_do_not_matter(self, plane, monkeypatch):
-        from sustain.causal import conley
+        from sustain.causal.vcov import conley
 
         _, psi, points, _, _ = plane
         whole, pairs = kernel_covariance(psi, points, 3.0), conley._pairs

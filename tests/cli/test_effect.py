@@ -15,8 +15,8 @@ from sustain.causal import estimate_effect
 from sustain.cli import main
 from sustain.debias import CalibrationCard, build_card
 from sustain.errors import SustainWarning
-from sustain.maps.raster import correct_raster
-from sustain.maps.zonal import sample_points
+from sustain.maps.correct.raster import correct_raster
+from sustain.maps.read.zonal import sample_points
 from tests.maps.fakes import write_raster
 
 ABOUT = {"target": {"name": "wealth", "unit": "index points"}, "predictor": {"id": "m", "sha256": "a" * 64}}

@@ -13,7 +13,7 @@ from shapely import box
 
 from sustain.config import TrainParams
 from sustain.debias import build_card
-from sustain.maps.raster import correct_raster
+from sustain.maps.correct.raster import correct_raster
 from sustain.models.predictor import TilePredictor
 from tests.cli.test_debias import sustain
 from tests.maps.fakes import make_card, write_raster, write_scene

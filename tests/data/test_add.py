@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sustain.data.add import add
-from sustain.data.fetch import MIRROR_VARIABLE, Attempts, fetch
-from sustain.data.lock import lock_path, read_lock, with_lock
-from sustain.data.manifest import Manifest, load_manifest, verify
+from sustain.data.catalogue.manifest import Manifest, load_manifest, verify
+from sustain.data.fetch.add import add
+from sustain.data.fetch.fetch import MIRROR_VARIABLE, Attempts, fetch
+from sustain.data.fetch.lock import lock_path, read_lock, with_lock
 from sustain.errors import DataError, DownloadError, FileFormatError
 
 MIRROR = Path(__file__).parents[3] / "shared" / "mirror"

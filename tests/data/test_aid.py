@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sustain.causal.contrasts import contrast_scores, contrast_table
 from sustain.data.aid import PROJECTS_FILE, AidTrial, aid_trials, read_projects
 from sustain.data.yeh2020 import read_survey
 from sustain.debias import LinearCalibration, TweedieCalibration
-from sustain.debias.crossfit import cross_fit
+from sustain.debias.judge.cross_fit import cross_fit
 from sustain.errors import DataError, FileFormatError
+from sustain.trials.contrasts import contrast_scores, contrast_table
 from tests.yeh2020_files import write_published
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sustain.data.archive import Limits, iter_members, unpack
+from sustain.data.fetch.archive import Limits, iter_members, unpack
 from sustain.errors import ArchiveError, DiskSpaceError, FileFormatError
 
 Usage = namedtuple("Usage", "total used free")

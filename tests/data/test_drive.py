@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sustain.data import drive
-from sustain.data.fetch import MIRROR_VARIABLE, Attempts, fetch
-from sustain.data.manifest import Manifest
+from sustain.data.catalogue.manifest import Manifest
+from sustain.data.fetch import drive
+from sustain.data.fetch.fetch import MIRROR_VARIABLE, Attempts, fetch
 from sustain.errors import DownloadError
 from tests.web_server import DATA, Handler, Server, ranged, running
 

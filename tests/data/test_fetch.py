@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from sustain.data import fetch as fetch_module
-from sustain.data.download import Download
-from sustain.data.fetch import MIRROR_VARIABLE, Attempts, fetch
-from sustain.data.manifest import Manifest, load_manifest
+from sustain.data.catalogue.manifest import Manifest, load_manifest
+from sustain.data.fetch import fetch as fetch_module
+from sustain.data.fetch.download import Download
+from sustain.data.fetch.fetch import MIRROR_VARIABLE, Attempts, fetch
 from sustain.errors import DataError, DiskSpaceError, DownloadError, MirrorWarning, SustainError
 from tests.web_server import DATA, Handler, Server, html, ranged, rangeless, running
 
@@ -323,8 +323,8 @@ def test_a_part_that_is_whole_needs_no_server(tmp_path: Path) -> None:
 KILLED = """
     import sys
     from pathlib import Path
-    from sustain.data.fetch import fetch
-    from sustain.data.manifest import load_manifest
+    from sustain.data.fetch.fetch import fetch
+    from sustain.data.catalogue.manifest import load_manifest
     fetch(load_manifest(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 

@@ -9,8 +9,8 @@ import pytest
 import rasterio
 
 from sustain.config import LocalParams, Params, TilesParams, TrainParams, load_params
-from sustain.data.local import copy_local, pack_local_tiles
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.local import copy_local, pack_local_tiles
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, DataWarning, FileFormatError
 
 PARAMS = TilesParams(label="wealth", label_unit="index points", columns={"id": "tile"}, block_km=50)

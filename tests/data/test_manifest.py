@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sustain.data.manifest import Manifest, load_manifest, verify
+from sustain.data.catalogue.manifest import Manifest, load_manifest, verify
 from sustain.errors import DataError, FileFormatError, SustainError
 from sustain.files import sha256_of
 

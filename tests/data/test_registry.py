@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sustain.data.manifest import load_manifest
+from sustain.data.catalogue.manifest import load_manifest
 from sustain.data.sustainbench.dhs import COLUMNS, LABELS
 from sustain.data.sustainbench.registry import find_task, load_tasks
 from sustain.errors import DataError, FileFormatError

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sustain.data.splits import assign_splits, spatial_block
+from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError
 
 SHARES = {"train": 0.45, "val": 0.1, "calibration": 0.25, "test": 0.2}

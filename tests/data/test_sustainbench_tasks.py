@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from sustain.data.manifest import load_manifest
+from sustain.data.catalogue.manifest import load_manifest
 from sustain.data.sustainbench.registry import load_tasks
 from sustain.data.sustainbench.tasks import (
     INGESTS,

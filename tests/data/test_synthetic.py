@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from rasterio.warp import transform
 
 from sustain.config import SyntheticWorldParams, TilesParams
-from sustain.data.dhs_store import pack_dhs_tiles
 from sustain.data.sustainbench.dhs import BANDS, read_labels
 from sustain.data.synthetic import build, write_world
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.dhs_store import pack_dhs_tiles
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import ConfigError, DiskSpaceError
 from sustain.files import read_json, sha256_of
 from tests.data.synthetic_worlds import SEED, SMALL

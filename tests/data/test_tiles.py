@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from sustain.config import TilesParams
-from sustain.data.dhs_store import pack_dhs_tiles
-from sustain.data.encoding import LANDSAT_ENCODING
-from sustain.data.shards import MAX_DN, TileFormat
 from sustain.data.sustainbench.dhs import BANDS
-from sustain.data.tiles import INDEX_COLUMNS, TileStore
+from sustain.data.tiles.dhs_store import pack_dhs_tiles
+from sustain.data.tiles.encoding import LANDSAT_ENCODING
+from sustain.data.tiles.packed import INDEX_COLUMNS, TileStore
+from sustain.data.tiles.shards import MAX_DN, TileFormat
 from sustain.errors import DataError, DataWarning, FileFormatError
 from tests.dhs_files import label_table, member_name, npz_bytes, plain_tile, site_id, write_archive, write_raw
 
@@ -278,7 +278,7 @@ def test_a_killed_run_goes_on_from_its_finished_shards_and_gives_the_same_bytes(
     script = (
         "import sys, time; from pathlib import Path\n"
         "from sustain.config import TilesParams\n"
-        "from sustain.data import dhs_store; from sustain.data.sustainbench import packing\n"
+        "from sustain.data.tiles import dhs_store; from sustain.data.sustainbench import packing\n"
         "encode = packing.encode_landsat\n"
         "def slow(x, pixel_m):\n    time.sleep(0.05)\n    return encode(x, pixel_m)\n"
         "packing.encode_landsat = slow\n"
@@ -416,5 +416,7 @@ def test_a_missing_folder_or_shard_is_named(packed, tmp_path):
 
 
 def test_reading_tiles_needs_no_torch():
-    code = "import sys, sustain.data.tiles; sys.exit('torch' in sys.modules or 'rasterio' in sys.modules)"
+    code = (
+        "import sys, sustain.data.tiles.packed; sys.exit('torch' in sys.modules or 'rasterio' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

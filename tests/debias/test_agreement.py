@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import linregress
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from sustain.debias.agreement import agreement, agreement_by_level, area_means, bias_by_tenth
+from sustain.debias.judge.agreement import agreement, agreement_by_level, area_means, bias_by_tenth
 from sustain.errors import CalibrationError, DataError
 
 

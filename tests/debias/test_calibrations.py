@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration, linear_correct, tweedie_correct
-from sustain.debias.mixture import Bins, choose_mixture, fit_mixtures
 from sustain.debias.table import support_of
+from sustain.debias.tweedie.mixture import Bins, choose_mixture, fit_mixtures
 from sustain.errors import CalibrationError, InSampleWarning, WeakCalibrationWarning
 from tests.debias.samples import pairs
 

@@ -13,10 +13,10 @@ from sustain.debias import (
     TweedieCalibration,
     build_card,
 )
-from sustain.debias.build import _private_generator
-from sustain.debias.card import SCHEMA_VERSION
-from sustain.debias.draws import Decomposition, Draws, compress, expand
-from sustain.debias.measurement import NoiseProfile
+from sustain.debias.card.build import _private_generator
+from sustain.debias.card.card import SCHEMA_VERSION
+from sustain.debias.card.draws import Decomposition, Draws, compress, expand
+from sustain.debias.card.noise import NoiseProfile
 from sustain.debias.sample import as_sample
 from sustain.debias.strata import curves_of, stratum_columns
 from sustain.debias.table import Grid

@@ -14,7 +14,7 @@ from sustain.debias import (
     TweedieCalibration,
     compare,
 )
-from sustain.debias.comparison import cross_fit_level
+from sustain.debias.judge.compare import cross_fit_level
 from sustain.errors import CalibrationError
 from tests.debias.samples import pairs, real
 

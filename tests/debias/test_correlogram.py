@@ -6,10 +6,10 @@ from pydantic import ValidationError
 from scipy.spatial.distance import cdist
 
 from sustain.debias import CalibrationCard, build_card
-from sustain.debias import correlogram as module
-from sustain.debias.correlogram import correlogram, spatial_errors
+from sustain.debias.card import correlogram as module
+from sustain.debias.card.correlogram import correlogram, spatial_errors
+from sustain.debias.card.schema import Correlogram
 from sustain.debias.sample import as_sample
-from sustain.debias.schema import Correlogram
 from sustain.errors import CalibrationError
 from sustain.sphere import arc_km, on_sphere
 

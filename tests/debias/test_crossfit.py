@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration
-from sustain.debias.crossfit import cross_fit, cross_fit_models, model_table
+from sustain.debias.judge.cross_fit import cross_fit, cross_fit_models, model_table
 from sustain.errors import CalibrationError
 
 

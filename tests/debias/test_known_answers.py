@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration
-from sustain.debias.fieller import fieller_set
-from sustain.debias.regression import critical_value
-from sustain.debias.score import MixtureScore, kernel_score, scott_score
+from sustain.debias.tweedie.score import MixtureScore, kernel_score, scott_score
+from sustain.stats.covariance import critical_value
+from sustain.stats.fieller import fieller_set
 
 # A mixture of four Gaussians (weights, means, standard deviations): predictions x; truth = x + N(0, sigma^2).
 WEIGHTS, MEANS, SDS = (

@@ -13,8 +13,8 @@ from sustain.debias import (
     compare,
     diagnose,
 )
-from sustain.debias.agreement import agreement
-from sustain.debias.crossfit import cross_fit
+from sustain.debias.judge.agreement import agreement
+from sustain.debias.judge.cross_fit import cross_fit
 from sustain.errors import CalibrationError
 from tests.debias.samples import pairs
 

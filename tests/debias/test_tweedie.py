@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration
-from sustain.debias.noise import NoiseVariance, fit_noise
-from sustain.debias.score import MixtureScore, kernel_score
-from sustain.debias.tweedie import TweedieFormula
+from sustain.debias.tweedie.calibration import TweedieFormula
+from sustain.debias.tweedie.noise import NoiseVariance, fit_noise
+from sustain.debias.tweedie.score import MixtureScore, kernel_score
 from sustain.errors import CalibrationError, WeakCalibrationWarning
 from tests.debias.samples import real
 

@@ -15,10 +15,10 @@ from sustain.debias import (
     build_card,
     diagnose,
 )
-from sustain.debias.regression import least_squares, robust_covariance
+from sustain.debias.card.spread import slope_spread
 from sustain.debias.sample import as_sample
-from sustain.debias.spread import slope_spread
 from sustain.errors import CalibrationError
+from sustain.stats.line import least_squares, robust_or_clustered
 from tests.debias.samples import pairs
 
 few = settings(max_examples=10, deadline=None)
@@ -90,7 +90,7 @@ def test_influence_of_noisy_regressors_carries_the_weights():
         rows.append((fit(weight + step) - fit(weight - step)) / 2e-5)
     influence = n * np.array(rows)
     np.testing.assert_allclose(
-        least_squares(design, y, weight, None, noise)[1], robust_covariance(influence, None)[0], rtol=1e-4
+        least_squares(design, y, weight, None, noise)[1], robust_or_clustered(influence, None)[0], rtol=1e-4
     )
 
 

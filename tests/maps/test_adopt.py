@@ -9,8 +9,8 @@ from rasterio.transform import from_origin
 
 from sustain.debias import build_card
 from sustain.errors import FileFormatError, RasterError
-from sustain.maps.adopt import adopt_raster
-from sustain.maps.raster import correct_raster
+from sustain.maps.correct.adopt import adopt_raster
+from sustain.maps.correct.raster import correct_raster
 
 TARGET = {"name": "wealth_index", "unit": "index points"}
 REAL = (

@@ -14,12 +14,12 @@ from shapely.geometry import Point, shape
 
 from sustain.config import MapParams, PublishParams
 from sustain.errors import RasterError
+from sustain.maps.correct.raster import correct_raster
 from sustain.maps.grid import Span
-from sustain.maps.mosaic import open_imagery
+from sustain.maps.imagery.mosaic import open_imagery
 from sustain.maps.places import cells_of
-from sustain.maps.predict import predict_map
-from sustain.maps.publish import publish_map
-from sustain.maps.raster import correct_raster
+from sustain.maps.predict.predict import predict_map
+from sustain.maps.publish.publish import publish_map
 from sustain.viewer import MapLayers
 
 from .fakes import MeanPredictor, make_card, write_scene

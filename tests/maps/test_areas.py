@@ -14,13 +14,13 @@ from shapely import MultiPolygon, Point, box
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard, build_card
 from sustain.errors import ConfigError, DataError, RasterError, SupportWarning, WeakCalibrationWarning
-from sustain.maps import zones as zones_module
-from sustain.maps.area_variance import BlockSums
-from sustain.maps.areas import COLUMNS, area_means, areas_table
-from sustain.maps.publish import publish_map
-from sustain.maps.publish_tiles import publish_survey_tiles
-from sustain.maps.raster import BANDS, correct_raster, correct_values
-from sustain.maps.zonal import zonal_mean
+from sustain.maps.correct.raster import BANDS, correct_raster, correct_values
+from sustain.maps.publish.publish import publish_map
+from sustain.maps.publish.tiles import publish_survey_tiles
+from sustain.maps.read import zones as zones_module
+from sustain.maps.read.area_variance import BlockSums
+from sustain.maps.read.areas import COLUMNS, area_means, areas_table
+from sustain.maps.read.zonal import zonal_mean
 from sustain.sphere import EARTH_RADIUS_KM
 
 from .fakes import make_card, write_raster

@@ -18,10 +18,10 @@ import rasterio.shutil
 
 from sustain.config import MapParams
 from sustain.errors import DiskSpaceError, DownloadError, FileFormatError, RasterError
-from sustain.maps.blocks import BlockStore, identity_of
 from sustain.maps.grid import Block, Span
-from sustain.maps.predict import predict_map
-from sustain.maps.scene import Scene
+from sustain.maps.imagery.scene import Scene
+from sustain.maps.predict.blocks import BlockStore, identity_of
+from sustain.maps.predict.predict import predict_map
 
 from .fakes import MeanPredictor, write_scene
 from .stac_fakes import serving, silence
@@ -287,7 +287,7 @@ def test_a_real_limit_stops_the_run_and_keeps_finished_blocks(tmp_path, scene_pa
     whole = predict_map(scene_path, MeanPredictor(), tmp_path / "whole.tif", params=params)
     script = (
         "import resource, signal, sys\n"
-        "from sustain.config import MapParams; from sustain.maps.predict import predict_map\n"
+        "from sustain.config import MapParams; from sustain.maps.predict.predict import predict_map\n"
         "from tests.maps.fakes import MeanPredictor\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4500, resource.RLIM_INFINITY))\n"
@@ -306,7 +306,7 @@ def test_a_real_limit_stops_the_run_and_keeps_finished_blocks(tmp_path, scene_pa
 SLOW = """
 import sys, time
 from sustain.config import MapParams
-from sustain.maps.predict import predict_map
+from sustain.maps.predict.predict import predict_map
 from tests.maps.fakes import MeanPredictor
 
 class Slow(MeanPredictor):

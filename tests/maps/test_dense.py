@@ -6,10 +6,10 @@ import rasterio
 
 from sustain.config import MapParams
 from sustain.errors import ConfigError, ModelError
-from sustain.maps.dense import N_CHECKED, checked_cells
+from sustain.maps.correct.raster import correct_raster
 from sustain.maps.grid import Grid
-from sustain.maps.predict import predict_map
-from sustain.maps.raster import correct_raster
+from sustain.maps.predict.dense import N_CHECKED, checked_cells
+from sustain.maps.predict.predict import predict_map
 
 from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, make_card, write_raster, write_scene
 

@@ -14,9 +14,9 @@ from rio_tiler.io import Reader
 from shapely import box
 
 from sustain.config import PublishParams
-from sustain.maps.publish import publish_map
-from sustain.maps.raster import correct_raster
-from sustain.maps.zonal import sample_points, zonal_mean
+from sustain.maps.correct.raster import correct_raster
+from sustain.maps.publish.publish import publish_map
+from sustain.maps.read.zonal import sample_points, zonal_mean
 
 from .fakes import make_card, write_raster
 

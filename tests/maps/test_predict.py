@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from sustain.config import MapParams
 from sustain.errors import DataWarning, FileFormatError, ModelError, RasterError
-from sustain.maps.exact import cut_tiles, tile_coverage
 from sustain.maps.grid import Grid
-from sustain.maps.predict import predict_map
-from sustain.maps.scene import Scene
+from sustain.maps.imagery.scene import Scene
+from sustain.maps.predict.exact import cut_tiles, tile_coverage
+from sustain.maps.predict.predict import predict_map
 
 from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
 
@@ -181,7 +181,7 @@ def test_real_write_failure_leaves_the_old_map_alone(tmp_path, scene_path):
     )
     out.write_bytes(b"old")
     script = (
-        "import sys; from sustain.config import MapParams; from sustain.maps.predict import predict_map\n"
+        "import sys; from sustain.config import MapParams; from sustain.maps.predict.predict import predict_map\n"
         "from maps.fakes import MeanPredictor\n"
         "predict_map(sys.argv[1], MeanPredictor(), sys.argv[2], params=MapParams(spacing_px=1))"
     )

@@ -15,12 +15,12 @@ from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.errors import CardError, ConfigError, DiskSpaceError, FileFormatError, RasterError
 from sustain.files import sha256_of
-from sustain.maps import publish
-from sustain.maps.cells import BandStatistics, iter_cells
+from sustain.maps.correct.raster import correct_raster
 from sustain.maps.geotiff import open_raster
-from sustain.maps.publish import publish_map
-from sustain.maps.raster import correct_raster
-from sustain.maps.stac import item_id
+from sustain.maps.publish import publish
+from sustain.maps.publish.publish import publish_map
+from sustain.maps.publish.stac import item_id
+from sustain.maps.read.cells import BandStatistics, iter_cells
 
 from .fakes import make_card, write_raster
 

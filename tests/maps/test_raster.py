@@ -12,8 +12,9 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from sustain.errors import DiskSpaceError, FileFormatError, RasterError, SupportWarning
-from sustain.maps import geotiff, raster
-from sustain.maps.raster import correct_raster
+from sustain.maps import geotiff
+from sustain.maps.correct import raster
+from sustain.maps.correct.raster import correct_raster
 
 from .fakes import make_card, write_raster
 
@@ -244,7 +245,7 @@ def test_real_write_failure_leaves_the_old_map_alone(tmp_path, raw_path, card, s
     limit = int(share * correct_raster(raw_path, out, card).stat().st_size)
     out.write_bytes(b"old")
     script = (
-        "import sys; from sustain.maps.raster import correct_raster\n"
+        "import sys; from sustain.maps.correct.raster import correct_raster\n"
         "correct_raster(sys.argv[1], sys.argv[2], sys.argv[3])"
     )
     card_path = card.save(tmp_path / "card.json")
@@ -269,7 +270,7 @@ def test_real_write_failure_leaves_the_old_map_alone(tmp_path, raw_path, card, s
 def test_killed_while_copying_a_rerun_ends_the_same_and_leaves_nothing_behind(tmp_path, raw_path, card):
     expected = correct_raster(raw_path, tmp_path / "expected.tif", card).read_bytes()
     script = (
-        "import os, signal, sys; from sustain.maps import raster\n"
+        "import os, signal, sys; from sustain.maps.correct import raster\n"
         "copy = raster.copy_as_cog\n"
         "raster.copy_as_cog = lambda *paths: (copy(*paths), os.kill(os.getpid(), signal.SIGKILL))\n"
         "raster.correct_raster(*sys.argv[1:])"

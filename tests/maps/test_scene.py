@@ -8,8 +8,8 @@ from rasterio.enums import ColorInterp
 from sustain.config import MapParams
 from sustain.errors import DataWarning, FileFormatError, RasterError
 from sustain.maps.grid import Span
-from sustain.maps.predict import predict_map
-from sustain.maps.scene import Scene
+from sustain.maps.imagery.scene import Scene
+from sustain.maps.predict.predict import predict_map
 
 from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
 

@@ -11,8 +11,8 @@ from rasterio.transform import from_origin
 
 from sustain.config import PublishParams
 from sustain.files import sha256_of
-from sustain.maps.publish import publish_map
-from sustain.maps.raster import correct_raster
+from sustain.maps.correct.raster import correct_raster
+from sustain.maps.publish.publish import publish_map
 
 from .fakes import make_card, write_raster
 from .stac_schemas import kept_schemas, problems

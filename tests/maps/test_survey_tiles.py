@@ -7,14 +7,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from sustain.causal.tile_trials import tile_trials, urban_contrasts
 from sustain.config import PublishParams
-from sustain.data.manifest import load_manifest
-from sustain.data.terms import may_publish_coordinates
+from sustain.data.catalogue.manifest import load_manifest
+from sustain.data.catalogue.terms import may_publish_coordinates
 from sustain.errors import ConfigError, DataError, EffectError, FileFormatError, RasterError, SupportWarning
-from sustain.maps.publish_tiles import publish_survey_tiles
-from sustain.maps.survey_tiles import CELLS_FILE, correct_survey_tiles, map_survey_tiles, read_survey_tiles
+from sustain.maps.correct.survey_tiles import (
+    CELLS_FILE,
+    correct_survey_tiles,
+    map_survey_tiles,
+    read_survey_tiles,
+)
+from sustain.maps.publish.tiles import publish_survey_tiles
 from sustain.report import build_report
+from sustain.trials.tiles import tile_trials, urban_contrasts
 from tests.report.fabricate import artefacts, card, made_card, params
 from tests.report.fabricate import survey as labelled
 

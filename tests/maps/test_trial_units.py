@@ -16,9 +16,9 @@ from shapely import box
 from sustain.causal import estimate_effect
 from sustain.debias import CalibrationCard, build_card
 from sustain.errors import DataError, SupportWarning
-from sustain.maps.raster import correct_raster
-from sustain.maps.trial_units import read_map_at_units
-from sustain.maps.zonal import buffer_mean, sample_points, zonal_mean
+from sustain.maps.correct.raster import correct_raster
+from sustain.maps.read.trial_units import read_map_at_units
+from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
 
 from .fakes import write_raster
 

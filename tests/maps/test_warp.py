@@ -14,9 +14,9 @@ from rasterio.warp import transform
 from sustain.config import MapParams
 from sustain.errors import ConfigError, DataWarning, RasterError
 from sustain.maps.grid import Grid, Span
-from sustain.maps.lattice import Lattice, Outline, choose_lattice
-from sustain.maps.mosaic import open_imagery
-from sustain.maps.predict import predict_map
+from sustain.maps.imagery.lattice import Lattice, Outline, choose_lattice
+from sustain.maps.imagery.mosaic import open_imagery
+from sustain.maps.predict.predict import predict_map
 
 from .fakes import MeanPredictor, write_scene
 

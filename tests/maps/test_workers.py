@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 
 from sustain.config import MapParams
 from sustain.errors import ClusterError, DownloadError, ModelError
-from sustain.maps.predict import predict_map
+from sustain.maps.predict.predict import predict_map
 
 from .fakes import MeanPredictor
 from .stac_fakes import collection, piece_item, serving

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from shapely import box
 
 from sustain.errors import DataError, RasterError, SupportWarning
-from sustain.maps.zonal import buffer_mean, sample_points, zonal_mean
+from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
 
 from .fakes import write_raster
 

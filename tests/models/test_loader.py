@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.models.loader import BatchOrder, TileBatches, augment, crop, dihedral, tile_loader
 
 

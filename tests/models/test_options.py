@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from sustain.config import PredictParams, TrainParams
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning, ModelError
 from sustain.models.backbone import BACKBONES
 from sustain.models.fit import fit_network, reproducible

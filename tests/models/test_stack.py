@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sustain.config import TrainParams
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import ModelError
 from sustain.models.convolutions import SMALLEST_TILE, RandomConvolutions
 from sustain.models.inputs import TileInputs

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sustain.config import PredictParams
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import ModelError
 from sustain.models.baselines import BASELINES, NightlightsKNN
 from sustain.models.features import mean_nightlights

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sustain.config import TrainParams
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
 from sustain.files import sha256_of
 from sustain.models.predictor import TilePredictor

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import yaml
 
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.debias import CalibrationCard
 
 from .project import ROOT, STAGES, Project, ran

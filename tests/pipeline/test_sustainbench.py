@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sustain.data.sustainbench import dhs
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.packed import TileStore
 from sustain.debias import CalibrationCard
 from tests.dhs_files import label_table, member_name, npz_bytes, plain_tile, write_archive
 

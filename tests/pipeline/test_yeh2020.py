@@ -15,8 +15,8 @@ import rasterio
 import yaml
 
 from sustain.config import Params, load_params
-from sustain.data.fetch import fetch
-from sustain.data.manifest import Manifest
+from sustain.data.catalogue.manifest import Manifest
+from sustain.data.fetch.fetch import fetch
 from sustain.debias import CalibrationCard
 from sustain.stage import Artefacts
 from tests.yeh2020_files import write_published

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from sustain.causal.trials import effects_table
 from sustain.config import (
     Params,
     PublishParams,
@@ -15,10 +14,11 @@ from sustain.config import (
     SyntheticWorldParams,
 )
 from sustain.debias import build_card, diagnose
-from sustain.debias.evaluation import correction_curves
+from sustain.debias.judge.evaluation import correction_curves
 from sustain.files import write_json
-from sustain.maps.raster import correct_raster
+from sustain.maps.correct.raster import correct_raster
 from sustain.stage import Artefacts
+from sustain.trials.trial import effects_table
 
 UNIT = "index points"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from sustain.debias import build_card
-from sustain.debias.evaluation import correction_curves
+from sustain.debias.judge.evaluation import correction_curves
 from sustain.report.rasters import MapView
 from sustain.report.sections.calibration import _slopes, correction_section
 

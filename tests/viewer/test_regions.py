@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from rasterio.transform import from_origin
 
 from sustain.errors import DataError, RasterError
-from sustain.maps.raster import correct_values
+from sustain.maps.correct.raster import correct_values
 from sustain.viewer import MapLayers, make_app
 from sustain.viewer.regions import region_on_map
 from tests.maps.fakes import make_card, write_raster

@@ -21,9 +21,9 @@ from shapely import Polygon
 
 from sustain.debias import CalibrationCard
 from sustain.errors import RasterError
-from sustain.maps.areas import area_means
+from sustain.maps.correct.raster import correct_values
 from sustain.maps.geotiff import create_geotiff
-from sustain.maps.raster import correct_values
+from sustain.maps.read.areas import area_means
 from sustain.viewer import MapLayers, make_app
 from sustain.viewer import app as app_module
 from sustain.viewer import layers as layers_module

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.archive import iter_members
 from sustain.data.csvtable import read_csv, refuse_duplicates, whole_numbers
+from sustain.data.fetch.archive import iter_members
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset

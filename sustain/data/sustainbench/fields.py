@@ -22,12 +22,12 @@ from sustain.data.csvtable import (
     some_of,
     whole_numbers,
 )
-from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
 from sustain.data.sustainbench.unpacked import unpacked
+from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:

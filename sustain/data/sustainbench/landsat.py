@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sustain.data.csvtable import some_of
-from sustain.data.encoding import landsat_format
 from sustain.data.sustainbench import dhs, plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
@@ -26,7 +25,8 @@ from sustain.data.sustainbench.packing import (
     places_of,
 )
 from sustain.data.sustainbench.store import Scheme, Source, write_tables
-from sustain.data.tiles import TileStore
+from sustain.data.tiles.encoding import landsat_format
+from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, DataWarning
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from sustain.data.csvtable import (
     some_of,
     whole_numbers,
 )
-from sustain.data.splits import assign_splits, spatial_block
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.landsat import centre_crop, pack_archives
 from sustain.data.sustainbench.store import Scheme, Source
+from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.encoding import encode_landsat, landsat_format
-from sustain.data.shards import Place, TileFormat, shard_path
 from sustain.data.sustainbench import dhs
+from sustain.data.tiles.encoding import encode_landsat, landsat_format
+from sustain.data.tiles.shards import Place, TileFormat, shard_path
 from sustain.errors import DataError
 from sustain.files import atomic_path, read_json, require_free_space, write_json
 

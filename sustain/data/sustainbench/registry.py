@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sustain.data.manifest import MANIFEST_FOLDERS, TASKS_FILE
+from sustain.data.catalogue.manifest import MANIFEST_FOLDERS, TASKS_FILE
 from sustain.errors import DataError, FileFormatError
 
 __all__ = ["ImageSpec", "Label", "Published", "Split", "Task", "find_task", "load_tasks"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sustain.data.archive import unpack
+from sustain.data.fetch.archive import unpack
 
 __all__ = ["unpacked"]
 

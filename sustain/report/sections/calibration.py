@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from sustain.debias import CalibrationCard
-from sustain.debias.agreement import bias_by_tenth
-from sustain.debias.evaluation import evaluate_card
-from sustain.debias.regression import critical_value
+from sustain.debias.card.schema import LineCard, SpatialErrors
+from sustain.debias.judge.agreement import bias_by_tenth
+from sustain.debias.judge.evaluation import evaluate_card
 from sustain.debias.sample import MIN_PAIRS
-from sustain.debias.schema import LineCard, SpatialErrors
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Accuracy, Survey
 from sustain.report.rasters import MapView
 from sustain.report.style import method_style
 from sustain.report.words import count, interval, listing, number, percent, plural, signed
+from sustain.stats.covariance import critical_value
 
 __all__ = ["correction_section", "errors_section", "slope_interval"]
 

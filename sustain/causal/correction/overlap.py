@@ -1,0 +1,135 @@
+"""Units that are in the trial and in the calibration sample: the covariance of both parts of the error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.estimate import Estimate, Note
+from sustain.causal.trial.units import Units
+from sustain.causal.vcov.vcov import Vcov
+from sustain.errors import CardError, EffectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sustain.debias import CalibrationCard
+
+__all__ = ["Overlap"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The rows that a card was built from, and the column by which a trial's units are known among them.
+
+    Attributes
+    ----------
+    id : str
+        Column of the trial's data and of `rows`.
+    rows : DataFrame
+        Calibration rows, as the card was built from them.
+    y_pred, y_true, weights : str
+        Columns of `rows`; `weights` may be None.
+    """
+
+    id: str
+    rows: pd.DataFrame
+    y_pred: str = "y_pred"
+    y_true: str = "y_true"
+    weights: str | None = None
+
+    @classmethod
+    def parse(cls, overlap: Mapping[str, Any]) -> Overlap:
+        """Read the argument as `estimate_effect` documents it."""
+        if not isinstance(overlap, Mapping) or not {"id", "rows"} <= set(overlap) <= set(cls.__annotations__):
+            raise EffectError(
+                f"overlap: got {sorted(map(str, overlap)) if isinstance(overlap, Mapping) else overlap!r}, expected "
+                "{'id': column, 'rows': calibration rows} with, if named otherwise, y_pred, y_true and weights."
+            )
+        found = cls(**overlap)
+        if not hasattr(found.rows, "columns"):
+            raise EffectError(f"overlap: rows is {type(found.rows).__name__}, expected a pandas DataFrame.")
+        named = (found.id, found.y_pred, found.y_true, *([found.weights] if found.weights else []))
+        missing = [name for name in named if name not in found.rows.columns]
+        if missing:
+            raise EffectError(f"overlap: the calibration rows have no column {missing[0]!r}.")
+        return found
+
+    def applied(
+        self, card: CalibrationCard, psi: Floats, units: Units, vcov: Vcov, end: Estimate
+    ) -> tuple[Estimate, Note]:
+        """Corrected effect with the covariance of the trial's and the calibration's part of its error, and a note.
+
+        Influences of both parts are summed within units, or within clusters where `vcov` clusters, and multiplied.
+
+        Parameters
+        ----------
+        psi : ndarray, shape (n,)
+            Influence of the trial's units on the naive effect.
+        end : Estimate
+            Corrected effect.
+
+        Raises
+        ------
+        CardError
+            When the rows are not those that the card was built from.
+        EffectError
+            When the correction is not the pooled linear one, `vcov` is spatial, or clusters by a column that the rows
+            lack.
+        """
+        if end.method != "linear" or math.isnan(end.slope):
+            raise EffectError(
+                f"overlap: for the pooled linear correction only, not for {end.method!r}: a card's draws do not say "
+                "which row moved them. Leave the shared units out of the trial, or use method='linear'."
+            )
+        if vcov.kind in ("conley", "block"):
+            raise EffectError(
+                f"overlap: not with a {vcov.kind} vcov. Cluster by a column that trial and calibration rows have, or "
+                "leave the shared units out of the trial."
+            )
+        column = self.id if vcov.kind == "HC1" else vcov.columns[0]
+        if column not in self.rows.columns:
+            raise EffectError(
+                f"overlap: the calibration rows have no column {column!r}, by which vcov clusters."
+            )
+        on_slope = self._slope_influence(card)
+        ours, theirs = units.extra[column].astype(str), self.rows[column].to_numpy().astype(str)
+        names, code = np.unique(np.concatenate([ours, theirs]), return_inverse=True)
+        trial = np.bincount(code[: len(ours)], psi, minlength=len(names))
+        calibration = np.bincount(code[len(ours) :], on_slope, minlength=len(names))
+        covariance = -end.estimate / end.slope**2 * float(trial @ calibration)
+        shared = int(
+            np.isin(units.extra[self.id].astype(str), self.rows[self.id].to_numpy().astype(str)).sum()
+        )
+        error = math.sqrt(max(0.0, end.variance + 2 * covariance))
+        text = (
+            f"{shared} of {units.n} units are in the calibration sample. Their covariance takes the standard error "
+            f"from {end.std_error:.4g} to {error:.4g}."
+        )
+        return replace(end, covariance=covariance), Note("overlap", text)
+
+    def _slope_influence(self, card: CalibrationCard) -> Floats:
+        from sustain.stats.line import fit_line
+
+        table = self.rows
+        weight = np.ones(len(table)) if self.weights is None else table[self.weights].to_numpy(dtype=float)
+        line = fit_line(
+            table[self.y_true].to_numpy(dtype=float),
+            table[self.y_pred].to_numpy(dtype=float),
+            weight / weight.mean(),
+            None,
+            card.target_noise_var,
+        )
+        if not math.isclose(line.slope, card.slope, rel_tol=1e-6):
+            raise CardError(
+                f"overlap: the calibration rows have slope {line.slope:.6g}, but the card's is {card.slope:.6g}. Pass "
+                "the rows that the card was built from, with their weights."
+            )
+        return np.asarray(line.influence[:, 1])

@@ -1,0 +1,134 @@
+"""The `estimator` argument: which design a trial has, and what each design asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from sustain.causal.estimators.absorb import Absorbed, codes_of
+from sustain.causal.estimators.instrument import two_stage_least_squares
+from sustain.causal.estimators.learners import learned_doubly_robust
+from sustain.causal.estimators.least_squares import LinearEstimator, difference_in_means, least_squares
+from sustain.causal.estimators.panel import two_way_fixed_effects
+from sustain.causal.estimators.propensity import FOLDS, default_folds, doubly_robust, inverse_propensity
+from sustain.causal.trial.roles import EstimatorName
+from sustain.causal.trial.units import Units
+from sustain.causal.vcov.vcov import Vcov
+from sustain.errors import EffectError
+
+__all__ = ["Design"]
+
+
+@dataclass(frozen=True)
+class Design:
+    """An estimator's name and what only some designs have.
+
+    Attributes
+    ----------
+    estimator : str
+        One of `EstimatorName`.
+    unit, time : str or None
+        Columns of the panel, for ``"did"``.
+    instrumented : bool
+        Whether there are instruments, for ``"iv"``.
+    fixed_effects : tuple of str
+        Columns, or several joined by ``^``, for ``"ols"`` and ``"iv"``.
+    outcome_model, propensity_model : object or None
+        Learners, for ``"aipw"``.
+    n_folds : int or None
+    seed : int
+        For ``"aipw"``.
+    """
+
+    estimator: EstimatorName
+    unit: str | None = None
+    time: str | None = None
+    instrumented: bool = False
+    fixed_effects: tuple[str, ...] = ()
+    outcome_model: Any = None
+    propensity_model: Any = None
+    n_folds: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that the design has what it needs and nothing that it would ignore."""
+        name = self.estimator
+        for argument, value, least in (("n_folds", self.n_folds, 2), ("seed", self.seed, 0)):
+            if value is not None and (not isinstance(value, int | np.integer) or value < least):
+                raise EffectError(f"{argument}: got {value!r}, expected a whole number, {least} or more.")
+        if name not in get_args(EstimatorName):
+            known = ", ".join(map(repr, get_args(EstimatorName)))
+            raise EffectError(f"estimator: got {name!r}, expected {known}.")
+        panel = self.unit is not None and self.time is not None
+        if (name == "did") != panel or (self.unit is None) != (self.time is None):
+            raise EffectError(
+                f"estimator={name!r} with unit={self.unit!r} and time={self.time!r}: estimator='did' needs both "
+                "columns (or two fixed effects in the formula), and no other estimator takes them."
+            )
+        if (name == "iv") != self.instrumented:
+            raise EffectError(
+                f"estimator={name!r} {'with an' if self.instrumented else 'without an'} instrument: "
+                "estimator='iv' needs an instrument, and no other estimator takes one."
+            )
+        if self.fixed_effects and name not in ("ols", "iv"):
+            raise EffectError(
+                f"fixed_effects: {list(self.fixed_effects)} are absorbed by estimator='ols' and 'iv', not by {name!r}. "
+                "Name them among the covariates, as categories; estimator='did' takes unit= and time=."
+            )
+        if (self.outcome_model is not None or self.propensity_model is not None) and name != "aipw":
+            raise EffectError(
+                f"outcome_model, propensity_model: learners are for estimator='aipw', not for {name!r}."
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Label columns of the data that the design needs beside outcome, treatment and covariates."""
+        panel = () if self.unit is None or self.time is None else (self.unit, self.time)
+        return (*panel, *(part for effect in self.fixed_effects for part in effect.split("^")))
+
+    def build(self, units: Units, vcov: Vcov) -> LinearEstimator:
+        """Make the estimator for these units. `vcov` tells which of them must share a fold."""
+        common = units.treated, units.covariates, units.names
+        absorbed = self._absorbed(units) if self.fixed_effects else None
+        if self.estimator == "difference":
+            return difference_in_means(units.treated, units.weights)
+        if self.estimator == "ols":
+            return least_squares(*common, units.weights, absorbed=absorbed)
+        if self.estimator == "ipw":
+            return inverse_propensity(*common, units.weights)
+        if self.estimator == "aipw":
+            clusters = vcov.clusters(units.extra)
+            n_folds = default_folds(clusters) if self.n_folds is None else self.n_folds
+            if self.n_folds is None and vcov.kind == "block":
+                n_folds = FOLDS  # a bootstrap sees what the split into folds does, and takes long enough
+            if self.outcome_model is None and self.propensity_model is None:
+                return doubly_robust(
+                    *common, units.weights, n_folds=n_folds, seed=self.seed, clusters=clusters
+                )
+            return learned_doubly_robust(
+                *common,
+                units.weights,
+                outcome_model=self.outcome_model,
+                propensity_model=self.propensity_model,
+                n_folds=n_folds,
+                seed=self.seed,
+                clusters=clusters,
+            )
+        if self.estimator == "iv":
+            instruments = units.instruments, units.instrument_names
+            clusters = vcov.clusters(units.extra)
+            return two_stage_least_squares(*common, *instruments, units.weights, absorbed, clusters)
+        unit, time = (units.extra[name] for name in self.columns)
+        return two_way_fixed_effects(*common, unit, time, units.weights)
+
+    def _absorbed(self, units: Units) -> Absorbed:
+        effects = []
+        for effect in self.fixed_effects:
+            codes = [codes_of(units.extra[part]) for part in effect.split("^")]
+            joint = codes[0]
+            for code in codes[1:]:
+                joint = np.unique(joint.astype(np.int64) * (code.max() + 1) + code, return_inverse=True)[1]
+            effects.append(joint)
+        return Absorbed(effects, units.weights)

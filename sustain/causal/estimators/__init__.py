@@ -1,0 +1,1 @@
+"""Designs as estimators that are linear in the outcome."""

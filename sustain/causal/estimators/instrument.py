@@ -1,0 +1,125 @@
+"""Two-stage least squares: the effect of a treatment that an instrument moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.estimators.absorb import Absorbed
+from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.errors import EffectError
+from sustain.stats.covariance import cluster_covariance, robust_covariance
+from sustain.stats.line import Regressors
+
+__all__ = ["WEAK_F", "first_stage_f", "two_stage_least_squares"]
+
+Floats = NDArray[np.float64]
+
+WEAK_F = 10.0  # Staiger and Stock's rule of thumb
+
+
+def two_stage_least_squares(
+    treated: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    instruments: Floats,
+    instrument_names: Sequence[str],
+    weights: Floats,
+    absorbed: Absorbed | None = None,
+    clusters: NDArray[np.intp] | None = None,
+) -> LinearEstimator:
+    """Coefficient of treatment in a regression where instruments stand for it; covariates stand for themselves.
+
+    The influence is omega_i e_i, with omega from the treatment as the instruments predict it and the residual
+    e_i from the treatment as it was.
+
+    Parameters
+    ----------
+    treated, covariates, names, weights
+        As in `least_squares`.
+    instruments : ndarray, shape (n, m)
+    instrument_names : sequence of str
+    absorbed : Absorbed, optional
+        Fixed effects, which are taken out of every column first.
+    clusters : ndarray of int, shape (n,), optional
+        For the F of the first stage: an instrument given to whole clusters is as strong as they are many.
+
+    Raises
+    ------
+    EffectError
+        When columns are dependent, or the instruments do not move the treatment at all.
+    """
+    root = np.sqrt(weights)
+    columns = np.column_stack([covariates, instruments])
+    labels = [*names, *instrument_names]
+    within = _unchanged if absorbed is None else absorbed.residual
+    size = None if absorbed is None else np.linalg.norm(root[:, None] * columns, axis=0)
+    both = Regressors.of(
+        within(columns), labels, weights, constant=absorbed is None, size=size, error=EffectError
+    ).basis
+    held = both[:, : both.shape[1] - instruments.shape[1]]
+    # What the instruments add to the prediction of treatment once the covariates are held.
+    target = root * within(treated)
+    partial = both @ (both.T @ target) - held @ (held.T @ target)
+    strength = float(partial @ target)
+    if strength <= 1e-20 * float(np.square(root * treated).sum()):
+        raise EffectError(
+            f"instrument: {', '.join(instrument_names)} does not move the treatment, given the covariates."
+        )
+    omega = root * partial / strength
+    treatment_left = target - held @ (held.T @ target)
+
+    def influence(outcome: Floats) -> Floats:
+        left = root * within(outcome)
+        left = left - held @ (held.T @ left)
+        return np.asarray(omega * (left - float(omega @ outcome) * treatment_left) / root)
+
+    f = first_stage_f(target, held, both[:, held.shape[1] :], clusters)
+    kind = "robust" if clusters is None else "clustered"
+    notes: tuple[tuple[str, str], ...] = ()
+    if f < WEAK_F:
+        text = (
+            f"The instruments are weak: the {kind} F of the first stage is {f:.3g}, under {WEAK_F:g}. The "
+            "estimate leans towards least squares, and its interval is too short: regress the outcome on the "
+            "instruments instead (Anderson and Rubin), whose test asks for no strength."
+        )
+        notes = (("weak_instrument", text),)
+    name = f"two-stage least squares ({kind} first-stage F {f:.4g})"
+    if absorbed is None:
+        return LinearEstimator(name, omega, influence, held.shape[1] + 1, notes)
+    name = f"{name}, {absorbed.described}"
+    n_params = held.shape[1] + 1 + absorbed.rank
+    return LinearEstimator(name, omega, influence, n_params, notes, effects=absorbed.effects)
+
+
+def _unchanged(values: Floats) -> Floats:
+    return values
+
+
+def first_stage_f(
+    target: Floats, held: Floats, moving: Floats, clusters: NDArray[np.intp] | None = None
+) -> float:
+    """Wald F of the instruments in the first stage: robust (HC1), or with clusters CRV1.
+
+    With one instrument it is the effective F of Montiel Olea and Pflueger (2013, doi:10.1080/00401706.2013.806694).
+
+    Parameters
+    ----------
+    target : ndarray, shape (n,)
+        Treatment times the root of the weights.
+    held, moving : ndarray, shape (n, k) and (n, m)
+        Orthonormal bases of the covariates, and of the instruments without them.
+    clusters : ndarray of int, shape (n,), optional
+    """
+    basis = np.column_stack([held, moving])
+    residual = target - basis @ (basis.T @ target)
+    coefficients = moving.T @ target
+    influence, n_params = moving * residual[:, None], basis.shape[1]
+    covariance = (
+        robust_covariance(influence, n_params)
+        if clusters is None
+        else cluster_covariance(influence, clusters, n_params)
+    )
+    return float(coefficients @ np.linalg.pinv(covariance, hermitian=True) @ coefficients / moving.shape[1])

@@ -1,0 +1,1 @@
+"""Labels in the trial: effects and tests that rest on them."""

@@ -1,0 +1,214 @@
+"""Labelled rows that carry the treatment, or a placebo: which assumption holds for that contrast.
+
+A placebo is a contrast that nobody treated: exposed against other regions, bands of distance, a period before the
+programme. It is built from places or covariates, never from predictions: thresholds of a prediction make every map
+look right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.errors import CalibrationError, EffectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AssumptionTests", "assumption_tests", "require_arms", "require_clusters"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AssumptionTests:
+    """What labels in both arms say about the two assumptions.
+
+    Attributes
+    ----------
+    truth_gap, truth_gap_std_error, outcome_p : float
+        Difference in truth between the arms at equal prediction, and the p-value that it is zero (outcome stability).
+    prediction_gap, prediction_gap_std_error : float
+        Difference in prediction between the arms at equal truth: the differential error.
+    slope_gap, slope_gap_std_error : float
+        Difference between the arms' slopes of prediction on truth.
+    measurement_p : float
+        P-value that both are zero (measurement stability). Both p-values are NaN where truth and prediction are one
+        exact line, or a covariance has too few clusters.
+    n_treated, n_control : int
+    """
+
+    truth_gap: float
+    truth_gap_std_error: float
+    outcome_p: float
+    prediction_gap: float
+    prediction_gap_std_error: float
+    slope_gap: float
+    slope_gap_std_error: float
+    measurement_p: float
+    n_treated: int
+    n_control: int
+
+    def verdict(self, level: float = 0.05) -> str:
+        """Say which assumptions the rows refute at `level`, and what follows."""
+        if math.isnan(self.outcome_p) or math.isnan(self.measurement_p):
+            return (
+                "Nothing can be said: truth and prediction are one exact line, or there are too few clusters for these "
+                "tests."
+            )
+        outcome, measurement = self.outcome_p < level, self.measurement_p < level
+        if outcome and measurement:
+            return (
+                "Both assumptions are refuted: the image shows part of this contrast by itself. Report the bracket, or "
+                "give each arm a line of its own (arm_lines, effect_with_arm_lines)."
+            )
+        if outcome:
+            return "Outcome stability is refuted, measurement stability is not: correct."
+        if measurement:
+            return "Measurement stability is refuted, outcome stability is not: do not correct."
+        return "Neither is refuted: the rows are too few, or the arms too alike, to tell. Report the bracket."
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"{self.n_treated} labelled rows in one arm, {self.n_control} in the other",
+                f"  truth at equal prediction  {self.truth_gap:.3g} (standard error {self.truth_gap_std_error:.2g}), "
+                f"p = {self.outcome_p:.2g} for outcome stability",
+                f"  prediction at equal truth  {self.prediction_gap:.3g} ({self.prediction_gap_std_error:.2g}), slopes "
+                f"differ by {self.slope_gap:.3g} ({self.slope_gap_std_error:.2g}), p = {self.measurement_p:.2g} for "
+                "measurement stability",
+                self.verdict(),
+            ]
+        )
+
+
+def assumption_tests(
+    data: pd.DataFrame,
+    *,
+    label: str,
+    prediction: str,
+    treatment: str,
+    covariates: Sequence[str] = (),
+    clusters: str | None = None,
+    target_noise_var: float = 0.0,
+) -> AssumptionTests:
+    """Test both assumptions on labelled rows that carry the treatment or a placebo.
+
+    ``truth ~ prediction + treatment`` for outcome stability; ``prediction ~ truth * treatment`` for measurement
+    stability, the truth centred on its mean. The first is the test of Gordon et al. (2025, arXiv:2502.12323) as
+    a slope.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Rows without a label are left out.
+    label, prediction : str
+        Columns of truth and prediction; predictions of rows that the model was not trained on.
+    treatment : str
+        Column of 0 and 1, of the treatment or a placebo.
+    covariates : sequence of str
+        Numeric columns that the trial's design adjusts for, such as dummies of surveys.
+    clusters : str, optional
+        Column of clusters. Without, errors of neighbours count as independent, and the tests refute too much.
+    target_noise_var : float
+        Variance of the labels' own sampling error (few households to a label), as the card was built with. Without it
+        predictions differ at equal *noisy* truth wherever the truth differs, and measurement stability is refuted
+        though it holds.
+
+    Returns
+    -------
+    AssumptionTests
+
+    Raises
+    ------
+    EffectError
+        When a column is missing or holds no numbers, the treatment is not 0/1, an arm has fewer than ten labelled rows
+        or lies in a single cluster, columns are linearly dependent, or `target_noise_var` is no variance or as large as
+        that of the labels.
+    """
+    from sustain.debias.sample import noise_variance
+    from sustain.stats.covariance import wald_test
+    from sustain.stats.line import EXACT, fit_line, least_squares
+
+    used = (label, prediction, treatment, *covariates, *(() if clusters is None else (clusters,)))
+    for name in used:
+        if name not in data.columns:
+            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
+    rows = data.loc[data[list(used)].notna().all(axis=1)]
+    truth, predicted, *others = (_numbers(rows, name) for name in (label, prediction, *covariates))
+    treated = require_arms(_numbers(rows, treatment), treatment)
+    group = None if clusters is None else np.unique(rows[clusters].astype(str), return_inverse=True)[1]
+    require_clusters(group, treated)
+    one = np.ones(len(rows))
+
+    columns = np.column_stack([treated, predicted, *others])
+    names = (treatment, prediction, *covariates)
+    on_truth, truth_cov, df = least_squares(columns, names, truth, one, group, error=EffectError)
+    centred = truth - truth.mean()
+    # A slope for each arm: noise of the labels is then in one column of each row, and their difference is the test's.
+    arms = np.column_stack([treated, 1 - treated])
+    columns = np.column_stack([treated, arms * centred[:, None], *others])
+    names = (treatment, f"{label} of treated", f"{label} of others", *covariates)
+    noise = np.zeros_like(columns)
+    try:
+        noise[:, 1:3] = noise_variance(target_noise_var) * arms
+    except CalibrationError as error:
+        raise EffectError(str(error)) from error
+    by_arm, cov, _ = least_squares(columns, names, predicted, one, group, noise, EffectError)
+    exact = fit_line(truth, predicted, one).r2 > EXACT
+    gaps = np.zeros((2, by_arm.size))
+    gaps[0, 1], gaps[1, 2:4] = 1.0, (1.0, -1.0)
+    found, found_cov = gaps @ by_arm, gaps @ cov @ gaps.T
+    return AssumptionTests(
+        truth_gap=float(on_truth[1]),
+        truth_gap_std_error=float(np.sqrt(truth_cov[1, 1])),
+        outcome_p=math.nan if exact else wald_test(on_truth[1:2], truth_cov[1:2, 1:2], df).p_value,
+        prediction_gap=float(found[0]),
+        prediction_gap_std_error=float(np.sqrt(found_cov[0, 0])),
+        slope_gap=float(found[1]),
+        slope_gap_std_error=float(np.sqrt(found_cov[1, 1])),
+        measurement_p=math.nan if exact else wald_test(found, found_cov, df).p_value,
+        n_treated=int(treated.sum()),
+        n_control=int((1 - treated).sum()),
+    )
+
+
+def require_clusters(group: NDArray[np.intp] | None, treated: Floats) -> None:
+    """Raise `EffectError` when an arm lies in a single cluster, of which no variance can be told."""
+    for name, value in (("treated", 1.0), ("control", 0.0)):
+        if group is not None and len(np.unique(group[treated == value])) < 2:
+            raise EffectError(
+                f"clusters: the {name} rows lie in a single cluster, so that nothing is seen of how clusters differ. "
+                "Cluster at a finer level."
+            )
+
+
+def _numbers(rows: pd.DataFrame, name: str) -> Floats:
+    try:
+        values = rows[name].to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise EffectError(f"column {name!r} is {rows[name].dtype}, expected numbers.") from error
+    if not np.isfinite(values).all():
+        raise EffectError(f"column {name!r} holds infinite values. Mark what is missing as NaN.")
+    return values
+
+
+def require_arms(treated: Floats, name: str) -> Floats:
+    """Check that a column of labelled rows is 0 and 1, with ten of each."""
+    if not np.isin(treated, (0.0, 1.0)).all():
+        raise EffectError(f"treatment: column {name!r} must hold 0 and 1 only.")
+    n_treated = int(treated.sum())
+    if min(n_treated, len(treated) - n_treated) < MIN_ROWS:
+        raise EffectError(
+            f"treatment: {n_treated} treated and {len(treated) - n_treated} control rows have a label; both arms need "
+            f"{MIN_ROWS} or more."
+        )
+    return treated
+
+
+MIN_ROWS = 10

@@ -1,0 +1,1 @@
+"""Variances: which units count as dependent on each other."""

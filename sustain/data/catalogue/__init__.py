@@ -1,0 +1,1 @@
+"""What data there are: manifests, and the terms of their sources."""

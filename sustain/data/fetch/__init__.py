@@ -1,0 +1,1 @@
+"""Getting data here: downloads, mirrors, files by hand, archives."""

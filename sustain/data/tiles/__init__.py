@@ -1,0 +1,1 @@
+"""Packed tiles with labels and a split."""

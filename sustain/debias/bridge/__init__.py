@@ -1,0 +1,1 @@
+"""The bridge: a correction by moments of the truth."""

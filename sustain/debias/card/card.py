@@ -1,0 +1,285 @@
+"""The calibration card: all that the upstream labels can teach a downstream user, without one label in it.
+
+A small JSON file. It holds summaries, tables of functions and bootstrap draws of those functions; no row of the
+calibration sample, no label and no coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sustain.debias.apply import apply_elementwise
+from sustain.debias.base import warn_outside
+from sustain.debias.card import document
+from sustain.debias.card.draws import Draws
+from sustain.debias.card.lookup import Lookup
+from sustain.debias.card.schema import (
+    Correction,
+    Finite,
+    GridCard,
+    Level,
+    LineCard,
+    Noise,
+    PredictionQuantiles,
+    Predictor,
+    Sample,
+    SpatialErrors,
+    Spread,
+    Stratum,
+    Support,
+    Target,
+)
+from sustain.errors import CardError
+from sustain.files import write_text
+
+__all__ = ["SCHEMA_VERSION", "CalibrationCard"]
+
+Array = NDArray[np.float64]
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class CalibrationCard(BaseModel):
+    """A correction, its uncertainty and its provenance, in one validated document.
+
+    Load one with `CalibrationCard.load`, make one with `build_card` or a calibration's ``to_card``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    target: Target
+    predictor: Predictor
+    sample: Sample
+    r2: Finite
+    prediction_on_truth: LineCard
+    truth_on_prediction: LineCard
+    target_noise_var: Finite = 0.0
+    noise: Noise
+    support_range: Support
+    grid: GridCard
+    corrections: list[Correction] = Field(min_length=1)
+    strata: list[Stratum] = []
+    levels: list[Level] = []
+    predictions: PredictionQuantiles | None = None
+    slope_spread: Spread | None = None
+    spatial_errors: SpatialErrors | None = None
+    diagnostics: dict[str, Any] = {}
+    licence: str = ""
+    citation: str = ""
+
+    @model_validator(mode="after")
+    def _tables_fit_the_grid(self) -> CalibrationCard:
+        seen = set()
+        for item in self.corrections:
+            name = item.method if item.stratum is None else f"{item.method} in {item.stratum}"
+            if item.method == "none" or name in seen:
+                raise ValueError(f"correction {name!r} is reserved or there twice")
+            seen.add(name)
+            if len(item.h) != self.grid.n or len(item.dh) not in (0, self.grid.n):
+                raise ValueError(f"correction {name!r} has {len(item.h)} values for {self.grid.n} nodes")
+            item.draws.check(self.grid.n)
+        names = [item.name for item in self.levels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a level is there twice: {', '.join(names)}")
+        if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
+            raise ValueError("the grid or the support is empty")
+        return self
+
+    # ---- what a downstream user asks for
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names that `transform` accepts as they are; ``"none"`` is the identity. See also `level_names`."""
+        return ("none", *(item.method for item in self.corrections if item.stratum is None))
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Levels and families of contrasts that ``transform(..., method="level", level=...)`` accepts."""
+        return tuple(item.name for item in self.levels if item.draws is not None)
+
+    def level(self, name: str) -> Level:
+        """Slope of one level or family of contrasts. Raises `CardError` when the card does not hold it."""
+        for item in self.levels:
+            if item.name == name:
+                return item
+        raise CardError(
+            f"level: {name!r} is not in this card; it has {', '.join(i.name for i in self.levels) or 'no levels'}. "
+            "Levels are put there by build_card(..., levels=...)."
+        )
+
+    @property
+    def slope(self) -> float:
+        """Slope ``b`` of prediction on truth."""
+        return self.prediction_on_truth.slope
+
+    @property
+    def intercept(self) -> float:
+        """Intercept ``a`` of prediction on truth."""
+        return self.prediction_on_truth.intercept
+
+    @property
+    def slope_cov(self) -> Array:
+        """Covariance of (intercept, slope) of prediction on truth, shape (2, 2)."""
+        return np.array(self.prediction_on_truth.cov)
+
+    @property
+    def residual_sd(self) -> float:
+        """Standard deviation of the prediction given the truth: its measurement noise."""
+        return self.prediction_on_truth.residual_sd
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Lowest and highest prediction that the correction was learned for."""
+        return self.support_range.low, self.support_range.high
+
+    def support_of(self, stratum: str | None = None) -> tuple[float, float]:
+        """Range of the predictions of one stratum; without a name, that of all (`support`)."""
+        if stratum is None:
+            return self.support
+        for item in self.strata:
+            if item.name == stratum:
+                return item.support_range.low, item.support_range.high
+        raise CardError(
+            f"stratum: {stratum!r} is not in this card; it has {', '.join(s.name for s in self.strata) or 'no strata'}."
+        )
+
+    def transform(
+        self,
+        y_pred: Any,
+        method: str = "linear",
+        check_support: bool = True,
+        stratum: str | None = None,
+        level: str | None = None,
+    ) -> Any:
+        """Correct predictions of the card's predictor.
+
+        Parameters
+        ----------
+        y_pred : number, ndarray, pandas.Series, dask array or xarray.DataArray
+            Predictions in the target's unit; NaN passes through, lazy arrays stay lazy.
+        method : str
+            One of `methods`; ``"none"`` returns the predictions; ``"level"`` corrects with the slope of `level`.
+        check_support : bool
+            Whether to warn when predictions leave the support (never for lazy arrays).
+        stratum : str, optional
+            Stratum that all of the predictions are in; without it the pooled correction is used.
+        level : str, optional
+            With ``method="level"`` one of `level_names`: the level at which the treatment varies. The result is right
+            for contrasts at that level, and has the calibration's mean.
+
+        Raises
+        ------
+        CardError
+            When the card has no such method, stratum or level, or the slope of the level may be zero.
+
+        Warns
+        -----
+        SupportWarning
+            When more than 2% of the predictions lie outside `support`.
+        """
+        key = self._found.key(method, stratum, level)
+        if check_support and method != "none":
+            warn_outside(y_pred, self.support_of(stratum))
+        return apply_elementwise(self._found.tables[key], y_pred)
+
+    def derivative(
+        self, y_pred: Any, method: str = "linear", stratum: str | None = None, level: str | None = None
+    ) -> Any:
+        """Slope of the correction at the predictions; same kind out."""
+        key = self._found.key(method, stratum, level)
+        return apply_elementwise(self._found.tables[key].derivative, y_pred)
+
+    def draws(self, method: str = "linear", stratum: str | None = None, level: str | None = None) -> Draws:
+        """Bootstrap draws of the correction, for intervals that carry calibration uncertainty."""
+        return self._found.draws(self._found.key(method, stratum, level))
+
+    def standard_error(
+        self, y_pred: Any, method: str = "linear", stratum: str | None = None, level: str | None = None
+    ) -> Any:
+        """Give the standard error of one corrected prediction; same kind out as `transform`.
+
+        ``sqrt(Var(h(x + e)) + Var_draws(h(x)))``: what the measurement noise e of the prediction given the truth makes
+        of the corrected value, and the uncertainty of the correction itself. The noise is normal, with the standard
+        deviation that the card has for the truth h(x) (`noise`; of a level, its residual one); where h is straight
+        the first part is ``h'(x)^2 Var(e)``.
+        """
+        key = self._found.key(method, stratum, level)
+        draws, noise, grid = self._found.draws(key), self._found.noise(key), self._found.grid
+
+        def error(x: Array) -> Array:
+            return np.asarray(np.sqrt(np.interp(x, grid.x, noise) + draws.variance(x)))
+
+        return apply_elementwise(error, y_pred)
+
+    @cached_property
+    def _found(self) -> Lookup:
+        return Lookup(self)
+
+    # ---- files
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> CalibrationCard:
+        """Copy the card, perhaps with other content; what was computed from the old content is not copied."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("sha256", "_found"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the content, as stored in the file."""
+        return document.digest(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json")
+        if self.spatial_errors is None:
+            del content["spatial_errors"]  # so that cards that were written without this part keep their hash
+        return content
+
+    def to_json(self) -> str:
+        """Write the card as JSON text: keys in order, a list of numbers on one line."""
+        return document.dump({**self._content(), "content_sha256": self.sha256}) + "\n"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the card; the same card always gives the same bytes."""
+        return write_text(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> CalibrationCard:
+        """Read a card.
+
+        Raises
+        ------
+        CardError
+            When the file is not a card, is of another schema version, or was changed after it was written.
+        FileNotFoundError
+            When there is no such file.
+        """
+        return cls.from_json(Path(path).read_text(encoding="utf-8"), name=str(path))
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "card") -> CalibrationCard:
+        """Read a card from JSON text; `name` is used in errors. Raises as `load`."""
+        content = document.read(text, name, SCHEMA_VERSION)
+        stored = content.pop("content_sha256", None)
+        try:
+            card = cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "card"
+            raise CardError(
+                f"{name}: {error.error_count()} fields are not as a card's should be; {place}: {first['msg']}."
+            ) from error
+        if stored != card.sha256:
+            raise CardError(
+                f"{name}: the content was changed after the card was written (its hash is {card.sha256[:12]}..., "
+                f"the file says {str(stored)[:12]}...). Fetch the card again, or build it again from the labels."
+            )
+        return card

@@ -1,0 +1,163 @@
+"""What was estimated, as parts of a card: rounded, and without what could name a label."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from sustain.debias.card.noise import noise_profile
+from sustain.debias.card.schema import (
+    Centre,
+    Level,
+    LineCard,
+    Noise,
+    PredictionQuantiles,
+    Spread,
+    Stratum,
+    Support,
+)
+from sustain.debias.card.spread import prediction_quantiles, slope_spread
+from sustain.debias.diagnosis.diagnose import describe
+from sustain.debias.level import LevelCalibration
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample
+from sustain.debias.table import support_of
+from sustain.errors import CalibrationError
+from sustain.stats.covariance import Wald
+from sustain.stats.line import Line, fit_line
+
+__all__ = [
+    "diagnostic_part",
+    "level_parts",
+    "line_part",
+    "noise_part",
+    "quantiles_part",
+    "short",
+    "spread_part",
+    "strata_parts",
+    "support_part",
+]
+
+
+def strata_parts(sample: CalibrationSample, noise: float) -> list[Stratum]:
+    """Lines within each stratum; one that has too few pairs, or whose labels are all noise, is left out."""
+    strata = []
+    for code, name in enumerate(sample.stratum_names):
+        rows = np.flatnonzero((sample.stratum == code) & (sample.weight > 0))
+        if rows.size < MIN_PAIRS:
+            continue
+        part = sample.take(rows)
+        group = None if part.in_one_group else part.group
+        try:
+            down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
+        except CalibrationError:  # its labels vary less than their noise
+            continue
+        up = fit_line(part.y_pred, part.y_true, part.weight, group)
+        strata.append(
+            Stratum(
+                name=name,
+                n=part.n,
+                support_range=support_part(support_of(part.y_pred, part.weight)),
+                prediction_on_truth=line_part(down),
+                truth_on_prediction=line_part(up),
+                r2=short(down.r2),
+                noise=noise_part(part, noise),
+            )
+        )
+    return strata
+
+
+def diagnostic_part(sample: CalibrationSample, noise: float) -> dict[str, Any]:
+    """Keep of a diagnosis what the card has not got elsewhere, and no means of few labels."""
+    found = describe(sample, noise, None, 0.95)
+    enough = all(item.n >= MIN_PAIRS for item in found.deciles)
+    return {
+        "verdicts": found.verdicts,
+        "berkson_p": _p_value(found.berkson),
+        "linearity_p": _p_value(found.linearity),
+        "residual_skewness": short(found.shape.skewness),
+        "residual_excess_kurtosis": short(found.shape.excess_kurtosis),
+        "slope_without_a_group": [short(v) for v in found.slope_without_a_group or ()],
+        "bias_by_tenth": [
+            {
+                "n": item.n,
+                **{name: short(getattr(item, name), 4) for name in ("mean_true", "bias", "std_error")},
+            }
+            for item in (found.deciles if enough else ())
+        ],
+    }
+
+
+def level_parts(levels: LevelCalibration, n_boot: int, rng: np.random.Generator) -> list[Level]:
+    """Slopes by level, with draws where the slope is clearly above zero."""
+    sample, parts = levels._sample, []
+    mean_x, mean_y = levels.centre_
+    for name, found in levels.levels_.items():
+        residual = sample.y_pred - mean_x - found.slope * (sample.y_true - mean_y)
+        noise = found.slope**2 * levels.target_noise_var_
+        variance = max(0.0, float(np.average(residual**2, weights=sample.weight)) - noise)
+        slopes = levels.slope_draws(name, n_boot, rng)
+        parts.append(
+            Level(
+                name=name,
+                n_units=found.n_units,
+                slope=short(found.slope, 12),
+                std_error=short(found.std_error),
+                df=found.df,
+                residual_sd=short(math.sqrt(variance)),
+                centre=Centre(y_pred=short(mean_x), y_true=short(mean_y)),
+                draws=None if slopes is None else [short(v, 6) for v in slopes],
+            )
+        )
+    return parts
+
+
+def quantiles_part(sample: CalibrationSample) -> PredictionQuantiles:
+    """Say where the predictions lay."""
+    shares, values = prediction_quantiles(sample)
+    return PredictionQuantiles(shares=[short(v) for v in shares], values=[short(v, 5) for v in values])
+
+
+def spread_part(sample: CalibrationSample, noise: float) -> Spread | None:
+    """Say how much slopes differ between groups, if there are enough of them."""
+    found = slope_spread(sample, noise)
+    if found is None:
+        return None
+    values = {name: short(getattr(found, name)) for name in ("mean", "sd", "q", "p_value", "i2")}
+    return Spread(n_groups=found.n_groups, **values)
+
+
+def _p_value(test: Wald) -> float | None:
+    return short(test.p_value) if math.isfinite(test.p_value) else None
+
+
+def support_part(edges: tuple[float, float]) -> Support:
+    """Round the range of the predictions."""
+    return Support(low=short(edges[0]), high=short(edges[1]))
+
+
+def noise_part(sample: CalibrationSample, noise: float) -> Noise:
+    """Round the noise by level of the truth."""
+    profile = noise_profile(sample, noise)
+    return Noise(truth=[short(v, 5) for v in profile.truth], sd=[short(v, 5) for v in profile.sd])
+
+
+def line_part(line: Line) -> LineCard:
+    """Round a line and its covariance."""
+    return LineCard(
+        intercept=short(line.intercept, 12),
+        slope=short(line.slope, 12),
+        cov=[[short(v) for v in row] for row in line.cov],
+        vcov="HC1" if line.vcov == "HC1" else "CRV1",
+        df=line.df,
+        residual_sd=short(line.sigma),
+    )
+
+
+def short(value: float, digits: int = 7) -> float:
+    """`value` to `digits` significant digits."""
+    value = float(value)
+    if value == 0 or not math.isfinite(value):
+        return value
+    return round(value, digits - 1 - math.floor(math.log10(abs(value))))

@@ -1,0 +1,204 @@
+"""Families of contrasts between places: the pseudo-trials on which a correction is tuned and judged.
+
+A family is built from covariates or places, never from predictions: groups that are made by thresholding a prediction
+make that prediction look right, whatever its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.sample import read
+from sustain.errors import CalibrationError
+
+__all__ = ["ContrastFamily", "Design", "DonorTrials", "require_quiet_labels"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+
+class Design(Protocol):
+    """Anything that builds contrasts among some of the rows of a sample."""
+
+    @property
+    def name(self) -> str:
+        """Name of the family."""
+
+    def on(self, rows: NDArray[np.bool_], min_arm: int) -> ContrastFamily:
+        """Contrasts among `rows` only, with at least `min_arm` of them in either arm."""
+
+
+@dataclass(frozen=True)
+class ContrastFamily:
+    """Contrasts of one kind: each the mean of some rows less the mean of others.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"urban - rural"``.
+    arms : tuple of (ndarray, ndarray)
+        Row numbers of the treated and of the control arm of each contrast; a row may be there more than once.
+    """
+
+    name: str
+    arms: tuple[tuple[Rows, Rows], ...]
+
+    @classmethod
+    def treated(cls, name: str, treated: Any, within: Any = None) -> ContrastFamily:
+        """Treated rows against the others, within every group: town against country within a survey.
+
+        Parameters
+        ----------
+        name : str
+        treated : array_like of bool, shape (n,)
+        within : array_like, shape (n,), optional
+            Groups, each of which gives one contrast; without them there is a single one.
+        """
+        side = np.asarray(treated)
+        if side.ndim != 1 or not np.isin(side, (0, 1)).all():
+            raise CalibrationError(
+                f"treated: expected one column of True and False (or 1 and 0), got shape {side.shape} of "
+                f"{side.dtype}. Build it from a covariate or a place, never from predictions."
+            )
+        side = side.astype(bool)
+        group = _codes("within", within, side.size)
+        pieces = (group == code for code in range(int(group.max()) + 1))
+        arms = ((np.flatnonzero(here & side), np.flatnonzero(here & ~side)) for here in pieces)
+        return cls(name, tuple((on, off) for on, off in arms if on.size and off.size))
+
+    @classmethod
+    def one_against_rest(cls, name: str, labels: Any, within: Any = None) -> ContrastFamily:
+        """Each place against the others of its group: a region against the rest of its survey.
+
+        Parameters
+        ----------
+        name : str
+        labels : array_like, shape (n,)
+            Region, country, ... of each row.
+        within : array_like, shape (n,), optional
+            Groups inside which contrasts are made.
+        """
+        n = np.asarray(labels).size
+        place, group = _codes("labels", labels, n), _codes("within", within, n)
+        arms = []
+        for code in range(int(group.max()) + 1):
+            here = np.flatnonzero(group == code)
+            for own in np.unique(place[here]):
+                inside = place[here] == own
+                if not inside.all():
+                    arms.append((here[inside], here[~inside]))
+        return cls(name, tuple(arms))
+
+    @classmethod
+    def of(cls, name: str, contrasts: Iterable[Any]) -> ContrastFamily:
+        """Take contrasts that have `rows` and `treated`, such as `sustain.data.aid.AidTrial`."""
+        arms = []
+        for item in contrasts:
+            rows, side = np.asarray(item.rows, dtype=np.intp), np.asarray(item.treated).astype(bool)
+            arms.append((rows[side], rows[~side]))
+        return cls(name, tuple(arms))
+
+    def on(self, rows: NDArray[np.bool_], min_arm: int = 1) -> ContrastFamily:
+        """Contrasts among `rows` (a mask, shape (n,)), with at least `min_arm` of them in either arm."""
+        kept = ((on[rows[on]], off[rows[off]]) for on, off in self.arms)
+        return ContrastFamily(self.name, tuple((a, b) for a, b in kept if min(a.size, b.size) >= min_arm))
+
+    def take(self, rows: Rows) -> ContrastFamily:
+        """Contrasts among `rows` (row numbers, each once), numbered as in ``values[rows]``."""
+        n = 1 + max((int(arm.max()) for arms in self.arms for arm in arms if arm.size), default=0)
+        place = np.full(max(n, int(rows.max()) + 1), -1, dtype=np.intp)
+        place[rows] = np.arange(rows.size)
+        moved = ((place[on], place[off]) for on, off in self.arms)
+        kept = ((on[on >= 0], off[off >= 0]) for on, off in moved)
+        return ContrastFamily(self.name, tuple((on, off) for on, off in kept if on.size and off.size))
+
+    def differences(self, values: Array) -> Array:
+        """Difference in means of `values` (shape (n,)) for every contrast."""
+        return np.array([values[on].mean() - values[off].mean() for on, off in self.arms])
+
+    def __len__(self) -> int:
+        return len(self.arms)
+
+
+@dataclass(frozen=True)
+class DonorTrials:
+    """Trials whose effect reaches the image through the truth alone, made of real errors.
+
+    Units are drawn from a population and randomised. A treated unit takes the (truth, prediction) pair of the place of
+    its population whose truth is nearest to its own plus the effect; a control that of the place nearest to its own.
+    The true effect is the difference of the truths so taken.
+
+    Labels must have next to no noise of their own. Donors are chosen by their labels, and one with a high label has, on
+    average, a lower truth: the difference in labels overstates the effect by one over their reliability, and a right
+    correction seems too weak.
+
+    Attributes
+    ----------
+    y_true : array_like, shape (n,)
+        Labels of all rows of the sample.
+    effect : float
+        By how much the treatment moves the truth.
+    population : array_like, shape (n,), optional
+        Population of each row; every trial is made inside one. Without it all rows are one.
+    n_units, n_trials : int
+        Units of a trial; trials of each population.
+    seed : int
+    name : str
+    """
+
+    y_true: Any
+    effect: float
+    population: Any = None
+    n_units: int = 400
+    n_trials: int = 20
+    seed: int = 0
+    name: str = "donor trials"
+
+    def on(self, rows: NDArray[np.bool_], min_arm: int = 1) -> ContrastFamily:
+        """Trials with units and donors from `rows`; populations with fewer than twice `min_arm` are left out."""
+        y = read.vector("y_true", self.y_true, rows.size)
+        population = _codes("population", self.population, rows.size)
+        rng = np.random.default_rng(self.seed)
+        arms = []
+        for code in np.unique(population[rows]):
+            here = np.flatnonzero(rows & (population == code))
+            if here.size < max(2 * min_arm, 4):
+                continue
+            here = here[np.argsort(y[here], kind="stable")]
+            for _ in range(self.n_trials):
+                unit = rng.integers(here.size, size=self.n_units)
+                shift = np.where(rng.permutation(self.n_units) % 2 == 0, self.effect, 0.0)
+                donor = here[_nearest_other(y[here], unit, shift)]
+                arms.append((donor[shift != 0], donor[shift == 0]))
+        return ContrastFamily(self.name, tuple(arms))
+
+
+def require_quiet_labels(design: Design, target_noise_var: float) -> None:
+    """Raise `CalibrationError` for donor trials on labels that are said to be noisy."""
+    if target_noise_var > 0 and isinstance(design, DonorTrials):
+        raise CalibrationError(
+            f"design: {design.name!r} chooses donors by labels with a noise variance of {target_noise_var:g}, so that "
+            "the differences in labels overstate the effects and a right correction seems too weak. Use contrasts of "
+            "places (ContrastFamily), whose arms average the noise."
+        )
+
+
+def _nearest_other(ordered: Array, unit: Rows, shift: Array) -> Rows:
+    """Place in `ordered` of the value nearest to ``ordered[unit] + shift``, never the unit itself."""
+    wanted = ordered[unit] + shift
+    # The nearest two others are among the two places on either side.
+    place = np.searchsorted(ordered, wanted)[:, None] + np.arange(-2, 2)
+    apart = np.abs(ordered[np.clip(place, 0, ordered.size - 1)] - wanted[:, None])
+    apart[(place < 0) | (place >= ordered.size) | (place == unit[:, None])] = np.inf
+    return np.asarray(place[np.arange(unit.size), apart.argmin(axis=1)], dtype=np.intp)
+
+
+def _codes(name: str, labels: Any, n: int) -> NDArray[np.intp]:
+    if labels is None:
+        return np.zeros(n, dtype=np.intp)
+    return read.labels(name, labels, n).codes

@@ -1,0 +1,1 @@
+"""What a calibration sample says of the errors of its predictions."""

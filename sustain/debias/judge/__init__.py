@@ -1,0 +1,1 @@
+"""Corrections judged on rows that they did not see."""

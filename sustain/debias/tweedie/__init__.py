@@ -1,0 +1,1 @@
+"""Tweedie's correction: calibrated predictions, their score, and the noise between the two."""

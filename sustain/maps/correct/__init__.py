@@ -1,0 +1,1 @@
+"""Raw maps corrected with a card, and somebody else's maps taken in."""

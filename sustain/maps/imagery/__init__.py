@@ -1,0 +1,1 @@
+"""Imagery on one lattice: scenes, mosaics, STAC items, bands and their numbers."""

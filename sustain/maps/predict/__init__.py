@@ -1,0 +1,1 @@
+"""Predictions wall to wall, block by block."""

@@ -1,0 +1,1 @@
+"""A corrected map as a folder for others."""

@@ -1,0 +1,131 @@
+"""The published folder: one map in the forms that its users load, with all they need to use it rightly."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+from sustain.config import PublishParams
+from sustain.debias import CalibrationCard
+from sustain.errors import ConfigError
+from sustain.files import (
+    atomic_directory,
+    atomic_path,
+    require_free_space,
+    require_replaceable,
+    write_json,
+    write_text,
+)
+from sustain.maps.correct.raster import require_corrected_with
+from sustain.maps.geotiff import open_raster
+from sustain.maps.publish.collection import COLLECTION_FILE, make_collection
+from sustain.maps.publish.map_card import map_card
+from sustain.maps.publish.model_item import MODEL_ITEM_FILE, make_model_item, read_model, says_what_goes_in
+from sustain.maps.publish.stac import make_item
+from sustain.maps.read.areas import areas_table
+from sustain.maps.read.cells import write_cells
+
+__all__ = ["copy_into", "period_of", "publish_map"]
+
+# A row of the CSV and of the GeoParquet together, generously.
+_BYTES_PER_CELL = 160
+
+
+def publish_map(
+    corrected: str | Path,
+    card: str | Path,
+    out: str | Path,
+    params: PublishParams,
+    *,
+    model_json: str | Path | None = None,
+) -> Path:
+    """Publish a corrected map.
+
+    Parameters
+    ----------
+    corrected : str or Path
+        Raster of `sustain.maps.correct.raster.correct_raster`.
+    card : str or Path
+        File of the calibration card that corrected it.
+    out : str or Path
+        Folder to write, whole or not at all; an older one is replaced. It holds ``wealth.tif`` (Cloud Optimised
+        GeoTIFF), ``item.json`` and ``collection.json`` (STAC 1.1), ``card.json``, ``cells.parquet``
+        (GeoParquet), ``cells.csv``, ``README.md`` (map card) and, if given, ``model.json`` and ``model_item.json``
+        (STAC 1.1 with the MLM extension); with ``params.areas`` also ``areas.csv``. The same inputs give
+        the same bytes.
+    params : PublishParams
+        Title, dates, licences and citation.
+    model_json : str or Path, optional
+        Description of the model, without weights.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    RasterError
+        When `corrected` has other bands than a corrected map, or was corrected with another card.
+    CardError
+        When the card is unreadable.
+    ConfigError
+        When neither `params` nor the card says which period the map is of.
+    DataError
+        When `out` is a folder of something else.
+    DiskSpaceError
+        When there is no room.
+    """
+    corrected, card, out = Path(corrected), Path(card), Path(out)
+    require_replaceable(out, "card.json")
+    calibration = CalibrationCard.load(card)
+    period = period_of(params, calibration)
+    with open_raster(corrected) as raster:
+        require_corrected_with(raster, calibration)
+        n_cells = raster.height * raster.width
+    n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
+    require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
+    with atomic_directory(out) as folder:
+        copy_into(corrected, folder / "wealth.tif")
+        copy_into(card, folder / "card.json")
+        if model_json is not None:
+            copy_into(Path(model_json), folder / "model.json")
+        summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
+        if params.areas is not None and params.areas_key is not None:
+            table = areas_table(
+                folder / "wealth.tif", params.areas, params.areas_key, calibration, params.people
+            )
+            write_text(
+                folder / "areas.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            )
+        files = [*(path.name for path in folder.iterdir()), "item.json", COLLECTION_FILE]
+        if says_what_goes_in(read_model(folder)):
+            files.append(MODEL_ITEM_FILE)
+        with open_raster(folder / "wealth.tif") as raster:
+            write_text(folder / "README.md", map_card(raster, calibration, summary, period, params, files))
+        item = make_item(folder, calibration, summary, period, params)
+        model_item = make_model_item(folder, calibration.predictor.id, item)
+        collection = make_collection(item, calibration, params, model_item)
+        catalogue = {"item.json": item, MODEL_ITEM_FILE: model_item, COLLECTION_FILE: collection}
+        for name, found in catalogue.items():
+            if found is not None:
+                write_json(folder / name, found.to_dict(include_self_link=False, transform_hrefs=False))
+    return out
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file; the copy appears whole or not at all."""
+    with atomic_path(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+def period_of(params: PublishParams, card: CalibrationCard) -> tuple[date, date]:
+    """Period of `params`; by default the years of the calibration sample."""
+    if params.start is not None and params.end is not None:
+        return params.start, params.end
+    if not card.sample.years:
+        raise ConfigError(
+            "publish: start and end are not set, and the card names no years. Set both (YYYY-MM-DD)."
+        )
+    return date(min(card.sample.years), 1, 1), date(max(card.sample.years), 12, 31)

@@ -1,0 +1,1 @@
+"""Values of a map at places, in zones and for areas."""

@@ -1,0 +1,312 @@
+"""Means of a map over areas, the one to expect and the corrected one, with intervals that carry their errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rasterio
+import shapely
+from rasterio.warp import transform as to_degrees
+from scipy.spatial.distance import cdist
+
+from sustain.debias import CalibrationCard
+from sustain.errors import DataError, WeakCalibrationWarning
+from sustain.maps.correct.raster import require_corrected_with
+from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
+from sustain.maps.read.area_variance import BlockSums
+from sustain.maps.read.zonal import warn_of_holes
+from sustain.maps.read.zones import Piece, cells_in_zones, column_names, zones_on_grid
+from sustain.sphere import arc_km, on_sphere
+from sustain.stats.covariance import critical_value
+
+__all__ = ["COLUMNS", "area_means", "areas_table", "published_card"]
+
+Floats = npt.NDArray[np.float64]
+
+COLUMNS = {
+    "expected": "Mean wealth to expect, given the predictions: how wealthy the area is.",
+    "expected_low95": "Lower end of its 95% interval.",
+    "expected_high95": "Upper end of its 95% interval.",
+    "wealth": "Mean of the corrected wealth: for differences and effects.",
+    "low95": "Lower end of its 95% interval.",
+    "high95": "Upper end of its 95% interval.",
+    "wealth_raw": "Mean of wealth as the model predicts it.",
+    "expected_se": "Standard error of `expected`: of its line and of what predictions leave unexplained.",
+    "calibration_se": "Standard error of `wealth` by the correction, which all cells share: from the card's draws.",
+    "noise_se": "Standard error of `wealth` by the noise of the predictions, as far as cells err together.",
+    "imagery_share": "Share of the area (with weights: of its weight) on cells with imagery.",
+    "extrapolated_share": "Share of these cells outside the calibration sample's range.",
+    "cells": "Number of cells that the area meets and that hold a value.",
+}
+"""Columns of the table of areas, and what they hold."""
+
+
+def area_means(
+    raster: str | Path,
+    areas: gpd.GeoDataFrame,
+    card: CalibrationCard | str | Path,
+    weights: str | Path | None = None,
+) -> pd.DataFrame:
+    """Mean wealth of every area, with its standard errors.
+
+    Two means, for two questions. With x the raw predictions and w the share of each cell in the area (times its
+    weight), scaled to sum to one:
+
+    - ``expected`` is ``c + g sum_i w_i x_i``, where c and g are the card's line of truth on prediction: the mean truth
+      of areas with such predictions (outcome stability).
+    - ``wealth`` is ``sum_i w_i h(x_i)``, with h the map's correction: it does not shrink what moves the predictions
+      only through wealth (measurement stability).
+
+    The variance of either is that of its line or correction, plus that of the cells' errors,
+    ``sum_ij w_i w_j s_i s_j rho(d_ij)``. For ``wealth`` the first is that of ``sum_i w_i h_k(x_i)`` over the card's
+    draws k, as in `sustain.causal.estimate_effect`, and s_i is the noise of one cell
+    (`CalibrationCard.standard_error` without the draws). For ``expected`` the first follows from the covariance of
+    (c, g), and s is the residual standard deviation of truth given prediction. How errors correlate over distance,
+    rho, is in the card (``spatial_errors``); a card that was built without coordinates does not know it, and then
+    all cells of an area are taken to err together, which gives the widest intervals.
+
+    Parameters
+    ----------
+    raster : str or Path
+        Raster of `sustain.maps.correct.raster.correct_raster`.
+    areas : geopandas.GeoDataFrame
+        Polygons, with a coordinate system.
+    card : CalibrationCard, str or Path
+        The card that corrected the map.
+    weights : str or Path, optional
+        Raster of weights, such as people per cell; as in `sustain.maps.read.zonal.zonal_mean`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an area, same index; the columns `COLUMNS`, in the target's unit. Areas without imagery have NaN.
+
+    Raises
+    ------
+    RasterError
+        When the raster is no corrected map, was corrected with another card, or the weights do not fit it.
+    DataError
+        When `areas` has no coordinate system, or holds an empty geometry.
+    CardError
+        When the card is unreadable.
+
+    Warns
+    -----
+    SupportWarning
+        When some areas meet no cell that holds a value.
+    WeakCalibrationWarning
+        When the card does not say how errors correlate over distance.
+
+    Notes
+    -----
+    Neither interval knows of errors that the calibration sample could not show: an area unlike those that the card
+    was learned in, or a country whose slope differs (``slope_spread`` of the card); nor of the error of rho itself.
+    Memory is bounded, however large an area is (`sustain.maps.read.area_variance.BlockSums`).
+    """
+    if isinstance(card, str | Path):
+        card = CalibrationCard.load(card)
+    with open_raster(raster) as source:
+        require_corrected_with(source, card)
+        names = column_names(source)
+        cell_area = abs(source.transform.determinant)
+        zones = zones_on_grid(source, areas)
+        n_cells = shapely.area(zones.to_numpy()) / cell_area
+        reader = _Reader(source, names, card, source.tags()["SUSTAIN_METHOD"])
+    if card.spatial_errors is None:
+        warnings.warn(
+            "card: it does not say how the errors of neighbours hang together (it was built without lon and lat), so "
+            "all cells of an area are taken to err together. The intervals are the widest that there can be.",
+            WeakCalibrationWarning,
+            stacklevel=2,
+        )
+    sums = [_Sums() for _ in range(len(zones))]
+    for piece in cells_in_zones(raster, zones, weights):
+        reader.add(piece, sums[piece.zone])
+    rows = [
+        reader.finish(found, None if weights is not None else float(size))
+        for found, size in zip(sums, n_cells, strict=True)
+    ]
+    table = pd.DataFrame(rows, index=areas.index, columns=list(COLUMNS))
+    warn_of_holes(raster, len(table), 0, int((~(table["imagery_share"] > 0)).sum()), "areas")
+    return table
+
+
+def areas_table(
+    raster: str | Path,
+    areas: str | Path,
+    key: str,
+    card: CalibrationCard | str | Path,
+    weights: str | Path | None = None,
+) -> pd.DataFrame:
+    """Table of the areas of a vector file: their names, then the columns of `area_means`.
+
+    Parameters
+    ----------
+    raster, card, weights
+        As for `area_means`.
+    areas : str or Path
+        Any vector file that GDAL reads: GeoPackage, GeoJSON, Shapefile.
+    key : str
+        Its column of names, each there once.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read, lacks the column, or has a name twice or none; and as `area_means`.
+    RasterError, CardError
+        As `area_means`.
+    """
+    if not Path(areas).exists():
+        raise DataError(f"{areas}: no such file of areas. Check the path.")
+    try:
+        polygons = gpd.read_file(areas)
+    except (RuntimeError, ValueError) as error:  # pyogrio's are RuntimeErrors
+        raise DataError(f"{areas}: not a readable vector file ({error}).") from error
+    if not isinstance(polygons, gpd.GeoDataFrame):
+        raise DataError(f"{areas}: a table without geometry. Give a file of polygons.")
+    if key not in polygons.columns or key == polygons.geometry.name:
+        names = [str(name) for name in polygons.columns if name != polygons.geometry.name]
+        raise DataError(f"{areas}: no column {key!r}; it has {', '.join(names)}.")
+    if (wrong := polygons[key].isna() | polygons[key].duplicated()).any():
+        raise DataError(
+            f"{areas}: {key!r} must name every area once; {int(wrong.sum())} rows repeat a name or have none, the "
+            f"first {polygons.loc[wrong, key].iloc[0]!r}. Dissolve them first, or choose another column."
+        )
+    table = area_means(raster, polygons, card, weights)
+    table.insert(0, key, polygons[key])
+    return table
+
+
+def published_card(folder: Path) -> CalibrationCard | None:
+    """Card of a published folder; None where it has none.
+
+    Raises
+    ------
+    CardError
+        When it is unreadable.
+    RasterError
+        When it is not the card that corrected the folder's map.
+    """
+    path = folder / "card.json"
+    if not path.exists():
+        return None
+    card = CalibrationCard.load(path)
+    with open_raster(folder / "wealth.tif") as source:
+        require_corrected_with(source, card)
+    return card
+
+
+@dataclass
+class _Sums:
+    """What is gathered of one area, piece by piece."""
+
+    weight: float = 0.0  # of all cells, with imagery or not
+    seen: float = 0.0
+    outside: float = 0.0
+    raw: float = 0.0
+    corrected: float = 0.0
+    own: Floats = field(
+        default_factory=lambda: np.zeros(2)
+    )  # squares of the columns of `blocks`, cell by cell
+    cells: int = 0
+    draws: Floats | float = field(default=0.0)
+    blocks: BlockSums = field(default_factory=lambda: BlockSums(2))  # weight times noise; weight
+
+
+class _Reader:
+    """Take the cells of pieces of areas, and make figures of their sums."""
+
+    def __init__(
+        self, source: rasterio.io.DatasetReader, names: list[str], card: CalibrationCard, method: str
+    ) -> None:
+        self._transform, self._crs = source.transform, source.crs
+        self._raw, self._support = names.index(WEALTH_RAW), names.index(SUPPORT)
+        self._card, self._method = card, method
+        self._draws = card.draws(method)
+        line = card.truth_on_prediction
+        self._unexplained = math.sqrt(max(0.0, line.residual_sd**2 - card.target_noise_var))
+        self._reach = critical_value(0.95, line.df)
+
+    def add(self, piece: Piece, sums: _Sums) -> None:
+        """Add a piece of an area."""
+        sums.weight += float(piece.weight.sum())
+        there = np.isfinite(piece.bands[self._raw]) & (piece.weight > 0)
+        if not there.any():
+            return
+        # Weights may be finer than the map: what lies in one cell of it has one error.
+        col, row = (np.floor(v).astype(np.int64) for v in ~self._transform @ (piece.x[there], piece.y[there]))
+        _, first, which = np.unique(row * 2**32 + col, return_index=True, return_inverse=True)
+        weight = np.asarray(np.bincount(which, weights=piece.weight[there]), np.float64)
+        x, flags = (piece.bands[band][there][first] for band in (self._raw, self._support))
+        error = np.asarray(self._card.standard_error(x, method=self._method))
+        noise = np.sqrt(np.maximum(error**2 - self._draws.variance(x), 0))
+        corrected = self._card.transform(x, method=self._method, check_support=False)
+        columns = np.column_stack([weight * noise, weight])
+        sums.seen += float(weight.sum())
+        sums.outside += float(weight @ (flags == OUTSIDE_SUPPORT))
+        sums.raw += float(weight @ x)
+        sums.corrected += float(weight @ corrected)
+        sums.own += (columns**2).sum(axis=0)
+        sums.cells += x.size
+        sums.draws = sums.draws + self._draws.weighted_sum(x, weight)
+        sums.blocks.add(row[first], col[first], columns)
+
+    def finish(self, sums: _Sums, n_cells: float | None) -> dict[str, float]:
+        """Figures of one area; `n_cells` is its size, parts outside the raster included, unless cells are weighed."""
+        total = sums.weight if n_cells is None else n_cells
+        found = dict.fromkeys(COLUMNS, math.nan)
+        found |= {"imagery_share": sums.seen / total if total > 0 else math.nan, "cells": sums.cells}
+        if not sums.seen > 0:
+            return found
+        noise, unexplained = self._errors(sums)
+        raw, wealth = sums.raw / sums.seen, sums.corrected / sums.seen
+        # As of an effect: a bootstrap of few groups understates the variance.
+        groups = self._card.sample.n_groups or self._card.sample.n
+        spread = np.var(np.asarray(sums.draws) / sums.seen, ddof=1)
+        calibration = math.sqrt(float(spread) * groups / (groups - 1))
+        line = self._card.truth_on_prediction
+        expected, at = line.intercept + line.slope * raw, np.array([1.0, raw])
+        expected_se = math.sqrt(float(at @ np.array(line.cov) @ at) + unexplained**2)
+        margin, expected_margin = self._reach * math.hypot(calibration, noise), self._reach * expected_se
+        return found | {
+            "expected": expected,
+            "expected_low95": expected - expected_margin,
+            "expected_high95": expected + expected_margin,
+            "wealth": wealth,
+            "low95": wealth - margin,
+            "high95": wealth + margin,
+            "wealth_raw": raw,
+            "expected_se": expected_se,
+            "calibration_se": calibration,
+            "noise_se": noise,
+            "extrapolated_share": sums.outside / sums.seen,
+        }
+
+    def _errors(self, sums: _Sums) -> tuple[float, float]:
+        """Give the standard error of an area's means by its cells' errors: of corrected wealth, of truth to expect."""
+        spatial = self._card.spatial_errors
+        if spatial is None:
+            return float(sums.blocks.totals()[0]) / sums.seen, self._unexplained
+        both = [spatial.prediction_given_truth, spatial.truth_given_prediction]
+        alike = sums.blocks.quadratic_forms(*self._distances(sums.blocks), both)
+        alone = [(1 - correlogram.shared) * own for correlogram, own in zip(both, sums.own, strict=True)]
+        noise, unexplained = np.sqrt(np.add(alike, alone)) / sums.seen
+        return float(noise), float(unexplained) * self._unexplained
+
+    def _distances(self, blocks: BlockSums) -> tuple[Floats, float]:
+        """Distances between blocks, and the width of a cell in their middle, in kilometres on the ground."""
+        col, row = blocks.centres()
+        cell = np.add([[0, 1, 0], [0, 0, 1]], [[col.mean()], [row.mean()]])
+        x, y = self._transform @ (np.append(col, cell[0]), np.append(row, cell[1]))
+        lon, lat = to_degrees(self._crs, "EPSG:4326", x, y)
+        places = on_sphere(lat, lon)
+        here, right, below = places[-3:]
+        sides = arc_km([np.linalg.norm(right - here), np.linalg.norm(below - here)])
+        return arc_km(cdist(places[:-3], places[:-3])), math.sqrt(sides[0] * sides[1])

@@ -1,0 +1,216 @@
+"""From a map to the units of a trial: at points, around displaced points, or over areas; and how it was done, in words.
+
+A unit's value is the map's **raw** prediction, which `sustain.causal.estimate_effect` corrects with the card; the
+corrected value, its standard error and what is known of its support are carried beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from sustain.errors import DataError
+from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW
+from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
+
+__all__ = ["DISPLACED_M", "MapReading", "read_map_at_units"]
+
+DISPLACED_M = {"urban": 2000.0, "rural": 5000.0}
+"""How far DHS surveys displace coordinates, in metres (99 in 100 rural places; the rest up to 10 km)."""
+
+
+@dataclass(frozen=True)
+class MapReading:
+    """A trial's units with the map's values.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The units' columns, then the map's bands (``wealth``, ``wealth_raw``, ``wealth_se``), ``extrapolated_share`` and
+        ``imagery_share``; ``attrs`` as of `sustain.maps.read.zonal.sample_points`.
+    how : str
+        How the values were read.
+    averaged : bool
+        Whether a value is a mean over several cells.
+    """
+
+    table: pd.DataFrame
+    how: str
+    averaged: bool
+
+    def caveats(self, method: str) -> list[str]:
+        """Say what a reader of an effect by `method` must know about the reading, one sentence each."""
+        found = [self.how]
+        if self.averaged:
+            found.append(
+                "Means over cells follow the truth more closely than single places do, so a slope that was learned at "
+                "places may correct too much; compare method='level' or assumption='bracket'."
+            )
+            if method not in ("none", "linear", "level"):
+                found.append(
+                    f"The correction {method!r} is a curve: it is applied to the mean prediction, which is not the "
+                    "mean of corrected cells."
+                )
+        if WEALTH_RAW in self.table:
+            values = self.table[WEALTH_RAW].dropna()
+            if values.nunique() < len(values):
+                found.append(
+                    f"{len(values)} rows hold {values.nunique()} different values: units in one cell or area share its "
+                    "value, and with it its error. Cluster by what they share, or make a row of each area."
+                )
+        if "wealth_se" in self.table:
+            typical = self.table["wealth_se"].median()
+            found.append(
+                f"Median standard error of a unit's corrected value: {typical:.3g}. It is in the interval already, "
+                "through the scatter of the predictions and the card's draws."
+            )
+        outside = self.table["extrapolated_share"].mean() if "extrapolated_share" in self.table else 0.0
+        if outside > 0:
+            found.append(
+                f"{outside:.1%} of the cells read lie outside the range in which the correction was learned."
+            )
+        return found
+
+
+def read_map_at_units(
+    raster: str | Path,
+    units: pd.DataFrame,
+    *,
+    buffer_m: float | str | None = None,
+    displaced: str | None = None,
+    polygons: gpd.GeoDataFrame | None = None,
+    key: str | None = None,
+    weights: str | Path | None = None,
+) -> MapReading:
+    """Read a map at the units of a trial.
+
+    Parameters
+    ----------
+    raster : str or Path
+        A map of this package, or any raster whose bands are named.
+    units : DataFrame
+        One row a unit, with ``lon`` and ``lat`` in degrees; with `polygons` the column `key` instead.
+    buffer_m : float or str, optional
+        Mean over a circle of this radius in metres, or of that of a column.
+    displaced : str, optional
+        For displaced survey coordinates: a column that is 1 for urban and 0 for rural places; circles of 2 and 5 km.
+    polygons : GeoDataFrame, optional
+        Areas, whose column `key` says which unit they belong to.
+    key : str, optional
+        Column of `units` and of `polygons`.
+    weights : str or Path, optional
+        Raster of weights, such as people per cell, for circles and polygons.
+
+    Returns
+    -------
+    MapReading
+
+    Raises
+    ------
+    DataError
+        When arguments exclude each other, a column is missing or there already, or a unit has no polygon or several.
+    RasterError
+        As `sustain.maps.read.zonal.zonal_mean`.
+
+    Warns
+    -----
+    SupportWarning
+        When units lie outside the raster or meet only cells without imagery.
+    """
+    ways = [
+        name
+        for name, given in (("buffer_m", buffer_m), ("displaced", displaced), ("polygons", polygons))
+        if given is not None
+    ]
+    if len(ways) > 1:
+        raise DataError(f"{' and '.join(ways)} exclude each other: choose one way to read the map.")
+    if weights is not None and not ways:
+        raise DataError(
+            "weights: a point has one cell and nothing to weigh. Give buffer_m, displaced or polygons."
+        )
+    if (key is None) != (polygons is None):
+        raise DataError(
+            "polygons and key go together: areas, and the column that says which unit each is of."
+        )
+    _require(units, [key] if key else ["lon", "lat"])
+    weighed = "" if weights is None else ", each cell weighed by the raster of weights"
+    if polygons is not None and key is not None:
+        values = zonal_mean(raster, _areas(units, polygons, key), weights)
+        how = f"Map values are means over the units' polygons{weighed}."
+    elif displaced is not None:
+        values = buffer_mean(raster, units["lon"], units["lat"], _displacement(units, displaced), weights)
+        how = (
+            "Coordinates are displaced, so map values are means over circles of 2 km around urban and 5 km around "
+            f"rural places{weighed}; a treatment that changes within that distance is blurred."
+        )
+    elif buffer_m is not None:
+        radius = _radius(units, buffer_m)
+        values = buffer_mean(raster, units["lon"], units["lat"], radius, weights)
+        size = f"{radius:g} m" if isinstance(radius, float) else f"the radius in column {buffer_m!r}"
+        how = f"Map values are means over circles of {size} around the units{weighed}."
+    else:
+        values = sample_points(raster, units["lon"], units["lat"])
+        how = "Map values are those of the cells that contain the units' coordinates."
+        if SUPPORT in values:
+            flags = values.pop(SUPPORT)
+            values = values.assign(
+                extrapolated_share=(flags == OUTSIDE_SUPPORT).where(flags != NO_IMAGERY).astype(float),
+                imagery_share=(flags != NO_IMAGERY).astype(float),
+            )
+    there = [name for name in values.columns if name in units.columns]
+    if there:
+        raise DataError(
+            f"units: column(s) {', '.join(there)} would be written over by the map's. Rename them."
+        )
+    table = pd.concat([units, values.set_axis(units.index)], axis=1)
+    table.attrs.update(values.attrs)
+    return MapReading(table, how, averaged=bool(ways))
+
+
+def _require(units: pd.DataFrame, columns: list[str]) -> None:
+    missing = [name for name in columns if name not in units.columns]
+    if missing:
+        raise DataError(
+            f"units: no column {', '.join(missing)}; it has {', '.join(map(str, units.columns))}."
+        )
+
+
+def _radius(units: pd.DataFrame, buffer_m: float | str) -> Any:
+    if not isinstance(buffer_m, str):
+        return float(buffer_m)
+    _require(units, [buffer_m])
+    return units[buffer_m].to_numpy(dtype=float)
+
+
+def _displacement(units: pd.DataFrame, column: str) -> Any:
+    _require(units, [column])
+    flag = units[column].to_numpy(dtype=float)
+    if not np.isin(flag, (0.0, 1.0)).all():
+        raise DataError(
+            f"displaced: column {column!r} must be 1 for urban and 0 for rural places, and nothing else."
+        )
+    return np.where(flag == 1, DISPLACED_M["urban"], DISPLACED_M["rural"])
+
+
+def _areas(units: pd.DataFrame, polygons: gpd.GeoDataFrame, key: str) -> gpd.GeoDataFrame:
+    """Polygon of every unit, in the units' order."""
+    if key not in polygons.columns:
+        raise DataError(f"polygons: no column {key!r}; they have {', '.join(map(str, polygons.columns))}.")
+    keys, wanted = polygons[key].astype(str), units[key].astype(str)
+    repeated = keys[keys.isin(wanted) & keys.duplicated()]
+    if len(repeated):
+        raise DataError(
+            f"polygons: {repeated.iloc[0]!r} is there more than once in {key!r}. Dissolve them first."
+        )
+    absent = wanted[~wanted.isin(keys)]
+    if len(absent):
+        raise DataError(
+            f"polygons: {absent.nunique()} values of {key!r} in units have no polygon, the first {absent.iloc[0]!r}."
+        )
+    found = polygons.geometry.set_axis(keys).loc[wanted]
+    return gpd.GeoDataFrame(geometry=found.to_numpy(), crs=polygons.crs)

@@ -1,0 +1,176 @@
+"""From influences to variances, and from variances to critical values and tests.
+
+An estimate is handed over as the influence psi of each row, scaled so that ``estimate - truth = sum_i psi_i`` up to
+smaller terms. What differs between variances is which products psi_i psi_j are summed: a row with itself (HC1), with
+its cluster (CRV1), or with its neighbours (Conley, `sustain.causal.vcov.conley`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sustain.errors import StatisticsError
+
+__all__ = [
+    "Wald",
+    "cluster_covariance",
+    "critical_value",
+    "p_value",
+    "residual_df",
+    "robust_covariance",
+    "wald_test",
+]
+
+Floats = NDArray[np.float64]
+
+
+def robust_covariance(
+    influence: ArrayLike,
+    n_params: int = 0,
+    *,
+    n_used: int | None = None,
+    error: type[StatisticsError] = StatisticsError,
+) -> Floats:
+    """Heteroskedasticity-robust covariance: HC0, or HC1 when `n_params` is given.
+
+    Parameters
+    ----------
+    influence : array_like, shape (n,) or (n, p)
+        Influence of each row on each of p estimates, scaled to sum to the error of the estimate.
+    n_params : int
+        Number k of estimated coefficients; the result is multiplied by n / (n - k) (HC1). 0 gives HC0.
+    n_used : int, optional
+        Rows that count; by default all. Rows of no weight are to be left out.
+    error : type of StatisticsError
+        What is raised with too few rows.
+
+    Returns
+    -------
+    ndarray, shape (p, p)
+    """
+    psi = as_matrix(influence)
+    n = len(psi) if n_used is None else n_used
+    return np.asarray((psi.T @ psi) * (n / residual_df(n, n_params, error)), dtype=float)
+
+
+def cluster_covariance(
+    influence: ArrayLike,
+    clusters: NDArray[np.intp],
+    n_params: int | None = None,
+    *,
+    n_used: int | None = None,
+    n_clusters: int | None = None,
+    error: type[StatisticsError] = StatisticsError,
+) -> Floats:
+    """Cluster-robust covariance: CR0, or CRV1 when `n_params` is given.
+
+    Parameters
+    ----------
+    influence : array_like, shape (n,) or (n, p)
+        As in `robust_covariance`.
+    clusters : ndarray of int, shape (n,)
+        Cluster codes, 0, 1, ... (`sustain.stats.columns.ColumnReader.labels` makes them).
+    n_params : int, optional
+        Number k of estimated coefficients. The result is then multiplied by G/(G-1) * (n-1)/(n-k), as in
+        Stata and statsmodels (Liang and Zeger 1986, with the usual small-sample factor).
+    n_used, n_clusters : int, optional
+        Rows and clusters that count; by default all. Rows of no weight, and clusters of such rows, are to be left out.
+    error : type of StatisticsError
+        What is raised.
+
+    Returns
+    -------
+    ndarray, shape (p, p)
+
+    Raises
+    ------
+    StatisticsError
+        With fewer than two clusters: nothing is seen of how clusters differ.
+    """
+    psi = as_matrix(influence)
+    code = np.asarray(clusters)
+    count = (int(code.max()) + 1 if code.size else 0) if n_clusters is None else n_clusters
+    if count < 2:
+        raise error(
+            f"clusters: got {count} cluster, but a clustered variance needs at least 2 (and wants 10 or more): nothing "
+            "is seen of how clusters differ. Cluster at a finer level, or take the rows as independent if they are."
+        )
+    sums = np.stack([np.bincount(code, column) for column in psi.T], axis=1)
+    covariance: Floats = np.asarray(sums.T @ sums, dtype=float)
+    if n_params is None:
+        return covariance
+    n = len(psi) if n_used is None else n_used
+    return covariance * (count / (count - 1)) * ((n - 1) / residual_df(n, n_params, error))
+
+
+def residual_df(n: int, n_params: int, error: type[StatisticsError] = StatisticsError) -> int:
+    """Rows less coefficients; raises `error` unless some are left."""
+    if n <= n_params:
+        raise error(
+            f"too few units: {n} units for {n_params} coefficients. Use fewer covariates or more units."
+        )
+    return n - n_params
+
+
+def critical_value(
+    level: float, df: float = math.inf, error: type[StatisticsError] = StatisticsError
+) -> float:
+    """Two-sided critical value of Student's t (of the normal when `df` is infinite).
+
+    Raises
+    ------
+    StatisticsError
+        When `level` is not between 0 and 1.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    if not 0 < level < 1:
+        raise error(f"level: {level!r} is not a confidence level between 0 and 1. Pass a share such as 0.95.")
+    upper = 0.5 + level / 2
+    return float(ndtri(upper)) if math.isinf(df) else float(stdtrit(df, upper))
+
+
+def p_value(statistic: float, df: float) -> float:
+    """Two-sided p-value of a t statistic (normal when `df` is infinite)."""
+    from scipy.special import ndtr, stdtr
+
+    tail = -abs(statistic)
+    return float(2 * (ndtr(tail) if math.isinf(df) else stdtr(df, tail)))
+
+
+@dataclass(frozen=True)
+class Wald:
+    """Test that some coefficients have given values: F statistic, its degrees of freedom, p-value."""
+
+    statistic: float
+    df: tuple[int, int]
+    p_value: float
+
+
+def wald_test(difference: Floats, cov: Floats, df: int) -> Wald:
+    """Test that `difference` (shape (k,)) is zero, by F with (k, `df`) degrees of freedom.
+
+    The statistic is NaN when `cov` is singular: predictions without error, or a covariance of too few clusters.
+    """
+    from scipy.special import fdtrc
+
+    k = difference.size
+    spread = np.sqrt(np.diag(cov))
+    if not (spread > 0).all():
+        return Wald(math.nan, (k, df), math.nan)
+    # In standard errors: an intercept and a slope may be of very different size, which is no sign of a singular matrix.
+    scaled, correlation = difference / spread, cov / np.outer(spread, spread)
+    if np.linalg.matrix_rank(correlation, hermitian=True) < k:
+        return Wald(math.nan, (k, df), math.nan)
+    statistic = float(scaled @ np.linalg.solve(correlation, scaled)) / k
+    return Wald(statistic, (k, df), float(fdtrc(k, df, statistic)))
+
+
+def as_matrix(values: ArrayLike) -> Floats:
+    """Values of shape (n,) as a column; of shape (n, p) as they are."""
+    array = np.asarray(values, dtype=float)
+    return array[:, None] if array.ndim == 1 else array

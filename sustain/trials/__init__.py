@@ -1,0 +1,1 @@
+"""What a pipeline's trials are: lists of trials, contrasts between places, and their results."""
