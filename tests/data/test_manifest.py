@@ -48,6 +48,14 @@ def test_house_manifests_describe_the_published_files(name: str) -> None:
     assert verify(manifest, MIRROR / manifest.mirror_folder) == {}
 
 
+def test_a_checkout_s_manifests_are_found_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = load_manifest("yeh2020")
+    monkeypatch.chdir(tmp_path)
+    assert load_manifest("yeh2020") == here
+
+
 def test_unknown_stays_unknown() -> None:
     assert load_manifest("aid_projects").licence is None
 

@@ -29,8 +29,8 @@ TASKS_FILE = "tasks.yaml"  # lies among the manifests and is none: the registry 
 # Where a manifest's name is looked up, in this order.
 MANIFEST_FOLDERS = (
     Path("data_manifests"),  # the project that one stands in
-    Path(__file__).parents[2] / "data_manifests",  # a checkout, wherever one stands
-    Path(__file__).parents[1] / "data_manifests",  # an installed package
+    Path(__file__).parents[3] / "data_manifests",  # a checkout, wherever one stands
+    Path(__file__).parents[2] / "data_manifests",  # an installed package
 )
 
 
