@@ -167,7 +167,7 @@ class TrainParams(_Section):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, gt=0, description="Devices, each with its own process (DDP) when more than one.")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the forward pass (autocast)."
+        "float32", description="Of the forward pass on a GPU (autocast); a CPU trains in float32."
     )
     channels_last: bool = Field(True, description="Memory layout that convolutions are fastest in.")
     compile: bool = Field(False, description="torch.compile: minutes at the start, faster ever after.")

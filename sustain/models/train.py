@@ -22,7 +22,7 @@ from sustain.data.tiles.splits import assign_splits
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning
 from sustain.files import atomic_directory, require_replaceable, sha256_of, write_json
 from sustain.models.fit import Fitted, fit_network, rank, reproducible
-from sustain.models.hardware import is_out_of_memory
+from sustain.models.hardware import is_out_of_memory, with_precision_there_is
 from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
 from sustain.models.loader import TileBatches
 from sustain.models.losses import LOSSES
@@ -103,11 +103,13 @@ def train(
     Warns
     -----
     HardwareWarning
-        When memory did not suffice, and the batch was halved (with twice the accumulation, so that steps are as large).
+        When memory did not suffice, and the batch was halved (with twice the accumulation, so that steps are as large);
+        when bfloat16 is asked for on a CPU, which trains in float32. ``model.json`` has the precision that was used.
     """
     out = Path(out)
     require_replaceable(out, MODEL_FILE)
     store = TileStore.open(tiles)
+    params = with_precision_there_is(params)
     scratch = Scratch(out)
     plans = {".": Sites(main_rows(store, params.crossfit > 0), store.rows("val"))}
     if params.crossfit:

@@ -205,14 +205,34 @@ def test_lights_of_one_sensor_cannot_be_told_apart(packed_tiles, tmp_path, year,
     assert not (tmp_path / "model").exists()
 
 
-def test_bfloat16_and_the_other_layout_come_close(packed_tiles, store, trained, small_params, tmp_path):
+def test_the_other_layout_comes_close(packed_tiles, store, trained, small_params, tmp_path):
     tiles = store.read(np.arange(100))
     reference = TilePredictor.load(trained).predict(tiles)
-    for name, changes in (("half", {"precision": "bfloat16"}), ("layout", {"channels_last": False})):
-        params = small_params.model_copy(update=changes)
-        train(packed_tiles, tmp_path / name, params, seed=5)
-        found = TilePredictor.load(tmp_path / name).predict(tiles)
-        assert np.corrcoef(found, reference)[0, 1] > 0.9
+    train(packed_tiles, tmp_path / "layout", small_params.model_copy(update={"channels_last": False}), seed=5)
+    found = TilePredictor.load(tmp_path / "layout").predict(tiles)
+    assert np.corrcoef(found, reference)[0, 1] > 0.9
+
+
+def test_bfloat16_on_a_cpu_is_float32_and_said_once(packed_tiles, tmp_path):
+    with pytest.warns(HardwareWarning, match=r"train\.precision is bfloat16.* on a CPU, in float32") as said:
+        half = quick(
+            packed_tiles, tmp_path / "half", precision="bfloat16", accelerator="cpu", crossfit=2, members=2
+        )
+    assert len(said) == 1
+    whole = quick(packed_tiles, tmp_path / "whole", accelerator="cpu", crossfit=2, members=2)
+    assert half.description == whole.description  # the weights' hash is part of it
+    assert half.description.params["precision"] == "float32"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 is for GPUs, and there is none")
+def test_bfloat16_on_a_gpu_comes_close(packed_tiles, store, tmp_path):
+    tiles = store.read(np.arange(100))
+    found = [
+        quick(packed_tiles, tmp_path / precision, epochs=8, accelerator="gpu", precision=precision)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert [model.description.params["precision"] for model in found] == ["float32", "bfloat16"]
+    assert np.corrcoef(*(model.predict(tiles) for model in found))[0, 1] > 0.9
 
 
 def test_two_processes_learn_as_one_does(packed_tiles, store, tmp_path):
