@@ -16,7 +16,7 @@ from sustain.config import MapParams, PublishParams
 from sustain.errors import RasterError
 from sustain.maps.correct.raster import correct_raster
 from sustain.maps.grid import Span
-from sustain.maps.imagery.mosaic import open_imagery
+from sustain.maps.imagery.open import open_imagery
 from sustain.maps.places import cells_of
 from sustain.maps.predict.predict import predict_map
 from sustain.maps.publish.publish import publish_map

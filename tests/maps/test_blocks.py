@@ -19,8 +19,9 @@ import rasterio.shutil
 from sustain.config import MapParams
 from sustain.errors import DiskSpaceError, DownloadError, FileFormatError, RasterError
 from sustain.maps.grid import Block, Span
+from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.scene import Scene
-from sustain.maps.predict.blocks import BlockStore, identity_of
+from sustain.maps.predict.blocks import BlockStore
 from sustain.maps.predict.predict import predict_map
 
 from .fakes import MeanPredictor, write_scene

@@ -7,7 +7,7 @@ from rasterio.transform import from_origin
 from sustain.config import MapParams
 from sustain.errors import ConfigError, RasterError
 from sustain.maps.grid import Span
-from sustain.maps.imagery.mosaic import open_imagery
+from sustain.maps.imagery.open import open_imagery
 from sustain.maps.predict.predict import predict_map
 
 from .fakes import MeanPredictor, write_scene

@@ -17,7 +17,7 @@ from sustain.config import MapParams
 from sustain.errors import ConfigError, DataWarning, DownloadError, FileFormatError, RasterError
 from sustain.maps import remote
 from sustain.maps.grid import Span
-from sustain.maps.imagery.mosaic import open_imagery
+from sustain.maps.imagery.open import open_imagery
 from sustain.maps.predict.predict import predict_map
 
 from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene

@@ -15,7 +15,7 @@ from sustain.config import MapParams
 from sustain.errors import ConfigError, DataWarning, RasterError
 from sustain.maps.grid import Grid, Span
 from sustain.maps.imagery.lattice import Lattice, Outline, choose_lattice
-from sustain.maps.imagery.mosaic import open_imagery
+from sustain.maps.imagery.open import open_imagery
 from sustain.maps.predict.predict import predict_map
 
 from .fakes import MeanPredictor, write_scene

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,15 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from sustain.config import MapParams
-from sustain.errors import ConfigError, RasterError
-from sustain.maps.geotiff import open_raster
+from sustain.errors import RasterError
 from sustain.maps.grid import Span
-from sustain.maps.imagery.lattice import OFF_GRID, Outline, choose_lattice
-from sustain.maps.imagery.scene import Imagery, Scene
-from sustain.maps.remote import is_stac
+from sustain.maps.imagery.bands import Imagery
+from sustain.maps.imagery.lattice import OFF_GRID
 
-__all__ = ["Mosaic", "Part", "n_stac", "open_imagery"]
+__all__ = ["Mosaic", "Part"]
 
 
 class Part(Protocol):
@@ -105,73 +101,6 @@ class Mosaic:
             take = empty | (partial & (new != self._nodata).all(axis=0))
             held[:, take] = new[:, take]
         return pixels
-
-
-@contextmanager
-def open_imagery(
-    scene: str | Path | Sequence[str | Path] | Mosaic, imagery: Imagery, params: MapParams | None = None
-) -> Iterator[Scene | Mosaic]:
-    """Open imagery, and close it at the end.
-
-    Parameters
-    ----------
-    scene : str or Path, a sequence of them, or Mosaic
-        A raster, several as one, or STAC items (JSON files or addresses; `sustain.maps.imagery.stac_scene`). A
-        mosaic that holds no open file is passed on.
-    imagery : Imagery
-        What the model expects.
-    params : MapParams, optional
-        With ``crs``, rasters are reprojected to one grid; without it they must have the model's pixels, on one grid.
-        STAC items are always brought to one grid, by default of a coordinate system that fits them.
-
-    Yields
-    ------
-    Scene or Mosaic
-
-    Raises
-    ------
-    ConfigError
-        When there are no scenes, or rasters and STAC items are mixed.
-    RasterError, FileFormatError, DownloadError
-        When a scene does not fit the model, or cannot be opened.
-    """
-    if isinstance(scene, Mosaic):
-        yield scene
-        return
-    places = [scene] if isinstance(scene, str | Path) else list(scene)
-    if not places:
-        raise ConfigError("scene: the list of scenes is empty. Pass at least one raster.")
-    params = params or MapParams()
-    if n_stac(places):
-        if n_stac(places) < len(places):
-            raise ConfigError(
-                "scene: rasters and STAC items (JSON files, addresses) are mixed. Pass one kind, or describe the "
-                "rasters by items too."
-            )
-        from sustain.maps.imagery.stac_scene import StacImagery
-
-        yield StacImagery(places, imagery, params.crs, params.resampling, params.stac_bands)
-        return
-    with ExitStack() as stack:
-        lattice = None
-        if params.crs is not None:
-            lattice = choose_lattice(
-                [_outline(place) for place in places], params.crs, imagery.pixel_m, params.resampling
-            )
-        scenes = [stack.enter_context(Scene(place, imagery, lattice)) for place in places]
-        yield scenes[0] if isinstance(scene, str | Path) else Mosaic(scenes, imagery)
-
-
-def n_stac(scene: str | Path | Sequence[str | Path] | Mosaic) -> int:
-    """Count the places of imagery that stand for STAC items."""
-    if isinstance(scene, Mosaic):
-        return 0
-    return sum(is_stac(place) for place in ([scene] if isinstance(scene, str | Path) else scene))
-
-
-def _outline(path: str | Path) -> Outline:
-    with open_raster(path) as dataset:
-        return Outline.of(str(path), dataset)
 
 
 def _corner(scene: Part, first: Part) -> tuple[int, int]:

@@ -18,8 +18,8 @@ from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.geotiff import open_raster, read_window
 from sustain.maps.grid import Span
 from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, StoredBand, has_mask
+from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.lattice import RELATIVE, Lattice, Outline, in_metres
-from sustain.maps.predict.blocks import identity_of
 from sustain.maps.remote import ON_THE_WEB
 
 __all__ = ["Imagery", "Scene"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import odc.stac
 import pystac
 from rasterio.crs import CRS
 
@@ -100,9 +99,11 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
         When a band is missing or ambiguous, or when the item does not state its numbers (scale and offset) while the
         model's are scaled.
     """
+    from odc.stac import parse_item  # comes with the extra [pipeline], which maps of rasters do not need
+
     name = f"item {item.id}"
     try:
-        parsed = odc.stac.parse_item(item)
+        parsed = parse_item(item)
     except (pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RasterError(
             f"{name}: its assets cannot be understood ({type(error).__name__}: {error}). Look at the fields of the "

@@ -22,10 +22,10 @@ from rasterio.errors import RasterioError
 from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.grid import Span
 from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, has_mask
+from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.lattice import Lattice, Outline, choose_lattice
 from sustain.maps.imagery.mosaic import Mosaic
 from sustain.maps.imagery.stac_items import BandSource, ItemBands, find_bands, read_items
-from sustain.maps.predict.blocks import identity_of
 from sustain.maps.remote import gdal_options, is_remote, plain, remote_identity
 
 __all__ = ["StacImagery", "StacScene"]
@@ -86,7 +86,7 @@ class StacScene:
         return pixels
 
     def identity(self) -> list[Any]:
-        """Tell the item from others and from itself after a change; see `sustain.maps.predict.blocks.identity_of`."""
+        """Tell the item from others and from itself after a change; see `sustain.maps.imagery.identity.identity_of`."""
         about = [
             [source.asset, plain(source.href), source.index, source.scale, source.offset, repr(source.nodata)]
             for source in self._item.bands

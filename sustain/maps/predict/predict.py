@@ -31,8 +31,10 @@ from sustain.maps.geotiff import (
 from sustain.maps.grid import Block, Grid
 from sustain.maps.imagery.bands import ModelNumbers
 from sustain.maps.imagery.lattice import warn_of_ground
-from sustain.maps.imagery.mosaic import Mosaic, n_stac, open_imagery
+from sustain.maps.imagery.mosaic import Mosaic
+from sustain.maps.imagery.open import open_imagery
 from sustain.maps.imagery.scene import Scene
+from sustain.maps.imagery.stac_scene import StacImagery
 from sustain.maps.predict.blocks import BlockStore
 from sustain.maps.predict.dense import require_dense
 from sustain.maps.predict.exact import BlockWork, Predictor
@@ -129,7 +131,7 @@ def predict_map(
         work_on = BlockWork(predictor, grid, params)
         with store.only_run(out):
             # To a cluster items go along; of rasters the paths, which the workers open.
-            sent = source if isinstance(source, Mosaic) and n_stac(scene) else scene
+            sent = source if isinstance(source, StacImagery) else scene
             _predict_missing(
                 store,
                 work_on,

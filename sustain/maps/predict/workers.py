@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from sustain.errors import ClusterError, SustainError
 from sustain.maps.grid import Block
-from sustain.maps.imagery.mosaic import Mosaic, open_imagery
+from sustain.maps.imagery.mosaic import Mosaic
+from sustain.maps.imagery.open import open_imagery
 from sustain.maps.imagery.scene import Scene
 from sustain.maps.predict.exact import BlockWork
 
