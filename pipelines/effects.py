@@ -4,12 +4,12 @@ import pandas as pd
 
 from sustain.config import Params
 from sustain.debias import CalibrationCard
-from sustain.files import atomic_directory, write_json
 from sustain.maps.correct.survey_tiles import CELLS_FILE, read_survey_tiles
 from sustain.maps.read.zonal import sample_points
 from sustain.stage import Artefacts, required, run_stage
+from sustain.trials.results import write_results
 from sustain.trials.tiles import tile_trials
-from sustain.trials.trial import Trial, effects_table, estimate_trials, load_trials
+from sustain.trials.trial import Trial, estimate_trials, load_trials
 
 MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected.tif"}
 
@@ -41,9 +41,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         correction=required(params.correct, "correct", params).method,
         level=effects.level,
     )
-    with atomic_directory(artefacts.effects) as folder:
-        write_json(folder / "effects.json", {"trials": results})
-        effects_table(results).to_csv(folder / "effects.csv", index=False)
+    write_results(artefacts.effects, results)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.data.yeh2020 import imported_predictions, models_of
 from sustain.debias import CalibrationCard
-from sustain.files import atomic_directory, write_json
 from sustain.stage import Artefacts, required, run_stage
 from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
-from sustain.trials.results import contrast_results, explain_gaps, explain_scores
-from sustain.trials.trial import effects_table
+from sustain.trials.family import contrast_results, explain_gaps, explain_scores
+from sustain.trials.results import write_results
 
 QUESTION = (
     "Are places near the funder's projects of this sector richer than the other places of the same surveys?"
@@ -47,12 +46,13 @@ def main(params: Params, artefacts: Artefacts) -> None:
     gaps = stability_gaps(trials, survey["y_pred"], truth, blocks)
     why = f"{explain_gaps(gaps)} {explain_scores(scores[mapped], aid.reference)} {aid.remark}".rstrip()
     results = contrast_results(trials, tables[mapped], question=QUESTION, why=why, level=effects.level)
-    with atomic_directory(artefacts.effects) as folder:
-        write_json(folder / "effects.json", {"trials": results})
-        effects_table(results).to_csv(folder / "effects.csv", index=False)
-        pd.concat(tables, names=["model"]).reset_index("model").to_csv(folder / "contrasts.csv", index=False)
-        pd.concat(scores, names=["model"]).reset_index("model").to_csv(folder / "scores.csv", index=False)
-        gaps.to_csv(folder / "stability.csv", index=False)
+    write_results(
+        artefacts.effects,
+        results,
+        contrasts=pd.concat(tables, names=["model"]).reset_index("model"),
+        scores=pd.concat(scores, names=["model"]).reset_index("model"),
+        stability=gaps,
+    )
 
 
 if __name__ == "__main__":

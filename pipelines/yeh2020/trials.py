@@ -5,11 +5,11 @@ import pandas as pd
 from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.debias import CalibrationCard
-from sustain.files import atomic_directory, write_json
 from sustain.maps.read.zonal import sample_points
 from sustain.stage import Artefacts, required, run_stage
-from sustain.trials.results import as_trials
-from sustain.trials.trial import effects_table, estimate_trials
+from sustain.trials.family import as_trials
+from sustain.trials.results import write_results
+from sustain.trials.trial import estimate_trials
 
 QUESTION = (
     "Are places near the funder's projects of this sector richer than the other places of the same surveys?"
@@ -36,12 +36,9 @@ def main(params: Params, artefacts: Artefacts) -> None:
         correction=required(params.correct, "correct", params).method,
         level=effects.level,
     )
-    for result in results:
-        arms = units[result["name"]].groupby("treated")["y_true"].mean()
-        result["truth"] = float(arms[1] - arms[0])
-    with atomic_directory(artefacts.effects.with_name(f"{artefacts.source}-map")) as folder:
-        write_json(folder / "effects.json", {"trials": results})
-        effects_table(results).to_csv(folder / "effects.csv", index=False)
+    truths = {name: places.groupby("treated")["y_true"].mean() for name, places in units.items()}
+    known = [result.with_truth(truths[result.name][1] - truths[result.name][0]) for result in results]
+    write_results(artefacts.effects.with_name(f"{artefacts.source}-map"), known)
 
 
 if __name__ == "__main__":

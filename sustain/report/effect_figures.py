@@ -9,7 +9,8 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.lines import Line2D
 
-from sustain.report.style import INK, MUTED, PAPER, canvas, method_handle, method_style, padded, to_svg
+from sustain.report.methods import MUTED, method_style
+from sustain.report.style import INK, PAPER, canvas, method_handle, padded, to_svg
 
 __all__ = ["contrast_scatter", "effects_forest", "stability_scatter"]
 

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from sustain.debias.card.schema import SpatialErrors
-from sustain.report.style import INK, MUTED, PAPER, RULE, canvas, method_handle, method_style, padded, to_svg
+from sustain.report.methods import MUTED, method_style
+from sustain.report.style import INK, PAPER, RULE, canvas, method_handle, padded, to_svg
 
 __all__ = [
     "calibration_curves",

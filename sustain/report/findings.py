@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from sustain.debias import CalibrationCard
-from sustain.errors import FileFormatError
+from sustain.trials.results import TrialResult
 
-__all__ = ["Accuracy", "Estimate", "Findings", "Published", "Survey", "TrialResult", "model_label"]
+__all__ = ["Accuracy", "Findings", "Published", "Survey", "model_label"]
 
 _LABELS = {
     "cnn": "CNN (the map's model)",
@@ -43,69 +43,6 @@ def model_label(name: str) -> str:
     'ResNet 18 MS+NL concat'
     """
     return _LABELS.get(name) or " ".join(_WORDS.get(word, word) for word in name.split("_"))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One method's estimate of one trial's effect."""
-
-    method: str
-    estimate: float
-    std_error: float
-    conf_low: float
-    conf_high: float
-    level: float
-    notes: tuple[str, ...] = ()
-
-    def error(self, truth: float) -> float:
-        """Estimate minus truth."""
-        return self.estimate - truth
-
-    def covers(self, truth: float) -> bool:
-        """Whether the interval contains the truth."""
-        return self.conf_low <= truth <= self.conf_high
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """One trial: what was asked, what each method says, and the truth where it is known."""
-
-    name: str
-    title: str
-    question: str
-    assumption: str
-    why: str
-    n_treated: int
-    n_control: int
-    reported: str
-    truth: float | None
-    truth_definition: str
-    estimates: tuple[Estimate, ...]
-
-    def by(self, method: str) -> Estimate | None:
-        """Return the estimate of one method, if there is one."""
-        return next((e for e in self.estimates if e.method == method), None)
-
-    @property
-    def naive(self) -> Estimate | None:
-        """The estimate from the map as it is."""
-        return self.by("none")
-
-    @property
-    def headline(self) -> Estimate:
-        """The estimate that the trial's own assumption leads to."""
-        chosen = self.by(self.reported)
-        if chosen is None:
-            raise FileFormatError(
-                f"effects.json: trial {self.name!r} reports method {self.reported!r}, but holds only "
-                f"{[e.method for e in self.estimates]}. Run the effects stage again."
-            )
-        return chosen
-
-    @property
-    def corrected(self) -> tuple[Estimate, ...]:
-        """Every estimate but the naive one."""
-        return tuple(e for e in self.estimates if e.method != "none")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pandas as pd
 from sustain.debias import CalibrationCard
 from sustain.errors import FileFormatError
 from sustain.files import read_json, sha256_of
-from sustain.report.findings import Accuracy, Estimate, Findings, Published, Survey, TrialResult, model_label
+from sustain.report.findings import Accuracy, Findings, Published, Survey, model_label
 from sustain.stage import Artefacts
+from sustain.trials.results import TrialResult, read_results
 
 __all__ = ["gather", "read_trials"]
 
@@ -60,20 +60,16 @@ def read_trials(artefacts: Artefacts) -> tuple[TrialResult, ...]:
     truths = _json(artefacts.truth / "truth.json") or {}
     known: Mapping[str, Mapping[str, Any]] = truths.get("trials", {})
     return tuple(
-        replace(
-            trial,
-            truth=float(known[trial.name]["effect"]),
-            truth_definition=str(known[trial.name].get("definition", "")),
-        )
+        trial.with_truth(known[trial.name]["effect"], str(known[trial.name].get("definition", "")))
         if trial.name in known
         else trial
-        for trial in _trials(artefacts.effects / "effects.json")
+        for trial in read_results(artefacts.effects)
     )
 
 
 def _published(artefacts: Artefacts) -> Published:
     crossfit, survey = _beside(artefacts.calibration, "crossfit"), _beside(artefacts.maps, "survey")
-    read_off = _beside(artefacts.effects, "map") / "effects.json"
+    read_off = _beside(artefacts.effects, "map")
     agreement = ["model", "method", "rmse", "r2", "slope"]
     gaps = [f"{what}_gap{part}" for what in ("truth", "prediction") for part in ("", "_std_error")]
     tenths = ["model", "by", "method", "mean_true", "bias", "std_error"]
@@ -81,51 +77,16 @@ def _published(artefacts: Artefacts) -> Published:
         models=_table(crossfit / "models.csv", ["folds", *agreement]),
         countries=_table(crossfit / "countries.csv", ["country", "method", "slope", "bias"]),
         scores=_table(artefacts.effects / "scores.csv", ["model", "method", "n_contrasts", "mae", "mae_sd"]),
-        stability=_table(artefacts.effects / "stability.csv", ["contrast", *gaps]),
+        stability=_table(artefacts.effects / "stability.csv", ["contrast", "slope", *gaps]),
         agreement=_table(survey / "agreement.csv", ["level", "n", "bias", *agreement]),
         tenths=_table(survey / "tenths.csv", tenths),
-        map_trials=_trials(read_off) if read_off.exists() else (),
+        map_trials=read_results(read_off) if read_off.exists() else (),
     )
 
 
 def _beside(folder: Path, part: str) -> Path:
     """Return the folder of a part that only some sources have."""
     return folder.with_name(f"{folder.name}-{part}")
-
-
-def _trials(path: Path) -> tuple[TrialResult, ...]:
-    try:
-        return tuple(_trial(entry) for entry in read_json(path)["trials"])
-    except (KeyError, TypeError) as error:
-        raise FileFormatError(f"{path}: not the effects of trials ({error}). Run its stage again.") from error
-
-
-def _trial(entry: Mapping[str, Any]) -> TrialResult:
-    estimates = tuple(
-        Estimate(
-            method=str(item["method"]),
-            estimate=float(item["estimate"]),
-            std_error=float(item["std_error"]),
-            conf_low=float(item["conf_low"]),
-            conf_high=float(item["conf_high"]),
-            level=float(item["level"]),
-            notes=tuple(item.get("notes", ())),
-        )
-        for item in entry["estimates"]
-    )
-    return TrialResult(
-        name=str(entry["name"]),
-        title=str(entry["title"]),
-        question=str(entry["question"]),
-        assumption=str(entry["assumption"]),
-        why=str(entry["why"]),
-        n_treated=int(entry["n_treated"]),
-        n_control=int(entry["n_control"]),
-        reported=str(entry["reported"]),
-        truth=None if entry.get("truth") is None else float(entry["truth"]),
-        truth_definition=str(entry.get("truth_definition", "")),
-        estimates=estimates,
-    )
 
 
 def _survey(artefacts: Artefacts, mapped: str) -> Survey | None:

@@ -18,9 +18,11 @@ from sustain.files import atomic_path, write_json, write_text
 from sustain.maps.correct.survey_tiles import CELLS_FILE
 from sustain.report import map_figures
 from sustain.report.blocks import Headline, Section
-from sustain.report.findings import Findings, TrialResult
+from sustain.report.findings import Findings
 from sustain.report.gather import gather
 from sustain.report.glossary import GLOSSARY
+from sustain.report.methods import method_style
+from sustain.report.metrics import report_metrics
 from sustain.report.rasters import MapView, read_map
 from sustain.report.sections import (
     correction_section,
@@ -32,12 +34,11 @@ from sustain.report.sections import (
     slope_interval,
     survey_section,
 )
-from sustain.report.style import method_style
-from sustain.report.tables import effects_with_truth, report_metrics
 from sustain.report.tile_view import read_tile_map
-from sustain.report.verdict import FAMILY, Verdict, method_scores, verdict
+from sustain.report.verdict import FAMILY, Verdict, verdict
 from sustain.report.words import count, interval, number, percent
 from sustain.stage import Artefacts
+from sustain.trials.results import TrialResult, effects_table, method_scores
 
 __all__ = ["Page", "build_report", "compose", "render"]
 
@@ -88,7 +89,7 @@ def build_report(artefacts: Artefacts, params: Params) -> None:
     write_text(artefacts.report / "index.html", render(page))
     write_json(artefacts.report / "metrics.json", report_metrics(findings))
     with atomic_path(artefacts.report / "effects.csv") as partial:
-        effects_with_truth(findings.trials).to_csv(partial, index=False)
+        effects_table(findings.trials).to_csv(partial, index=False)
     if view is not None:
         limits = map_figures.shared_limits(view)
         picture = map_figures.maps_picture(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from sustain.report.style import method_style
+from sustain.report.gather import read_trials
+from sustain.report.methods import method_style
 from sustain.stage import Artefacts
+from sustain.trials.results import TrialResult, method_scores
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -25,7 +26,7 @@ def summary(artefacts: Artefacts) -> Group:
     Parameters
     ----------
     artefacts : Artefacts
-        The source's files; only ``effects.csv`` of the report is read.
+        The source's files; the effects and, where there is one, their truth are read.
 
     Returns
     -------
@@ -39,73 +40,66 @@ def summary(artefacts: Artefacts) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    path = artefacts.report / "effects.csv"
-    if not path.exists():
+    page = artefacts.report / "index.html"
+    if not page.exists():
         raise FileNotFoundError(
-            f"{path}: there is no report of {artefacts.source!r} yet. Run its pipeline first (make repro)."
+            f"{page}: there is no report of {artefacts.source!r} yet. Run its pipeline first (make repro)."
         )
-    page = Text(f"page: {artefacts.report / 'index.html'}")
-    effects = pd.read_csv(path)
-    if effects.empty:
+    place = Text(f"page: {page}")
+    trials = read_trials(artefacts)
+    if not trials:
         return Group(
-            Text("No effects: there is no trial, nor urban beside rural places in the test part."), page
+            Text("No effects: there is no trial, nor urban beside rural places in the test part."), place
         )
-    few = effects["trial"].nunique() <= _SHOWN
-    parts: list[Table | Text] = [_per_trial(effects) if few else _per_method(effects)]
-    if few:
-        parts.append(Text("* the method that the trial's own assumption leads to", style="dim"))
-    return Group(*parts, page)
+    if len(trials) > _SHOWN:
+        return Group(_per_method(trials), place)
+    star = Text("* the method that the trial's own assumption leads to", style="dim")
+    return Group(_per_trial(trials), star, place)
 
 
-def _per_trial(effects: pd.DataFrame) -> Table:
+def _per_trial(trials: Sequence[TrialResult]) -> Table:
     from rich.table import Table
 
-    known = effects["truth"].notna().any()
+    known = any(trial.truth is not None for trial in trials)
     table = Table(title="Effects on wealth", title_justify="left")
     table.add_column("trial")
     table.add_column("method")
     table.add_column("effect", justify="right")
-    table.add_column(f"{effects['level'].iloc[0]:.0%} interval", justify="right")
+    table.add_column(f"{trials[0].headline.level:.0%} interval", justify="right")
     if known:
         table.add_column("truth", justify="right")
         table.add_column("inside")
-    for title, rows in effects.groupby("title", sort=False):
-        for i, row in enumerate(rows.to_dict("records")):
+    for trial in trials:
+        for e in trial.estimates:
+            reported = e.method == trial.reported
             cells = [
-                str(title) if i == 0 else "",
-                method_style(row["method"]).label.lower() + (" *" if row["reported"] else ""),
-                f"{row['estimate']:.3f}",
-                f"{row['conf_low']:.3f} to {row['conf_high']:.3f}",
+                trial.title if e is trial.estimates[0] else "",
+                method_style(e.method).label.lower() + (" *" if reported else ""),
+                f"{e.estimate:.3f}",
+                f"{e.conf_low:.3f} to {e.conf_high:.3f}",
             ]
-            if known:
-                has = pd.notna(row["truth"])
-                cells += [
-                    f"{row['truth']:.3f}" if has else "",
-                    ("yes" if row["covered"] else "no") if has else "",
-                ]
-            table.add_row(*cells, style="bold" if row["reported"] else "", end_section=i == len(rows) - 1)
+            if trial.truth is not None:
+                cells += [f"{trial.truth:.3f}", "yes" if e.covers(trial.truth) else "no"]
+            table.add_row(*cells, style="bold" if reported else "", end_section=e is trial.estimates[-1])
     return table
 
 
-def _per_method(effects: pd.DataFrame) -> Table:
+def _per_method(trials: Sequence[TrialResult]) -> Table:
     from rich.table import Table
 
-    known = effects.dropna(subset=["truth"])
-    table = Table(title=f"{effects['trial'].nunique()} contrasts from the map", title_justify="left")
+    scores = {score.method: score for score in method_scores(trials)}
+    table = Table(title=f"{len(trials)} contrasts from the map", title_justify="left")
     table.add_column("method")
     table.add_column("mean effect", justify="right")
-    if len(known):
+    if scores:
         table.add_column("mean absolute error", justify="right")
         table.add_column("slope on truth", justify="right")
         table.add_column("intervals with truth", justify="right")
-    for method, rows in effects.groupby("method", sort=False):
-        cells = [method_style(str(method)).label.lower(), f"{rows['estimate'].mean():.3f}"]
-        if len(known):
-            rows = known[known["method"] == method]
-            cells += [
-                f"{rows['error'].abs().mean():.3f}",
-                f"{(rows['estimate'] * rows['truth']).sum() / (rows['truth'] ** 2).sum():.2f}",
-                f"{int(rows['covered'].sum())} of {len(rows)}",
-            ]
+    for method in dict.fromkeys(e.method for trial in trials for e in trial.estimates):
+        effects = [e.estimate for trial in trials if (e := trial.by(method)) is not None]
+        cells = [method_style(method).label.lower(), f"{sum(effects) / len(effects):.3f}"]
+        if method in scores:
+            score = scores[method]
+            cells += [f"{score.mean_abs_error:.3f}", f"{score.ratio:.2f}", f"{score.covered} of {score.n}"]
         table.add_row(*cells)
     return table

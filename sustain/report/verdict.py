@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sustain.report.findings import Accuracy, Estimate, TrialResult
-from sustain.report.style import method_style
+from sustain.report.findings import Accuracy
+from sustain.report.methods import method_style
 from sustain.report.words import interval, listing, number, percent, plural
+from sustain.trials.results import MethodEstimate, TrialResult, method_scores
 
 __all__ = [
     "FAMILY",
-    "MethodScore",
     "Verdict",
     "accuracy_sentence",
-    "method_scores",
     "shrinkage_sentence",
     "trial_sentences",
     "verdict",
@@ -34,43 +33,6 @@ class Verdict:
 
     lead: str
     points: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class MethodScore:
-    """How one method does over all trials whose truth is known.
-
-    `ratio` is the slope of estimate on truth through the origin: above one, the method overshoots.
-    """
-
-    method: str
-    n: int
-    mean_abs_error: float
-    mean_error: float
-    ratio: float
-    covered: int
-
-
-def method_scores(trials: Sequence[TrialResult]) -> tuple[MethodScore, ...]:
-    """Score every method over the trials with a known truth."""
-    known = [trial for trial in trials if trial.truth is not None]
-    methods = dict.fromkeys(e.method for trial in known for e in trial.estimates)
-    scores = []
-    for method in methods:
-        pairs = [(t, e) for t in known if (e := t.by(method)) is not None]
-        truth = np.array([t.truth for t, _ in pairs], float)
-        estimate = np.array([e.estimate for _, e in pairs])
-        scores.append(
-            MethodScore(
-                method=method,
-                n=len(pairs),
-                mean_abs_error=float(np.mean(np.abs(estimate - truth))),
-                mean_error=float(np.mean(estimate - truth)),
-                ratio=float(estimate @ truth / (truth @ truth)) if truth @ truth > 0 else float("nan"),
-                covered=sum(e.covers(float(t)) for t, (_, e) in zip(truth, pairs, strict=True)),
-            )
-        )
-    return tuple(scores)
 
 
 def verdict(
@@ -250,7 +212,7 @@ def _assumption_sentence(trials: Sequence[TrialResult]) -> str:
     return text
 
 
-def _name(e: Estimate, start: bool = False) -> str:
+def _name(e: MethodEstimate, start: bool = False) -> str:
     text = _phrase(e.method)
     return text[0].upper() + text[1:] if start else text
 
@@ -263,11 +225,11 @@ def _label(method: str) -> str:
     return method_style(method).name
 
 
-def _with_interval(e: Estimate) -> str:
+def _with_interval(e: MethodEstimate) -> str:
     return f"{number(e.estimate)} ({percent(e.level)} interval {interval(e.conf_low, e.conf_high)})"
 
 
-def _against(trial: TrialResult, e: Estimate) -> str:
+def _against(trial: TrialResult, e: MethodEstimate) -> str:
     if trial.truth is None:
         return ""
     return (
@@ -275,12 +237,12 @@ def _against(trial: TrialResult, e: Estimate) -> str:
     )
 
 
-def _coverage(trial: TrialResult, e: Estimate) -> str:
+def _coverage(trial: TrialResult, e: MethodEstimate) -> str:
     contains = trial.truth is not None and e.covers(trial.truth)
     return "; its interval still contains the truth" if contains else "; its interval misses the truth"
 
 
-def _distance(e: Estimate, truth: float) -> str:
+def _distance(e: MethodEstimate, truth: float) -> str:
     gap = e.error(truth)
     if truth == 0:
         return f"{number(abs(gap))} away from it"

@@ -1,114 +1,253 @@
-"""Families of contrasts as results: in the form of trials, and in words."""
+"""What was found for one trial, typed: the only form in which results pass from stages to files, page and terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from sustain.trials.contrasts import Contrast
-from sustain.trials.trial import Trial
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from sustain.errors import FileFormatError
+from sustain.files import atomic_directory, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["as_trials", "contrast_results", "explain_gaps", "explain_scores"]
+__all__ = [
+    "MethodEstimate",
+    "MethodScore",
+    "TrialResult",
+    "effects_table",
+    "method_scores",
+    "read_results",
+    "write_results",
+]
 
-_WORDS = {
-    "none": "the map as it is",
-    "tweedie": "Tweedie",
-    "bridge": "the bridge",
-    "tweedie_scott": "Tweedie as published",
-}
+EFFECTS_FILE = "effects.json"
 
-
-def as_trials(
-    contrasts: Sequence[Contrast], *, question: str, why: str, vcov: str | Mapping[str, Any]
-) -> list[Trial]:
-    """Describe contrasts as trials that assume outcome stability, for `sustain.trials.trial.estimate_trials`."""
-    return [
-        Trial(
-            name=contrast.name,
-            title=contrast.title,
-            question=question,
-            table="",
-            vcov=vcov if isinstance(vcov, str) else dict(vcov),
-            assumption="outcome",
-            why=why,
-        )
-        for contrast in contrasts
-    ]
+# There even where there is no trial.
+_COLUMNS = (
+    *("trial", "title", "assumption", "method", "reported"),
+    *("estimate", "std_error", "conf_low", "conf_high", "level"),
+    *("n_treated", "n_control", "truth", "error", "covered"),
+)
 
 
-def contrast_results(
-    contrasts: Sequence[Contrast], table: pd.DataFrame, *, question: str, why: str, level: float = 0.95
-) -> list[dict[str, Any]]:
-    """Put a table of contrasts into the form of `sustain.trials.trial.estimate_trials`.
+def _from_null(value: Any) -> Any:
+    """JSON has no word for a number that is none; files hold ``null``."""
+    return float("nan") if value is None else value
 
-    Their assumption is outcome stability, so the map as it is is what they report.
 
-    Parameters
+Number = Annotated[float, BeforeValidator(_from_null)]
+
+
+class MethodEstimate(BaseModel):
+    """One method's estimate of one trial's effect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    estimate: Number
+    std_error: Number
+    conf_low: Number
+    conf_high: Number
+    level: float
+    share_var_calibration: Number = 0.0
+    notes: tuple[str, ...] = ()
+
+    def error(self, truth: float) -> float:
+        """Estimate minus truth."""
+        return self.estimate - truth
+
+    def covers(self, truth: float) -> bool:
+        """Whether the interval contains the truth."""
+        return self.conf_low <= truth <= self.conf_high
+
+
+class TrialResult(BaseModel):
+    """One trial: what was asked, what each method says, and the truth where it is known.
+
+    Attributes
     ----------
-    contrasts : sequence of Contrast
-    table : DataFrame
-        From `contrast_table`.
-    question, why : str
-        What the family asks, and why the assumption.
-    level : float
-        Confidence level of the table.
+    name, title, question : str
+    assumption : {"measurement", "outcome"}
+        What the trial's team holds to be stable.
+    why : str
+        Why they do.
+    estimator, vcov
+        As of `sustain.causal.estimate_effect`.
+    n_treated, n_control : int
+        Units in each arm.
+    reported : str
+        The method that the trial's own assumption leads to.
+    estimates : tuple of MethodEstimate
+        One a method.
+    truth : float or None
+        The true effect, or what a survey of the same places says.
+    truth_definition : str
+        What `truth` is the mean of; empty where nothing is said.
     """
-    fields = ["method", "estimate", "std_error", "conf_low", "conf_high", "share_var_calibration"]
-    results = []
-    for contrast in contrasts:
-        rows = table[table["contrast"] == contrast.name]
-        results.append(
-            {
-                "name": contrast.name,
-                "title": contrast.title,
-                "question": question,
-                "assumption": "outcome",
-                "why": why,
-                "estimator": "difference",
-                "vcov": "CRV1",
-                "n_treated": int(rows["n_treated"].iloc[0]),
-                "n_control": int(rows["n_control"].iloc[0]),
-                "reported": "none",
-                "truth": float(rows["truth"].iloc[0]),
-                "truth_definition": "the difference in survey wealth between the same places",
-                "estimates": [
-                    {**row, "level": level, "notes": []} for row in rows[fields].to_dict("records")
-                ],
-            }
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    question: str
+    assumption: Literal["measurement", "outcome"]
+    why: str
+    estimator: str
+    vcov: str | dict[str, Any]
+    n_treated: int
+    n_control: int
+    reported: str
+    estimates: tuple[MethodEstimate, ...]
+    truth: float | None = None
+    truth_definition: str = ""
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            When a key is missing, unknown, or holds something of another kind.
+        """
+        return cls.model_validate(content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        content = self.model_dump()
+        if not self.truth_definition:
+            del content["truth_definition"]
+        return content
+
+    def with_truth(self, truth: float, definition: str = "") -> Self:
+        """Return this result with the truth put in."""
+        return self.model_copy(update={"truth": float(truth), "truth_definition": definition})
+
+    def by(self, method: str) -> MethodEstimate | None:
+        """Return the estimate of one method, if there is one."""
+        return next((e for e in self.estimates if e.method == method), None)
+
+    @property
+    def naive(self) -> MethodEstimate | None:
+        """The estimate from the map as it is."""
+        return self.by("none")
+
+    @property
+    def headline(self) -> MethodEstimate:
+        """The estimate that the trial's own assumption leads to."""
+        chosen = self.by(self.reported)
+        if chosen is None:
+            raise FileFormatError(
+                f"effects.json: trial {self.name!r} reports method {self.reported!r}, but holds only "
+                f"{[e.method for e in self.estimates]}. Run the effects stage again."
+            )
+        return chosen
+
+    @property
+    def corrected(self) -> tuple[MethodEstimate, ...]:
+        """Every estimate but the naive one."""
+        return tuple(e for e in self.estimates if e.method != "none")
+
+
+def write_results(folder: str | Path, results: Sequence[TrialResult], **tables: pd.DataFrame) -> None:
+    """Write ``effects.json``, ``effects.csv`` and other tables, each under its name, as one new folder."""
+    tables = {"effects": effects_table(results), **tables}
+    with atomic_directory(folder) as partial:
+        write_json(partial / EFFECTS_FILE, {"trials": [result.to_dict() for result in results]})
+        for name, table in tables.items():
+            table.to_csv(partial / f"{name}.csv", index=False)
+
+
+def read_results(folder: str | Path) -> tuple[TrialResult, ...]:
+    """Read the results that `write_results` put into a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder holds none.
+    FileFormatError
+        When the file is of another form.
+    """
+    path = Path(folder) / EFFECTS_FILE
+    try:
+        return tuple(TrialResult.from_dict(entry) for entry in read_json(path)["trials"])
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}" for item in error.errors()
         )
-    return results
+    except (KeyError, TypeError) as error:
+        problems = str(error)
+    raise FileFormatError(f"{path}: not the effects of trials ({problems}). Run its stage again.")
 
 
-def explain_gaps(gaps: pd.DataFrame) -> str:
-    """Say in words what `stability_gaps` found over a family of contrasts."""
-    given_prediction, given_truth = gaps["truth_gap"].abs().median(), gaps["prediction_gap"].abs().median()
-    # In the unit of the truth: what the map as it is errs by, and what a correction turns the other gap into.
-    stretched = (gaps["prediction_gap"] / gaps["slope"]).abs().median()
-    stable = (
-        "outcome stability is the better description: the image shows by itself which places differ, and a model "
-        "that is right on average given what it sees is right about them. A correction assumes the opposite and "
-        "overshoots"
-        if given_prediction < stretched
-        else "measurement stability is the better description, and a correction is due"
-    )
-    return (
-        f"At equal predictions the two groups of places differ in survey wealth by {given_prediction:.2f} (median "
-        f"over {len(gaps)} contrasts, without sign); at equal survey wealth their predictions differ by "
-        f"{given_truth:.2f}, which a correction makes {stretched:.2f}. So {stable}."
-    )
+def effects_table(results: Sequence[TrialResult]) -> pd.DataFrame:
+    """Return one row a trial and method.
+
+    Returns
+    -------
+    DataFrame
+        ``trial``, ``title``, ``assumption``, ``method``, ``reported`` (whether the trial's own assumption leads to it),
+        ``estimate``, ``std_error``, ``conf_low``, ``conf_high``, ``level``, ``n_treated``, ``n_control``, ``truth``,
+        ``error`` (estimate minus truth) and ``covered`` (1 where the interval contains the truth, else 0). The last
+        three are empty where no truth is known.
+    """
+    import pandas as pd
+
+    rows = []
+    for trial in results:
+        for e in trial.estimates:
+            row = {
+                "trial": trial.name,
+                "title": trial.title,
+                "assumption": trial.assumption,
+                "reported": e.method == trial.reported,
+                "n_treated": trial.n_treated,
+                "n_control": trial.n_control,
+                "truth": trial.truth,
+                **{name: getattr(e, name) for name in ("method", *_COLUMNS[5:10])},
+            }
+            if trial.truth is not None:
+                row |= {"error": e.error(trial.truth), "covered": int(e.covers(trial.truth))}
+            rows.append(row)
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return table.astype({"covered": "Int64", "truth": "float64", "error": "float64"})
 
 
-def explain_scores(scores: pd.DataFrame, reference: Mapping[str, float]) -> str:
-    """Say in words how `contrast_scores` compare with figures that somebody else found for the same family."""
-    errors = [
-        f"{_WORDS.get(method, method)} {error:.3f}"
-        + (f" ({reference[method]:.3f})" if method in reference else "")
-        for method, error in zip(scores["method"].astype(str), scores["mae_sd"], strict=True)
-    ]
-    said = f"Mean absolute errors in standard deviations of the truth: {', '.join(errors)}."
-    if reference:
-        said += " In brackets: what an independent calculation found."
-    return said
+class MethodScore(NamedTuple):
+    """How one method does over all trials whose truth is known.
+
+    `ratio` is the slope of estimate on truth through the origin: above one, the method overshoots.
+    """
+
+    method: str
+    n: int
+    mean_abs_error: float
+    mean_error: float
+    ratio: float
+    covered: int
+
+
+def method_scores(results: Sequence[TrialResult]) -> tuple[MethodScore, ...]:
+    """Score every method over the trials with a known truth."""
+    known = [trial for trial in results if trial.truth is not None]
+    scores = []
+    for method in dict.fromkeys(e.method for trial in known for e in trial.estimates):
+        pairs = [(t, e) for t in known if (e := t.by(method)) is not None]
+        truth = np.array([t.truth for t, _ in pairs], float)
+        estimate = np.array([e.estimate for _, e in pairs])
+        scores.append(
+            MethodScore(
+                method=method,
+                n=len(pairs),
+                mean_abs_error=float(np.mean(np.abs(estimate - truth))),
+                mean_error=float(np.mean(estimate - truth)),
+                ratio=float(estimate @ truth / (truth @ truth)) if truth @ truth > 0 else float("nan"),
+                covered=sum(e.covers(float(t)) for t, (_, e) in zip(truth, pairs, strict=True)),
+            )
+        )
+    return tuple(scores)

@@ -11,24 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sustain.causal.effect import estimate_effect
 from sustain.errors import EffectError
 from sustain.files import read_json
+from sustain.trials.results import MethodEstimate, TrialResult
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from sustain.causal.result.result import EffectResult
     from sustain.debias import CalibrationCard
 
-__all__ = ["Trial", "effects_table", "estimate_trials", "load_trials"]
-
-# There even where there is no trial.
-_COLUMNS = (
-    *("trial", "title", "assumption", "method", "reported"),
-    *("estimate", "std_error", "conf_low", "conf_high", "level"),
-    *("truth", "n_treated", "n_control"),
-)
+__all__ = ["Trial", "estimate_trials", "load_trials"]
 
 
 class Trial(BaseModel):
@@ -79,7 +75,7 @@ def estimate_trials(
     methods: Sequence[str],
     correction: str,
     level: float = 0.95,
-) -> list[dict[str, Any]]:
+) -> list[TrialResult]:
     """Estimate every trial by every method.
 
     Parameters
@@ -99,86 +95,60 @@ def estimate_trials(
 
     Returns
     -------
-    list of dict
-        One per trial: its description, arms, the estimate of each method, and ``"reported"``, the method that
-        the trial's own assumption leads to.
+    list of TrialResult
+        One a trial, without a truth.
     """
     results = []
     for trial in trials:
-        data = units[trial.name]
-        covariates = (*trial.covariates, "wealth_raw_before") if trial.baseline_map else trial.covariates
-        estimates = []
-        for method in methods:
-            effect = estimate_effect(
-                data,
-                outcome="wealth_raw",
-                treatment=trial.treatment,
-                covariates=covariates,
-                estimator=trial.estimator,
-                calibration=card,
-                method=method,
-                assumption="outcome" if method == "none" else "measurement",
-                vcov=trial.vcov,
-                level=level,
-            )
-            low, high = effect.conf_int()
-            estimates.append(
-                {
-                    "method": method,
-                    "estimate": effect.estimate,
-                    "std_error": effect.std_error,
-                    "conf_low": low,
-                    "conf_high": high,
-                    "level": level,
-                    "share_var_calibration": effect.share_calibration,
-                    "notes": list(effect.notes),
-                }
-            )
         reported = correction if trial.assumption == "measurement" else "none"
         if reported not in methods:
             raise EffectError(
                 f"trial {trial.name!r} assumes {trial.assumption} stability, so it reports method {reported!r}, "
                 f"but methods are {list(methods)}. Add it to the effects section of the parameters."
             )
+        effects = [_estimate(trial, units[trial.name], card, method, level) for method in methods]
         results.append(
-            {
-                "name": trial.name,
-                "title": trial.title,
-                "question": trial.question,
-                "assumption": trial.assumption,
-                "why": trial.why,
-                "estimator": trial.estimator,
-                "vcov": trial.vcov,
-                "n_treated": effect.n_treated,
-                "n_control": effect.n_control,
-                "reported": reported,
-                "truth": None,
-                "estimates": estimates,
-            }
+            TrialResult(
+                name=trial.name,
+                title=trial.title,
+                question=trial.question,
+                assumption=trial.assumption,
+                why=trial.why,
+                estimator=trial.estimator,
+                vcov=trial.vcov,
+                n_treated=effects[-1].n_treated,
+                n_control=effects[-1].n_control,
+                reported=reported,
+                estimates=tuple(
+                    MethodEstimate(
+                        method=method,
+                        estimate=effect.estimate,
+                        std_error=effect.std_error,
+                        conf_low=effect.conf_int()[0],
+                        conf_high=effect.conf_int()[1],
+                        level=level,
+                        share_var_calibration=effect.share_calibration,
+                        notes=tuple(effect.notes),
+                    )
+                    for method, effect in zip(methods, effects, strict=True)
+                ),
+            )
         )
     return results
 
 
-def effects_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per trial and method, from the result of `estimate_trials`."""
-    rows = []
-    for trial in results:
-        for estimate in trial["estimates"]:
-            rows.append(
-                {
-                    "trial": trial["name"],
-                    "title": trial["title"],
-                    "assumption": trial["assumption"],
-                    "method": estimate["method"],
-                    "reported": estimate["method"] == trial["reported"],
-                    "estimate": estimate["estimate"],
-                    "std_error": estimate["std_error"],
-                    "conf_low": estimate["conf_low"],
-                    "conf_high": estimate["conf_high"],
-                    "level": estimate["level"],
-                    "truth": trial["truth"],
-                    "n_treated": trial["n_treated"],
-                    "n_control": trial["n_control"],
-                }
-            )
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+def _estimate(
+    trial: Trial, units: pd.DataFrame, card: CalibrationCard, method: str, level: float
+) -> EffectResult:
+    return estimate_effect(
+        units,
+        outcome="wealth_raw",
+        treatment=trial.treatment,
+        covariates=(*trial.covariates, "wealth_raw_before") if trial.baseline_map else trial.covariates,
+        estimator=trial.estimator,
+        calibration=card,
+        method=method,
+        assumption="outcome" if method == "none" else "measurement",
+        vcov=trial.vcov,
+        level=level,
+    )

@@ -18,7 +18,7 @@ from sustain.debias.judge.evaluation import correction_curves
 from sustain.files import write_json
 from sustain.maps.correct.raster import correct_raster
 from sustain.stage import Artefacts
-from sustain.trials.trial import effects_table
+from sustain.trials.results import TrialResult, write_results
 
 UNIT = "index points"
 
@@ -121,7 +121,7 @@ def trial(
         "districts": "A reform randomised over districts",
         "towns": "Town against country",
     }
-    return {
+    content = {
         "name": name,
         "title": titles.get(name, name),
         "question": "By how much does it raise wealth?",
@@ -139,6 +139,7 @@ def trial(
             estimate("tweedie", tweedie, error),
         ],
     }
+    return TrialResult.from_dict(content)
 
 
 def three_trials():
@@ -211,14 +212,14 @@ def published(places):
     gaps = pd.DataFrame(
         {"contrast": range(12), "truth_gap": rng.normal(0, 0.05, 12), "truth_gap_std_error": 0.03}
     )
-    gaps = gaps.assign(prediction_gap=0.3 + gaps["truth_gap"], prediction_gap_std_error=0.04)
+    gaps = gaps.assign(prediction_gap=0.3 + gaps["truth_gap"], prediction_gap_std_error=0.04, slope=0.6)
     gaps.to_csv(places.effects / "stability.csv", index=False)
     errors.to_csv(places.effects / "scores.csv", index=False)
     pd.concat([table.assign(level="place"), table.assign(level="area", n=54)]).to_csv(
         against / "agreement.csv", index=False
     )
     tenths.assign(std_error=0.02).to_csv(against / "tenths.csv", index=False)
-    write_json(places.effects.with_name(f"{places.source}-map") / "effects.json", {"trials": contrasts(10)})
+    write_results(places.effects.with_name(f"{places.source}-map"), contrasts(10))
 
 
 @functools.cache
@@ -243,8 +244,7 @@ def artefacts(
     correction_curves(made).to_csv(places.calibration / "curves.csv", index=False)
     write_json(places.calibration / "diagnostics.json", diagnosis())
     trials = three_trials() if trials is None else trials
-    write_json(places.effects / "effects.json", {"trials": trials})
-    effects_table(trials).to_csv(places.effects / "effects.csv", index=False)
+    write_results(places.effects, trials)
     if truth:
         entries = {name: {"effect": value, "definition": "mean change"} for name, value in truth.items()}
         write_json(places.truth / "truth.json", {"trials": entries})

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from sustain.errors import CardError, FileFormatError, RasterError
 from sustain.report import build_report, figures, summary
+from sustain.report.methods import METHODS
 from sustain.report.rasters import read_map
-from sustain.report.style import METHODS, WIDTH
+from sustain.report.style import WIDTH
 
 from . import fabricate
 

@@ -5,24 +5,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sustain.report.findings import Accuracy, Estimate, TrialResult
+from sustain.report.findings import Accuracy
 from sustain.report.verdict import (
     accuracy_sentence,
-    method_scores,
     shrinkage_sentence,
     trial_sentences,
     verdict,
 )
 from sustain.report.words import count, interval, listing, number, percent, signed
+from sustain.trials.results import MethodEstimate, TrialResult, method_scores
 
 
 def result(naive, linear, truth=None, assumption="measurement", title="Villages", half=0.1):
-    estimates = tuple(
-        Estimate(method, value, half / 2, value - half, value + half, 0.95)
+    estimates = [
+        {"method": method, "estimate": value, "std_error": half / 2}
+        | {"conf_low": value - half, "conf_high": value + half, "level": 0.95}
         for method, value in (("none", naive), ("linear", linear))
+    ]
+    return TrialResult(
+        name="t",
+        title=title,
+        question="?",
+        assumption=assumption,
+        why="why",
+        estimator="difference",
+        vcov="HC1",
+        n_treated=50,
+        n_control=50,
+        reported="linear" if assumption == "measurement" else "none",
+        truth=truth,
+        estimates=[MethodEstimate(**estimate) for estimate in estimates],
     )
-    reported = "linear" if assumption == "measurement" else "none"
-    return TrialResult("t", title, "?", assumption, "why", 50, 50, reported, truth, "", estimates)
 
 
 def lead(*trials):

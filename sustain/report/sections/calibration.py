@@ -16,8 +16,8 @@ from sustain.debias.sample import MIN_PAIRS
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Accuracy, Survey
+from sustain.report.methods import method_style
 from sustain.report.rasters import MapView
-from sustain.report.style import method_style
 from sustain.report.words import count, interval, listing, number, percent, plural, signed
 from sustain.stats.covariance import critical_value
 

@@ -8,10 +8,12 @@ import pandas as pd
 
 from sustain.report import effect_figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
-from sustain.report.findings import Estimate, Published, TrialResult
-from sustain.report.style import method_style
-from sustain.report.verdict import FAMILY, MethodScore, method_scores
+from sustain.report.findings import Published
+from sustain.report.methods import method_style
+from sustain.report.verdict import FAMILY
 from sustain.report.words import count, interval, listing, number, percent, signed
+from sustain.trials.family import median_gaps
+from sustain.trials.results import MethodEstimate, MethodScore, TrialResult, method_scores
 
 __all__ = ["effects_section"]
 
@@ -104,22 +106,22 @@ def _family_section(
 
 
 def _stability(gaps: pd.DataFrame, unit: str) -> Figure:
-    wealth, predictions = (float(gaps[f"{what}_gap"].abs().median()) for what in ("truth", "prediction"))
+    median = median_gaps(gaps)
     svg = effect_figures.stability_scatter(
         gaps,
         unit=unit,
-        alt=f"{len(gaps)} contrasts. Median gap in wealth at equal predictions {number(wealth)}, in predictions "
-        f"at equal wealth {number(predictions)}.",
+        alt=f"{len(gaps)} contrasts. Median gap in wealth at equal predictions {number(median.in_truth)}, in "
+        f"predictions at equal wealth {number(median.in_prediction)}.",
     )
     nearer = (
         "upright line: the map as it is is right"
-        if wealth < predictions
+        if median.outcome_stable
         else "level line: a correction is right"
     )
     caption = (
         "What is left of each contrast: sideways, the difference in wealth between treated places and "
-        f"others of the same prediction (median {number(wealth)}, without sign); upwards, the difference "
-        f"in predictions between places of the same wealth (median {number(predictions)}). The contrasts "
+        f"others of the same prediction (median {number(median.in_truth)}, without sign); upwards, the difference "
+        f"in predictions between places of the same wealth (median {number(median.in_prediction)}). The contrasts "
         f"lie along the {nearer}. Bars are 95% intervals."
     )
     return Figure.single("stability", "Which assumption holds", svg, caption)
@@ -172,7 +174,7 @@ def _score_row(score: MethodScore, strong: bool) -> Row:
     )
 
 
-def _effect_row(trial: TrialResult, e: Estimate, known: bool) -> Row:
+def _effect_row(trial: TrialResult, e: MethodEstimate, known: bool) -> Row:
     against: tuple[str, ...] = ()
     if known:
         against = (

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from sustain.report import map_figures
 from sustain.report.blocks import Figure, Panel, Section
+from sustain.report.methods import method_style
 from sustain.report.rasters import MapView
-from sustain.report.style import method_style
 from sustain.report.words import interval, number, percent, plural, signed
 
 __all__ = ["map_section"]

@@ -9,7 +9,7 @@ import pandas as pd
 from sustain.report import figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Published, model_label
-from sustain.report.style import method_style
+from sustain.report.methods import method_style
 from sustain.report.words import count, interval, number, signed
 
 __all__ = ["models_section", "survey_section"]

@@ -8,8 +8,9 @@ import pytest
 
 from sustain.debias import build_card
 from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
-from sustain.trials.results import as_trials, contrast_results, explain_gaps, explain_scores
-from sustain.trials.trial import effects_table, estimate_trials
+from sustain.trials.family import as_trials, contrast_results, explain_gaps, explain_scores
+from sustain.trials.results import effects_table
+from sustain.trials.trial import estimate_trials
 
 N = 4000
 
@@ -127,18 +128,19 @@ def test_results_have_the_form_of_trials() -> None:
     contrasts, prediction, truth, clusters = world(visible=True)
     table = contrast_table(contrasts, {"none": prediction, "linear": 2 * prediction}, truth, clusters)
     results = contrast_results(contrasts, table, question="Richer?", why="Seen.")
-    assert [result["name"] for result in results] == [contrast.name for contrast in contrasts]
+    assert [result.name for result in results] == [contrast.name for contrast in contrasts]
     flat = effects_table(results)
     assert len(flat) == 24
     assert flat.loc[flat["reported"], "method"].unique().tolist() == ["none"]
+    np.testing.assert_allclose(flat["error"], table["error"])
     card = build_card(prediction, truth, target={"name": "w", "unit": "u"}, predictor="p", n_boot=20)
     trials = as_trials(contrasts[:1], question="Richer?", why="Seen.", vcov={"CRV1": "cluster"})
     units = pd.DataFrame({"wealth_raw": prediction, "treated": contrasts[0].treated, "cluster": clusters})
     (other,) = estimate_trials(trials, {"c00": units}, card, methods=["none"], correction="linear")
-    same = {key for key in other if key not in ("vcov", "truth", "estimates")}
-    assert {key: other[key] for key in same} == {key: results[0][key] for key in same}
+    unlike = {"vcov", "truth", "truth_definition", "estimates"}
+    assert other.model_dump(exclude=unlike) == results[0].model_dump(exclude=unlike)
     for field in ("estimate", "std_error", "conf_low", "conf_high"):
-        assert other["estimates"][0][field] == pytest.approx(results[0]["estimates"][0][field])
+        assert getattr(other.naive, field) == pytest.approx(getattr(results[0].naive, field))
 
 
 def test_scores_are_put_into_words() -> None:
