@@ -2,13 +2,15 @@
 
 An estimate is handed over as the influence psi of each row, scaled so that ``estimate - truth = sum_i psi_i`` up to
 smaller terms. What differs between variances is which products psi_i psi_j are summed: a row with itself (HC1), with
-its cluster (CRV1), or with its neighbours (Conley, `sustain.causal.vcov.conley`).
+its cluster or clusters (CRV1), or with its neighbours (Conley, `sustain.causal.vcov.conley`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +21,7 @@ __all__ = [
     "Wald",
     "cluster_covariance",
     "critical_value",
+    "joint_codes",
     "p_value",
     "residual_df",
     "robust_covariance",
@@ -26,6 +29,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
 
 
 def robust_covariance(
@@ -59,7 +63,7 @@ def robust_covariance(
 
 def cluster_covariance(
     influence: ArrayLike,
-    clusters: NDArray[np.intp],
+    clusters: Codes | Sequence[Codes],
     n_params: int | None = None,
     *,
     n_used: int | None = None,
@@ -72,19 +76,23 @@ def cluster_covariance(
     ----------
     influence : array_like, shape (n,) or (n, p)
         As in `robust_covariance`.
-    clusters : ndarray of int, shape (n,)
-        Cluster codes, 0, 1, ... (`sustain.stats.columns.ColumnReader.labels` makes them).
+    clusters : ndarray of int, shape (n,), or several of them
+        Cluster codes, 0, 1, ... (`sustain.stats.columns.ColumnReader.labels` makes them). Rows that share a cluster of
+        any of several are dependent (Cameron, Gelbach and Miller 2011, doi:10.1198/jbes.2010.07136).
     n_params : int, optional
         Number k of estimated coefficients. The result is then multiplied by G/(G-1) * (n-1)/(n-k), as in
-        Stata and statsmodels (Liang and Zeger 1986, with the usual small-sample factor).
+        Stata and statsmodels (Liang and Zeger 1986, with the usual small-sample factor). Of several clusterings, G is
+        that with the fewest clusters, as in fixest.
     n_used, n_clusters : int, optional
-        Rows and clusters that count; by default all. Rows of no weight, and clusters of such rows, are to be left out.
+        Rows and clusters that count; by default all rows, and all clusters that occur. Rows of no weight, and clusters
+        of such rows, are to be left out.
     error : type of StatisticsError
         What is raised.
 
     Returns
     -------
     ndarray, shape (p, p)
+        With several clusterings variances can be negative.
 
     Raises
     ------
@@ -92,19 +100,32 @@ def cluster_covariance(
         With fewer than two clusters: nothing is seen of how clusters differ.
     """
     psi = as_matrix(influence)
-    code = np.asarray(clusters)
-    count = (int(code.max()) + 1 if code.size else 0) if n_clusters is None else n_clusters
+    ways = [clusters] if isinstance(clusters, np.ndarray) else list(clusters)
+    count = min(np.count_nonzero(np.bincount(way)) for way in ways) if n_clusters is None else n_clusters
     if count < 2:
         raise error(
             f"clusters: got {count} cluster, but a clustered variance needs at least 2 (and wants 10 or more): nothing "
             "is seen of how clusters differ. Cluster at a finer level, or take the rows as independent if they are."
         )
-    sums = np.stack([np.bincount(code, column) for column in psi.T], axis=1)
-    covariance: Floats = np.asarray(sums.T @ sums, dtype=float)
+    covariance: Floats = np.zeros((psi.shape[1], psi.shape[1]))
+    for several in range(1, len(ways) + 1):
+        for shared in combinations(ways, several):  # rows alike in all of these were counted for each of them
+            code = joint_codes(shared)
+            sums = np.stack([np.bincount(code, column) for column in psi.T], axis=1)
+            covariance -= (-1) ** several * (sums.T @ sums)
     if n_params is None:
         return covariance
     n = len(psi) if n_used is None else n_used
     return covariance * (count / (count - 1)) * ((n - 1) / residual_df(n, n_params, error))
+
+
+def joint_codes(codes: Sequence[Codes]) -> Codes:
+    """Codes of the combinations of several columns of codes."""
+    joint = codes[0]
+    for code in codes[1:]:
+        pairs = joint.astype(np.int64) * (int(code.max()) + 1) + code
+        joint = np.unique(pairs, return_inverse=True)[1].astype(np.intp)
+    return joint
 
 
 def residual_df(n: int, n_params: int, error: type[StatisticsError] = StatisticsError) -> int:

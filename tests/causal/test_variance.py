@@ -9,6 +9,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
 from sustain.causal.correction.ratio import corrected_effect, corrected_mean, fieller_set
 from sustain.causal.vcov.conley import conley_covariance, kernel_covariance
@@ -128,13 +129,37 @@ class TestRegressionPackages:
             cluster_covariance(psi, cluster, 4), clustered.cov_params(), rtol=1e-9, atol=1e-13
         )
 
+    def test_two_ways_equal_statsmodels(self):
+        rng = np.random.default_rng(0)
+        one, other = rng.integers(0, 9, 200), rng.integers(0, 14, 200)
+        design = sm.add_constant(rng.normal(size=(200, 2)))
+        fit = sm.OLS(rng.normal(size=9)[one] + rng.normal(size=200), design).fit()
+        theirs = cov_cluster_2groups(fit, one, other, use_correction=False)[0]
+        psi = design @ np.linalg.inv(design.T @ design) * fit.resid[:, None]
+        np.testing.assert_allclose(cluster_covariance(psi, (one, other)), theirs, rtol=1e-9, atol=1e-13)
+        corrected = cluster_covariance(psi, (one, other), 3)
+        np.testing.assert_allclose(corrected, theirs * 9 / 8 * 199 / 197, rtol=1e-9, atol=1e-13)
+
+    def test_a_way_of_clusters_within_the_other_changes_nothing(self):
+        rng = np.random.default_rng(1)
+        psi, coarse = rng.normal(size=(60, 2)), np.arange(60) // 6
+        np.testing.assert_allclose(
+            cluster_covariance(psi, (np.arange(60) // 2, coarse), 2), cluster_covariance(psi, coarse, 2)
+        )
+
     def test_single_cluster(self):
         with pytest.raises(EffectError, match="1 cluster"):
-            cluster_covariance([1.0, -1.0], ["a", "a"])
+            cluster_covariance([1.0, -1.0], np.array([0, 0]), error=EffectError)
+        with pytest.raises(EffectError, match="1 cluster"):
+            cluster_covariance([1.0, -1.0], (np.array([0, 1]), np.array([0, 0])), error=EffectError)
+
+    def test_codes_that_do_not_occur_are_no_clusters(self):
+        psi, codes = np.random.default_rng(2).normal(size=40), np.arange(40) % 5
+        assert cluster_covariance(psi, 3 * codes, 2) == pytest.approx(cluster_covariance(psi, codes, 2))
 
     def test_more_coefficients_than_units(self):
         with pytest.raises(EffectError, match="too few units"):
-            robust_covariance([1.0, -1.0], 2)
+            robust_covariance([1.0, -1.0], 2, error=EffectError)
 
 
 class TestCorrectedEffect:
@@ -237,4 +262,4 @@ class TestCriticalValue:
     @pytest.mark.parametrize("level", [0, 1, 95, -0.5])
     def test_impossible_level(self, level):
         with pytest.raises(EffectError, match=r"between 0 and 1"):
-            critical_value(level, 10)
+            critical_value(level, 10, EffectError)
