@@ -132,7 +132,7 @@ def read(folder: Path, cells: int) -> list[Row]:
     write_scene(folder / "scene.tif", side)
     params = MapParams(spacing_px=32, block_cells=16, batch_size=64)
     with Scene(folder / "scene.tif", Model()) as scene:
-        grid = Grid(side, side, TILE_PX, 32, scene.transform)
+        grid = Grid(scene.geobox, TILE_PX, 32)
         start = time.perf_counter()
         views = [
             cut_tiles(scene.read(block.window), TILE_PX, 32) for block in grid.blocks(params.block_cells)
@@ -206,7 +206,7 @@ def dense(folder: Path) -> list[Row]:
     side = (cells - 1) * 32 + TILE_PX
     write_scene(folder / "dense.tif", side)
     with Scene(folder / "dense.tif", predictor) as scene:
-        pixels = scene.read(next(Grid(side, side, TILE_PX, 32, scene.transform).blocks(cells)).window)
+        pixels = scene.read(next(Grid(scene.geobox, TILE_PX, 32).blocks(cells)).window)
     tiles = cut_tiles(pixels, TILE_PX, 32)[:: cells // sampled, :: cells // sampled]
     stacked = np.ascontiguousarray(tiles).reshape(-1, *tiles.shape[2:])
     predictor.predict(stacked[:1])  # warm
@@ -250,7 +250,7 @@ def publish(folder: Path) -> list[Row]:
         licence="CC-BY-4.0",
     ).save(folder / "card.json")
     with Scene(scene, model) as source:
-        grid = Grid(side, side, TILE_PX, 32, source.transform)
+        grid = Grid(source.geobox, TILE_PX, 32)
         store = block_store(folder / "blocks", model, source, grid, params)
     rng = np.random.default_rng(2)
     for block in grid.blocks(params.block_cells):

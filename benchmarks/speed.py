@@ -162,6 +162,7 @@ def raster(side: int) -> list[Row]:
 def write_source(path: Path, side: int) -> None:
     """A smooth field with noise and a hole: compresses as maps do."""
     from affine import Affine
+    from odc.geo.geobox import GeoBox
 
     from sustain.maps.geotiff import BLOCK_PX, create_geotiff
 
@@ -169,9 +170,7 @@ def write_source(path: Path, side: int) -> None:
     columns = np.arange(side)
     with create_geotiff(
         path,
-        shape=(side, side),
-        transform=Affine.translation(0, 0) @ Affine.scale(30, -30),
-        crs="EPSG:3857",
+        like=GeoBox((side, side), Affine.scale(30, -30), "EPSG:3857"),
         bands=("wealth_raw",),
         units=("index",),
         tags={},
@@ -214,9 +213,7 @@ def write_again(source: Path, path: Path) -> None:
         rasterio.open(source) as done,
         create_geotiff(
             plain,
-            shape=done.shape,
-            transform=done.transform,
-            crs=done.crs,
+            like=done,
             bands=done.descriptions,
             units=done.units,
             tags={},

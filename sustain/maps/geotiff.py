@@ -6,17 +6,21 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from sustain.errors import DiskSpaceError, FileFormatError, RasterError
 from sustain.maps.remote import http_options
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = [
     "BLOCK_PX",
@@ -31,6 +35,7 @@ __all__ = [
     "WEALTH_SE",
     "copy_as_cog",
     "create_geotiff",
+    "crs_of",
     "open_raster",
     "read_values",
     "read_window",
@@ -139,20 +144,18 @@ def read_values(
 def create_geotiff(
     path: Path,
     *,
-    shape: tuple[int, int],
-    transform: rasterio.Affine,
-    crs: Any,
+    like: GeoBox | rasterio.io.DatasetReader,
     bands: Sequence[str],
     units: Sequence[str],
     tags: Mapping[str, str],
     **layout: Any,
 ) -> Iterator[rasterio.io.DatasetWriter]:
-    """Create a compressed float32 GeoTIFF with NaN for no data, named bands, units and tags.
+    """Create a compressed float32 GeoTIFF on the pixels of `like`, with NaN for no data, named bands, units and tags.
 
     Write each of its internal blocks (`layout`: ``blockysize`` and so on) once and in order: then the bytes do
     not depend on GDAL's cache. Call it inside `sustain.files.atomic_path` and `write_failures`.
     """
-    height, width = shape
+    height, width = like.shape
     with rasterio.Env(**_GDAL):
         with rasterio.open(
             path,
@@ -163,8 +166,8 @@ def create_geotiff(
             height=height,
             width=width,
             count=len(bands),
-            crs=crs,
-            transform=transform,
+            crs=crs_of(like),
+            transform=like.transform,
             compress="deflate",
             predictor=3,
             interleave="band",
@@ -196,6 +199,16 @@ def copy_as_cog(source: Path, path: Path) -> None:
             bigtiff="IF_SAFER",
         )
         _read_back(path)
+
+
+def crs_of(like: GeoBox | rasterio.io.DatasetReader) -> CRS | None:
+    """Coordinate system as GDAL knows it.
+
+    A `GeoBox` is asked for the text that it was made from: its own WKT is of another version, and GDAL would write
+    other bytes.
+    """
+    crs: Any = like.crs
+    return crs if crs is None or isinstance(crs, CRS) else CRS.from_user_input(str(crs))
 
 
 def target_of(value: Any) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from sustain.errors import ConfigError, RasterError
 
@@ -60,14 +61,12 @@ class Grid:
 
     Parameters
     ----------
-    scene_height, scene_width : int
-        Size of the scene, in pixels.
+    scene : GeoBox
+        Pixels of the imagery.
     tile_px : int
         Side of a tile, in pixels.
     spacing_px : int
         Distance between neighbouring cells, in pixels.
-    scene_transform : Affine
-        From (column, row) of the scene's pixel corners to its coordinates.
 
     Raises
     ------
@@ -77,31 +76,30 @@ class Grid:
         When the scene is smaller than one tile.
     """
 
-    scene_height: int
-    scene_width: int
+    scene: GeoBox
     tile_px: int
     spacing_px: int
-    scene_transform: Affine
 
     def __post_init__(self) -> None:
         for name in ("tile_px", "spacing_px"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1 pixel; got {getattr(self, name)}.")
-        if min(self.scene_height, self.scene_width) < self.tile_px:
+        height, width = self.scene.shape
+        if min(height, width) < self.tile_px:
             raise RasterError(
-                f"the scene has {self.scene_height} x {self.scene_width} pixels (rows x columns), which is smaller "
+                f"the scene has {height} x {width} pixels (rows x columns), which is smaller "
                 f"than one tile of {self.tile_px} x {self.tile_px}. Use a larger scene, or a model of smaller tiles."
             )
 
     @property
     def rows(self) -> int:
         """Rows of cells."""
-        return (self.scene_height - self.tile_px) // self.spacing_px + 1
+        return (self.scene.height - self.tile_px) // self.spacing_px + 1
 
     @property
     def cols(self) -> int:
         """Columns of cells."""
-        return (self.scene_width - self.tile_px) // self.spacing_px + 1
+        return (self.scene.width - self.tile_px) // self.spacing_px + 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,12 +107,13 @@ class Grid:
         return self.rows, self.cols
 
     @property
-    def transform(self) -> Affine:
-        """From (column, row) of the map's cell corners to the scene's coordinates."""
+    def geobox(self) -> GeoBox:
+        """Cells of the map, on the ground."""
         # A cell is spacing_px wide and centred on its tile, so the map starts half their difference into the scene
         # (outside it when the spacing is larger than the tile).
         start = (self.tile_px - self.spacing_px) / 2
-        return self.scene_transform @ Affine.translation(start, start) @ Affine.scale(self.spacing_px)
+        corner = self.scene.affine @ Affine.translation(start, start) @ Affine.scale(self.spacing_px)
+        return GeoBox(self.shape, corner, self.scene.crs)
 
     def tile(self, row: int, col: int) -> Span:
         """Pixels of the scene that the cell at (`row`, `col`) stands for."""

@@ -47,10 +47,10 @@ def sides(tmp_path, pixels):
 
 def test_both_sides_are_one_map_in_the_zone_of_the_middle(sides, pixels):
     with open_imagery(sides, MeanPredictor(), AUTO) as source:
-        assert source.crs.to_epsg() in (32760, 32701)
-        assert source.width < 2.2 * 101  # side by side, not round the world
-        found, place = source.read(Span(0, 0, source.height, source.width)), source.transform
-        x, y = transform("EPSG:4326", source.crs, [179.9999, -179.9999], [-17.01, -17.01])
+        assert source.geobox.crs.epsg in (32760, 32701)
+        assert source.geobox.width < 2.2 * 101  # side by side, not round the world
+        found, place = source.read(Span(0, 0, *source.geobox.shape)), source.geobox.affine
+        x, y = transform("EPSG:4326", source.geobox.crs, [179.9999, -179.9999], [-17.01, -17.01])
     cols, rows = ~place @ (np.array(x), np.array(y))
     assert abs(cols[1] - cols[0]) < 2
     seam = found[0, int(rows[0]), int(cols[0]) - 5 : int(cols[0]) + 5]
@@ -69,9 +69,9 @@ def test_both_sides_are_one_map_in_the_zone_of_the_middle(sides, pixels):
 def test_a_scene_that_counts_degrees_beyond_180_is_the_same(tmp_path, pixels, transform_of_scene):
     path = write_scene(tmp_path / "over.tif", pixels, crs="EPSG:4326", transform=transform_of_scene)
     with open_imagery(path, MeanPredictor(), AUTO) as source:
-        assert source.crs.to_epsg() in (32760, 32701)
-        assert source.width < 130
-        over = source.read(Span(0, 0, source.height, source.width))
+        assert source.geobox.crs.epsg in (32760, 32701)
+        assert source.geobox.width < 130
+        over = source.read(Span(0, 0, *source.geobox.shape))
     assert (over[0] != 0).mean() > 0.9
     parts = []  # the same, cut at 180 degrees
     for first, last, west in ((0, 50, 180 - 50 * DEGREE), (50, 101, -180)):
@@ -83,8 +83,8 @@ def test_a_scene_that_counts_degrees_beyond_180_is_the_same(tmp_path, pixels, tr
         open_imagery(path, MeanPredictor(), nearest) as source,
         open_imagery(parts, MeanPredictor(), nearest) as cut,
     ):
-        assert (cut.height, cut.width, cut.transform) == (source.height, source.width, source.transform)
-        window = Span(0, 0, source.height, source.width)
+        assert cut.geobox == source.geobox
+        window = Span(0, 0, *source.geobox.shape)
         assert (cut.read(window) != source.read(window)).mean() < 1e-3
 
 
@@ -104,7 +104,7 @@ def test_a_system_that_is_torn_there_is_refused_with_one_that_is_not(tmp_path, s
     whole = AUTO.model_copy(update={"crs": "EPSG:3832"})
     for scenes in (sides, place):
         with open_imagery(scenes, MeanPredictor(), whole) as source:
-            assert source.width < 2.5 * 101
+            assert source.geobox.width < 2.5 * 101
 
 
 @pytest.fixture

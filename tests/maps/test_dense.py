@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+from odc.geo.geobox import GeoBox
 
 from sustain.config import MapParams
 from sustain.errors import ConfigError, ModelError
@@ -127,7 +128,7 @@ def test_a_predictor_without_feature_cells_is_refused(tmp_path, scene_path, pred
 
 @pytest.mark.parametrize(("side", "expected"), [(4000, N_CHECKED), (200, 144)])
 def test_checked_cells_are_spread_over_the_map_whatever_its_blocks(side, expected):
-    grid = Grid(side, side, 16, 16, rasterio.Affine.identity())
+    grid = Grid(GeoBox((side, side), rasterio.Affine.identity(), None), 16, 16)
     whole = np.zeros(grid.shape, dtype=int)
     for block in grid.blocks(17):
         span = block.cells

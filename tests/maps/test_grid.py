@@ -3,11 +3,16 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
 from sustain.errors import ConfigError, RasterError
 from sustain.maps.grid import Grid, Span
 
 NORTH_UP = Affine(30.0, 0.0, 500_000.0, 0.0, -30.0, 900_000.0)
+
+
+def scene(height, width):
+    return GeoBox((height, width), NORTH_UP, "EPSG:32631")
 
 
 @st.composite
@@ -18,25 +23,25 @@ def grids(draw):
     transform = Affine(
         pixel, 0, draw(st.integers(-(10**6), 10**6)), 0, -pixel, draw(st.integers(-(10**6), 10**6))
     )
-    return Grid(height, width, tile, draw(st.integers(1, 30)), transform)
+    return Grid(GeoBox((height, width), transform, "EPSG:32631"), tile, draw(st.integers(1, 30)))
 
 
 def test_known_grid():
-    grid = Grid(scene_height=8, scene_width=9, tile_px=4, spacing_px=2, scene_transform=NORTH_UP)
+    grid = Grid(scene(8, 9), tile_px=4, spacing_px=2)
     assert grid.shape == (3, 3)
     assert grid.tile(1, 2) == Span(2, 4, 4, 4)
     # The first tile's centre is two pixels into the scene: cell (0, 0) spans pixels 1 to 3.
-    assert grid.transform == Affine(60.0, 0.0, 500_030.0, 0.0, -60.0, 899_970.0)
+    assert grid.geobox.affine == Affine(60.0, 0.0, 500_030.0, 0.0, -60.0, 899_970.0)
 
 
 def test_published_spacing_of_nonoverlapping_tiles_starts_at_the_scene():
-    grid = Grid(448, 448, 224, 224, NORTH_UP)
+    grid = Grid(scene(448, 448), 224, 224)
     assert grid.shape == (2, 2)
-    assert grid.transform == Affine(6720.0, 0.0, 500_000.0, 0.0, -6720.0, 900_000.0)
+    assert grid.geobox.affine == Affine(6720.0, 0.0, 500_000.0, 0.0, -6720.0, 900_000.0)
 
 
 def test_known_blocks():
-    grid = Grid(scene_height=12, scene_width=8, tile_px=4, spacing_px=2, scene_transform=NORTH_UP)
+    grid = Grid(scene(12, 8), tile_px=4, spacing_px=2)
     rows = list(grid.block_rows(2))
     assert grid.shape == (5, 3)
     assert [[block.cells for block in row] for row in rows] == [
@@ -68,8 +73,8 @@ def test_a_window_is_the_union_of_its_tiles_and_lies_inside_the_scene(grid, bloc
         first = grid.tile(span.row, span.col)
         last = grid.tile(span.row + span.height - 1, span.col + span.width - 1)
         assert (window.row, window.col) == (first.row, first.col)
-        assert window.row + window.height == last.row + last.height <= grid.scene_height
-        assert window.col + window.width == last.col + last.width <= grid.scene_width
+        assert window.row + window.height == last.row + last.height <= grid.scene.height
+        assert window.col + window.width == last.col + last.width <= grid.scene.width
 
 
 @settings(deadline=None, max_examples=60)
@@ -77,32 +82,29 @@ def test_a_window_is_the_union_of_its_tiles_and_lies_inside_the_scene(grid, bloc
 def test_cell_centre_is_tile_centre(grid, data):
     row, col = data.draw(st.integers(0, grid.rows - 1)), data.draw(st.integers(0, grid.cols - 1))
     tile = grid.tile(row, col)
-    expected = grid.scene_transform @ (tile.col + tile.width / 2, tile.row + tile.height / 2)
-    assert grid.transform @ (col + 0.5, row + 0.5) == pytest.approx(expected, rel=0, abs=1e-6)
+    expected = grid.scene.affine @ (tile.col + tile.width / 2, tile.row + tile.height / 2)
+    assert grid.geobox.affine @ (col + 0.5, row + 0.5) == pytest.approx(expected, rel=0, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=60)
 @given(grid=grids())
 def test_no_further_tile_would_fit(grid):
     beyond = grid.tile(grid.rows, grid.cols)
-    assert beyond.row + beyond.height > grid.scene_height
-    assert beyond.col + beyond.width > grid.scene_width
+    assert beyond.row + beyond.height > grid.scene.height
+    assert beyond.col + beyond.width > grid.scene.width
 
 
 def test_scene_smaller_than_a_tile():
     with pytest.raises(RasterError, match=r"63 x 100 pixels .* one tile of 64 x 64"):
-        Grid(63, 100, 64, 32, NORTH_UP)
+        Grid(scene(63, 100), 64, 32)
 
 
 @pytest.mark.parametrize("name", ["tile_px", "spacing_px"])
 def test_sizes_must_be_positive(name):
     with pytest.raises(ConfigError, match=rf"{name} must be at least 1 pixel; got 0"):
-        Grid(
-            **{"scene_height": 10, "scene_width": 10, "tile_px": 4, "spacing_px": 2, name: 0},
-            scene_transform=NORTH_UP,
-        )
+        Grid(scene(10, 10), **{"tile_px": 4, "spacing_px": 2, name: 0})
 
 
 def test_block_size_must_be_positive():
     with pytest.raises(ConfigError, match="block_cells must be at least 1 cell; got 0"):
-        list(Grid(10, 10, 4, 2, NORTH_UP).blocks(0))
+        list(Grid(scene(10, 10), 4, 2).blocks(0))

@@ -41,8 +41,8 @@ def test_pieces_make_the_map_of_the_whole_scene(tmp_path, scene_path, pieces, pr
 
 def test_every_window_is_that_of_the_whole_scene(pieces, pixels):
     with open_imagery(pieces, MeanPredictor()) as mosaic:
-        assert (mosaic.height, mosaic.width) == (75, 101)
-        assert mosaic.transform == from_origin(-3000, 2400, 30, 30)
+        assert mosaic.geobox.shape == (75, 101)
+        assert mosaic.geobox.affine == from_origin(-3000, 2400, 30, 30)
         for span in (Span(0, 0, 75, 101), Span(45, 35, 12, 30), Span(74, 100, 1, 1)):
             cut = pixels[:, span.row : span.row + span.height, span.col : span.col + span.width]
             np.testing.assert_array_equal(mosaic.read(span), cut)

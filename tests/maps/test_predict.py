@@ -9,6 +9,7 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
 from sustain.config import MapParams
 from sustain.errors import DataWarning, FileFormatError, ModelError, RasterError
@@ -22,9 +23,14 @@ from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
 PARAMS = MapParams(spacing_px=8, block_cells=3, batch_size=4, min_coverage=0.5)
 
 
+def flat(height, width):
+    """Pixels that lie nowhere in particular."""
+    return GeoBox((height, width), rasterio.Affine.identity(), None)
+
+
 def per_tile(pixels, predictor, spacing):
     """Predict every tile alone: what a map must equal."""
-    grid = Grid(*pixels.shape[1:], predictor.tile_px, spacing, rasterio.Affine.identity())
+    grid = Grid(flat(*pixels.shape[1:]), predictor.tile_px, spacing)
     wealth = np.empty(grid.shape, dtype=np.float32)
     for row, col in np.ndindex(*grid.shape):
         tile = grid.tile(row, col)
@@ -56,7 +62,7 @@ def test_what_the_file_says_of_itself(tmp_path, scene_path, predictor):
         assert raster.dtypes == ("float32", "float32")
         assert np.isnan(raster.nodata)
         assert raster.crs.to_epsg() == 3857
-        assert raster.transform == Grid(75, 101, 16, 8, rasterio.Affine(30, 0, -3000, 0, -30, 2400)).transform
+        assert raster.transform == rasterio.Affine(240, 0, -3000 + 120, 0, -240, 2400 - 120)
         tags = raster.tags()
     assert tags["SUSTAIN_PREDICTOR"] == "mean-0123456789ab"
     assert tags["SUSTAIN_TARGET"] == "asset_index"
@@ -126,7 +132,7 @@ def test_tiles_and_coverage_agree_with_slicing(height, width, tile, spacing, see
     pixels = np.random.default_rng(seed).integers(0, 2, size=(2, height, width), dtype=np.uint16)
     tiles = cut_tiles(pixels, tile, spacing)
     coverage = tile_coverage(pixels[0] > 0, tile, spacing)
-    grid = Grid(height, width, tile, spacing, rasterio.Affine.identity())
+    grid = Grid(flat(height, width), tile, spacing)
     assert tiles.shape == (*grid.shape, 2, tile, tile)
     assert np.shares_memory(tiles, pixels)
     for row, col in np.ndindex(*grid.shape):
@@ -141,7 +147,7 @@ def test_every_block_is_read_once(tmp_path, scene_path, predictor, monkeypatch):
     original = Scene.read
     monkeypatch.setattr(Scene, "read", lambda self, window: read.append(window) or original(self, window))
     predict_map(scene_path, predictor, tmp_path / "wealth.tif", params=PARAMS)
-    grid = Grid(75, 101, 16, 8, rasterio.Affine.identity())
+    grid = Grid(flat(75, 101), 16, 8)
     assert read == [block.window for block in grid.blocks(PARAMS.block_cells)]
 
 
@@ -235,3 +241,13 @@ def test_a_trained_network_maps_what_it_predicts_tile_by_tile(tmp_path, scene_pa
         assert raster.tags()["SUSTAIN_PREDICTOR"] == "resnet_narrow-000000000000"
         assert raster.units[0] == "index points"
         assert raster.read(1).std() > 0.001
+
+
+@pytest.mark.parametrize(
+    "crs", ["EPSG:32637", "ESRI:54009", "+proj=laea +lat_0=1 +lon_0=38 +datum=WGS84 +units=m"]
+)
+def test_the_map_names_its_coordinate_system_as_the_scene_does(tmp_path, pixels, predictor, crs):
+    scene = write_scene(tmp_path / "scene.tif", pixels, crs=crs)
+    out = predict_map(scene, predictor, tmp_path / "wealth.tif", params=PARAMS)
+    with rasterio.open(scene) as before, rasterio.open(out) as after:
+        assert after.crs.to_wkt() == before.crs.to_wkt()

@@ -24,7 +24,7 @@ def test_reads_windows_in_the_models_band_order(tmp_path, pixels):
         offset=(*(OFFSET[i] for i in order), 0.0),
     )
     with Scene(path, MeanPredictor()) as scene:
-        assert (scene.height, scene.width) == (75, 101)
+        assert scene.geobox.shape == (75, 101)
         window = scene.read(Span(row=10, col=20, height=7, width=9))
     assert window.dtype == np.uint16
     np.testing.assert_array_equal(window, pixels[:, 10:17, 20:29])

@@ -48,7 +48,7 @@ class CountingPredictor(MeanPredictor):
 
 def whole(place, params=PARAMS, predictor=PREDICTOR):
     with open_imagery(place, predictor, params) as source:
-        return source.read(Span(0, 0, source.height, source.width))
+        return source.read(Span(0, 0, *source.geobox.shape))
 
 
 @pytest.fixture
@@ -112,11 +112,11 @@ def test_items_of_another_system_and_resolution_are_reprojected(tmp_path):
     about = asset(path, numbers(), names=BANDS)
     place = collection(tmp_path / "items.json", [item("scene", {"image": about}, crs="EPSG:32631")])
     with open_imagery(place, PREDICTOR, PARAMS) as source:
-        assert (source.crs.to_epsg(), source.transform.a) == (32631, 30)
+        assert (source.geobox.crs.epsg, source.geobox.affine.a) == (32631, 30)
     params = PARAMS.model_copy(update={"crs": "EPSG:32632"})
     with open_imagery(place, PREDICTOR, params) as source:
-        assert source.crs.to_epsg() == 32632
-        found, place = source.read(Span(0, 0, source.height, source.width)), source.transform
+        assert source.geobox.crs.epsg == 32632
+        found, place = source.read(Span(0, 0, *source.geobox.shape)), source.geobox.affine
     height, width = found.shape[1:]
     xs, ys = place @ (np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5)
     x, y = rasterio.warp.transform("EPSG:32632", "EPSG:32631", np.ravel(xs), np.ravel(ys))
@@ -139,13 +139,15 @@ def test_items_of_two_zones_are_put_on_one_grid_of_the_middle(tmp_path, pixels):
         assets.append(item(f"z{zone}", {"image": asset(path, numbers(), names=BANDS)}, crs=f"EPSG:326{zone}"))
     place = collection(tmp_path / "items.json", assets)
     with open_imagery(place, PREDICTOR, PARAMS) as source:
-        assert source.crs.to_epsg() in (32631, 32632)
-        found = source.read(Span(0, 0, source.height, source.width))
+        assert source.geobox.crs.epsg in (32631, 32632)
+        found = source.read(Span(0, 0, *source.geobox.shape))
         boxes = [
             transform_bounds(
-                source.crs,
+                source.geobox.crs,
                 "EPSG:4326",
-                *rasterio.transform.array_bounds(source.height, source.width, source.transform),
+                *rasterio.transform.array_bounds(
+                    source.geobox.height, source.geobox.width, source.geobox.affine
+                ),
             )
         ]
     for zone in (31, 32):

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from rasterio.warp import transform
@@ -32,7 +33,7 @@ def to(crs, **changes):
 
 
 def whole(source):
-    return source.read(Span(0, 0, source.height, source.width))
+    return source.read(Span(0, 0, *source.geobox.shape))
 
 
 def utm_scene(path, pixels=SMOOTH, **changes):
@@ -57,9 +58,9 @@ def test_another_coordinate_system_shows_what_lies_there(tmp_path, crs):
     """Against PROJ: each pixel's centre looked up in the source; bilinear is off by rounding and by nothing else."""
     path = utm_scene(tmp_path / "utm.tif")
     with open_imagery(path, MeanPredictor(), to(crs, resampling="nearest")) as source:
-        assert source.crs == CRS.from_user_input(crs)
-        assert (source.transform.a, source.transform.e) == (30, -30)
-        nearest, place = whole(source), source.transform
+        assert source.geobox.crs == crs
+        assert (source.geobox.affine.a, source.geobox.affine.e) == (30, -30)
+        nearest, place = whole(source), source.geobox.affine
     cols, rows = np.meshgrid(np.arange(nearest.shape[2]) + 0.5, np.arange(nearest.shape[1]) + 0.5)
     x, y = transform(crs, UTM, *(np.ravel(values) for values in place @ (cols, rows)))
     col, row = (np.asarray(x) - 500_010) / 30, (221_085 - np.asarray(y)) / 30
@@ -86,9 +87,9 @@ def test_another_resolution_keeps_the_ground_where_it_is(tmp_path):
         pixels = np.broadcast_to((x - 490_000) / 2, (3, n, n)).round().astype(np.uint16)
         path = utm_scene(tmp_path / "s.tif", pixels, transform=from_origin(500_010, 221_085, side, side))
         with open_imagery(path, MeanPredictor(), to("auto")) as source:
-            assert (source.transform.a, source.crs.to_epsg()) == (30, 32631)
+            assert (source.geobox.affine.a, source.geobox.crs.epsg) == (30, 32631)
             found = whole(source)
-            centres = source.transform.c + 30 * (np.arange(source.width) + 0.5)
+            centres = source.geobox.affine.c + 30 * (np.arange(source.geobox.width) + 0.5)
         inside = (centres > 500_070) & (centres < 502_950)
         expected = np.broadcast_to((centres - 490_000) / 2, found.shape)
         np.testing.assert_allclose(found[:, 4:-4, inside], expected[:, 4:-4, inside], atol=1.01)
@@ -121,7 +122,7 @@ def test_a_pixel_is_the_same_in_whatever_window_it_is_read(
     if not path.exists():
         utm_scene(path, np.random.default_rng(3).integers(0, 60_000, (3, 75, 101), dtype=np.uint16))
     with open_imagery(path, MeanPredictor(), to("EPSG:3857", resampling=resampling)) as source:
-        span = Span(row, col, min(height, source.height - row), min(width, source.width - col))
+        span = Span(row, col, min(height, source.geobox.height - row), min(width, source.geobox.width - col))
         cut = whole(source)[:, row : row + span.height, col : col + span.width]
         np.testing.assert_array_equal(source.read(span), cut)
 
@@ -133,7 +134,7 @@ def test_scenes_of_two_zones_make_one_map_with_every_cell_once(tmp_path, predict
     full = utm_scene(tmp_path / "full.tif", transform=from_origin(east, 221_085, 30, 30))
     target = "+proj=laea +lat_0=2 +lon_0=3.8 +datum=WGS84 +units=m"
     with open_imagery(full, MeanPredictor(), to("EPSG:32632")) as turned:
-        pixels, transform = whole(turned), turned.transform
+        pixels, transform = whole(turned), turned.geobox.affine
     other_zone = utm_scene(tmp_path / "e.tif", pixels, crs="EPSG:32632", transform=transform)
     maps = {}
     for name, scenes in {"one": full, "two": [west_half, other_zone]}.items():
@@ -219,9 +220,7 @@ def test_other_blocks_are_not_reused_after_a_change_of_grid(tmp_path, scene_path
 
 
 def outline(west, east, crs="EPSG:4326", lat=-17.0):
-    return Outline(
-        "scene", CRS.from_user_input(crs), from_origin(west, lat + 0.5, (east - west) / 100, 0.01), 100, 100
-    )
+    return Outline("scene", GeoBox((100, 100), from_origin(west, lat + 0.5, (east - west) / 100, 0.01), crs))
 
 
 @settings(deadline=None, max_examples=60)
@@ -247,21 +246,22 @@ def test_the_chosen_zone_is_that_of_the_middle_wherever_on_the_globe(start, widt
     x=st.floats(-1000, 1000), y=st.floats(-1000, 1000), height=st.integers(1, 50), width=st.integers(1, 50)
 )
 def test_cover_holds_the_raster_with_less_than_a_pixel_to_spare(x, y, height, width):
-    lattice = Lattice(CRS.from_epsg(3857), 30, 7.0, -4.0, "bilinear")
-    about = Outline("a", lattice.crs, from_origin(x, y, 10, 10), height, width)
-    transform, rows, cols = lattice.cover(about)
+    lattice = Lattice(GeoBox((1, 1), from_origin(7, -4, 30, 30), "EPSG:3857"), "bilinear")
+    about = Outline("a", GeoBox((height, width), from_origin(x, y, 10, 10), "EPSG:3857"))
+    found = lattice.cover(about)
+    transform, (rows, cols) = found.affine, found.shape
     left, top = (x - transform.c) / 30, (transform.f - y) / 30
     assert -2e-3 <= min(left, top) <= max(left, top) < 1
     spare = cols - left - width / 3, rows - top - height / 3
     assert -2e-3 <= min(spare) <= max(spare) < 1 + 2e-3
-    assert lattice.holds(Outline("b", lattice.crs, transform, rows, cols))
-    assert not lattice.holds(about)
+    assert lattice.holds(found)
+    assert not lattice.holds(about.geobox)
 
 
 def test_a_grid_of_warped_imagery_is_the_same_plain_geometry(tmp_path):
     path = utm_scene(tmp_path / "utm.tif")
     with open_imagery(path, MeanPredictor(), to("EPSG:3857")) as source:
-        grid = Grid(source.height, source.width, 16, 8, source.transform)
+        grid = Grid(source.geobox, 16, 8)
         seen = np.zeros(grid.shape, dtype=int)
         for block in grid.blocks(3):
             cells = block.cells

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 from fastapi.testclient import TestClient
+from odc.geo.geobox import GeoBox
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from shapely import Polygon
@@ -46,9 +47,7 @@ def folder(tmp_path_factory):
     bands = correct_values(raw.astype(float), card, "linear")
     with create_geotiff(
         folder / "wealth.tif",
-        shape=(rows, cols),
-        transform=rasterio.Affine(1000, 0, 800_000, 0, -1000, 900_000),
-        crs="EPSG:3857",
+        like=GeoBox((rows, cols), rasterio.Affine(1000, 0, 800_000, 0, -1000, 900_000), "EPSG:3857"),
         bands=BANDS,
         units=("index", "index", "index", "1"),
         tags={

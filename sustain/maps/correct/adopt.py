@@ -74,9 +74,7 @@ def adopt_raster(
             write_failures(dst),
             create_geotiff(
                 partial,
-                shape=source.shape,
-                transform=source.transform,
-                crs=source.crs,
+                like=source,
                 bands=(WEALTH_RAW,),
                 units=(target["unit"],),
                 tags={

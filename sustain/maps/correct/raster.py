@@ -134,9 +134,7 @@ def _correct_into(
     with (
         create_geotiff(
             plain,
-            shape=source.shape,
-            transform=source.transform,
-            crs=source.crs,
+            like=source,
             bands=BANDS,
             units=(unit, unit, unit, "1"),
             tags=inherited

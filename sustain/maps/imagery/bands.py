@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
 from sustain.errors import DataWarning, RasterError
@@ -160,7 +160,7 @@ class NumberedRaster:
         The model's bands that lie in it.
     numbers : ModelNumbers
     lattice : Lattice
-    transform, height, width
+    geobox : GeoBox
         The rectangle, such as `Lattice.cover` gives.
     """
 
@@ -171,9 +171,7 @@ class NumberedRaster:
         bands: Sequence[StoredBand],
         numbers: ModelNumbers,
         lattice: Lattice,
-        transform: Affine,
-        height: int,
-        width: int,
+        geobox: GeoBox,
     ) -> None:
         self.name, self._bands, self._numbers = name, bands, numbers
         # Together where one number is missing in all: GDAL warps every band of a file to read one.
@@ -184,9 +182,7 @@ class NumberedRaster:
             self._groups = [
                 (
                     group,
-                    stack.enter_context(
-                        WarpedRaster(name, dataset, lattice, transform, height, width, bands[group[0]].nodata)
-                    ),
+                    stack.enter_context(WarpedRaster(name, dataset, lattice, geobox, bands[group[0]].nodata)),
                 )
                 for group in alike.values()
             ]

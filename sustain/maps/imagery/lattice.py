@@ -10,10 +10,11 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
@@ -21,9 +22,22 @@ from rasterio.warp import transform as transform_coordinates
 from rasterio.warp import transform_bounds
 
 from sustain.errors import ConfigError, DataWarning, RasterError
+from sustain.maps.geotiff import crs_of
 from sustain.maps.places import WGS84
 
-__all__ = ["OFF_GRID", "RELATIVE", "Lattice", "Outline", "choose_lattice", "in_metres", "warn_of_ground"]
+__all__ = [
+    "OFF_GRID",
+    "RELATIVE",
+    "Lattice",
+    "Outline",
+    "Resampling",
+    "choose_lattice",
+    "in_metres",
+    "is_square",
+    "warn_of_ground",
+]
+
+Resampling: TypeAlias = Literal["nearest", "bilinear", "cubic", "average"]
 
 OFF_GRID = 1e-3
 """Share of a pixel by which corners may miss a grid: what decimal text does to coordinates, no more."""
@@ -40,13 +54,10 @@ _TEAR_M = (
 
 @dataclass(frozen=True)
 class Outline:
-    """Where a raster lies."""
+    """Where a raster lies; its name is for messages."""
 
     name: str
-    crs: CRS
-    transform: Affine
-    height: int
-    width: int
+    geobox: GeoBox
 
     @classmethod
     def of(cls, name: str, dataset: Any) -> Outline:
@@ -61,24 +72,20 @@ class Outline:
             raise RasterError(
                 f"{name}: the coordinate system is not set, so it cannot be reprojected. Set it (gdal_edit -a_srs)."
             )
-        return cls(name, dataset.crs, dataset.transform, dataset.height, dataset.width)
+        return cls(name, GeoBox.from_rio(dataset))
 
     def bounds(self, crs: CRS | str) -> tuple[float, float, float, float]:
         """Left, bottom, right and top in a coordinate system; left > right in degrees across 180 degrees."""
-        corners = [self.transform @ (col, row) for col in (0, self.width) for row in (0, self.height)]
-        xs, ys = zip(*corners, strict=True)
-        box = (min(xs), min(ys), max(xs), max(ys))
+        own, box = crs_of(self.geobox), self.geobox.boundingbox.bbox
         try:
-            left, bottom, right, top = transform_bounds(self.crs, crs, *box, densify_pts=_EDGE_POINTS)
+            left, bottom, right, top = transform_bounds(own, crs, *box, densify_pts=_EDGE_POINTS)
+            if np.isfinite([left, bottom, right, top]).all():
+                return left, bottom, right, top
+            reason: object = "its edges lie at infinity there"
         except RasterioError as error:
-            raise self._outside(crs, error) from error
-        if not np.isfinite([left, bottom, right, top]).all():
-            raise self._outside(crs, "its edges lie at infinity there")
-        return left, bottom, right, top
-
-    def _outside(self, crs: CRS | str, reason: object) -> RasterError:
-        return RasterError(
-            f"{self.name}: cannot be brought from {self.crs} to {crs} ({reason}). Choose a coordinate system of the "
+            reason = error
+        raise RasterError(
+            f"{self.name}: cannot be brought from {own} to {crs} ({reason}). Choose a coordinate system of the "
             "imagery's part of the world (crs)."
         )
 
@@ -89,24 +96,22 @@ class Lattice:
 
     Attributes
     ----------
-    crs : rasterio.crs.CRS
-        Projected, in metres.
-    pixel_m : float
-        Side of a pixel, in metres.
-    x, y : float
-        A corner of a pixel.
+    pixel : GeoBox
+        One of them; its coordinate system is projected, in metres.
     resampling : {"nearest", "bilinear", "cubic", "average"}
         How pixels of other grids are brought onto this one.
     """
 
-    crs: CRS
-    pixel_m: float
-    x: float
-    y: float
-    resampling: Literal["nearest", "bilinear", "cubic", "average"]
+    pixel: GeoBox
+    resampling: Resampling
 
-    def cover(self, outline: Outline) -> tuple[Affine, int, int]:
-        """Smallest rectangle of pixels that holds a raster: transform, height and width.
+    @property
+    def crs(self) -> CRS:
+        """Coordinate system, as GDAL knows it."""
+        return crs_of(self.pixel)
+
+    def cover(self, outline: Outline) -> GeoBox:
+        """Smallest rectangle of pixels that holds a raster.
 
         Raises
         ------
@@ -114,39 +119,36 @@ class Lattice:
             When the raster does not lie where the coordinate system is of use.
         """
         left, bottom, right, top = outline.bounds(self.crs)
-        first_col, last_col = self._pixels(left - self.x, right - self.x)
-        first_row, last_row = self._pixels(self.y - top, self.y - bottom)
+        corner, side = self.pixel.affine, self.pixel.affine.a
+        first_col, last_col = _pixels(left - corner.c, right - corner.c, side)
+        first_row, last_row = _pixels(corner.f - top, corner.f - bottom, side)
         height, width = last_row - first_row, last_col - first_col
         if not 0 < max(height, width) <= _MOST_PIXELS or min(height, width) < 1:
             raise RasterError(
-                f"{outline.name}: would cover {height} x {width} pixels of {self.pixel_m} m in {self.crs}. Choose a "
+                f"{outline.name}: would cover {height} x {width} pixels of {side} m in {self.crs}. Choose a "
                 "coordinate system of the imagery's part of the world (crs)."
             )
-        corner = Affine.translation(self.x + first_col * self.pixel_m, self.y - first_row * self.pixel_m)
-        return corner @ Affine.scale(self.pixel_m, -self.pixel_m), height, width
+        return self.pixel.translate_pix(first_col, first_row).crop((height, width))
 
-    def holds(self, outline: Outline) -> bool:
+    def holds(self, geobox: GeoBox) -> bool:
         """Whether a raster's pixels are pixels of this lattice."""
-        transform = outline.transform
-        col, row = (transform.c - self.x) / self.pixel_m, (self.y - transform.f) / self.pixel_m
+        col, row = ~self.pixel.affine @ (geobox.affine.c, geobox.affine.f)
         return (
-            outline.crs == self.crs
-            and _square(transform, self.pixel_m)
+            crs_of(geobox) == self.crs
+            and is_square(geobox.affine, self.pixel.affine.a)
             and max(abs(col - round(col)), abs(row - round(row))) <= OFF_GRID
         )
 
-    def _pixels(self, start: float, stop: float) -> tuple[int, int]:
-        return (
-            math.floor(start / self.pixel_m + OFF_GRID),
-            math.ceil(stop / self.pixel_m - OFF_GRID),
-        )
+
+def _pixels(start: float, stop: float, side: float) -> tuple[int, int]:
+    return math.floor(start / side + OFF_GRID), math.ceil(stop / side - OFF_GRID)
 
 
 def choose_lattice(
     outlines: Sequence[Outline],
     crs: str,
     pixel_m: float,
-    resampling: Literal["nearest", "bilinear", "cubic", "average"],
+    resampling: Resampling,
 ) -> Lattice:
     """Choose the pixel grid that rasters are brought onto.
 
@@ -170,9 +172,9 @@ def choose_lattice(
     """
     west, east = _longitudes(outlines)
     if crs == "auto":
-        shared = {outline.crs for outline in outlines}
-        chosen = outlines[0].crs if len(shared) == 1 and in_metres(outlines[0].crs) else None
-        target = chosen or _utm((west + east) / 2, outlines)
+        shared = {crs_of(outline.geobox) for outline in outlines}
+        chosen = shared.pop() if len(shared) == 1 else None
+        target = chosen if in_metres(chosen) else _utm((west + east) / 2, outlines)
     else:
         try:
             target = CRS.from_user_input(crs)
@@ -187,14 +189,13 @@ def choose_lattice(
             )
     if east > 180:
         _require_whole(target, outlines, (west + east) / 2)
-    first = outlines[0]
-    x = y = 0.0
-    if first.crs == target and _square(first.transform, pixel_m):
-        x, y = first.transform.c, first.transform.f
-    return Lattice(target, pixel_m, x, y, resampling)
+    first = outlines[0].geobox
+    fits = crs_of(first) == target and is_square(first.affine, pixel_m)
+    x, y = (first.affine.c, first.affine.f) if fits else (0.0, 0.0)
+    return Lattice(GeoBox((1, 1), Affine(pixel_m, 0, x, 0, -pixel_m, y), target), resampling)
 
 
-def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: int) -> None:
+def warn_of_ground(name: str, geobox: GeoBox) -> None:
     """Say so where pixels cover another area of ground than their size in metres says.
 
     Warns
@@ -202,15 +203,17 @@ def warn_of_ground(name: str, crs: CRS, transform: Affine, height: int, width: i
     DataWarning
         When the side of a square of that area differs by more than 5%, at the raster's centre, corners or edges.
     """
-    geod, to_lonlat = Geod(ellps="WGS84"), Transformer.from_crs(crs.to_wkt(), WGS84, always_xy=True)
+    geod = Geod(ellps="WGS84")
+    to_lonlat = Transformer.from_crs(str(geobox.crs), WGS84, always_xy=True)
+    height, width = geobox.shape
     sides = []
     for col in (0, width / 2, width - 1):
         for row in (0, height / 2, height - 1):
             square = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
-            lon, lat = to_lonlat.transform(*np.array([transform @ corner for corner in square]).T)
+            lon, lat = to_lonlat.transform(*np.array([geobox.affine @ corner for corner in square]).T)
             if np.isfinite([lon, lat]).all():
                 sides.append(math.sqrt(abs(geod.polygon_area_perimeter(lon, lat)[0])))
-    nominal = math.sqrt(abs(transform.determinant))
+    nominal = math.sqrt(abs(geobox.affine.determinant))
     if sides and max(abs(side / nominal - 1) for side in sides) > _STRETCHED:
         warnings.warn(
             f"{name}: pixels of {nominal:g} m cover {min(sides):.3g} to {max(sides):.3g} m of ground in this "
@@ -226,7 +229,7 @@ def in_metres(crs: CRS | None) -> bool:
     return crs is not None and crs.is_projected and math.isclose(crs.linear_units_factor[1], 1.0)
 
 
-def _square(transform: Affine, pixel_m: float) -> bool:
+def is_square(transform: Affine, pixel_m: float) -> bool:
     """Whether pixels are north-up squares of this size."""
     sides = (transform.a, -transform.e)
     return not (transform.b or transform.d) and all(

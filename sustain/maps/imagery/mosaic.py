@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from sustain.errors import RasterError
+from sustain.maps.geotiff import crs_of
 from sustain.maps.grid import Span
 from sustain.maps.imagery.bands import Imagery
 from sustain.maps.imagery.lattice import OFF_GRID
@@ -22,10 +23,7 @@ class Part(Protocol):
     """A scene of a mosaic; `sustain.maps.imagery.scene.Scene` is one."""
 
     path: Path
-    crs: Any
-    transform: Affine
-    height: int
-    width: int
+    geobox: GeoBox
     files: tuple[str, ...]
 
     def read(self, window: Span) -> npt.NDArray[np.uint16]:
@@ -52,8 +50,10 @@ class Mosaic:
     ----------
     path : Path
         The first scene, for messages.
-    height, width, transform, crs, files
-        As of `Scene`; the smallest rectangle that contains all.
+    geobox : GeoBox
+        The smallest rectangle that contains all.
+    files : tuple of str
+        Those of all scenes.
 
     Raises
     ------
@@ -69,13 +69,13 @@ class Mosaic:
         corners = [_corner(scene, first) for scene in self.scenes]
         top, left = min(row for row, _ in corners), min(col for _, col in corners)
         self._places = [
-            Span(row - top, col - left, scene.height, scene.width)
+            Span(row - top, col - left, *scene.geobox.shape)
             for scene, (row, col) in zip(self.scenes, corners, strict=True)
         ]
-        self.path, self.crs = first.path, first.crs
-        self.transform = first.transform @ Affine.translation(left, top)
-        self.height: int = max(place.row + place.height for place in self._places)
-        self.width: int = max(place.col + place.width for place in self._places)
+        self.path = first.path
+        height = max(place.row + place.height for place in self._places)
+        width = max(place.col + place.width for place in self._places)
+        self.geobox = first.geobox.translate_pix(left, top).crop((height, width))
         self.files: tuple[str, ...] = tuple(file for scene in self.scenes for file in scene.files)
 
     def identity(self) -> list[Any]:
@@ -105,12 +105,13 @@ class Mosaic:
 
 def _corner(scene: Part, first: Part) -> tuple[int, int]:
     """Row and column of a scene's upper left corner on the grid of the first."""
-    if scene.crs != first.crs:
+    crs, expected = crs_of(scene.geobox), crs_of(first.geobox)
+    if crs != expected:
         raise RasterError(
-            f"{scene.path}: its coordinate system is {scene.crs}, but that of {first.path} is {first.crs}. To have "
+            f"{scene.path}: its coordinate system is {crs}, but that of {first.path} is {expected}. To have "
             "both reprojected to one grid, pass crs: a system in metres, or auto (sustain map --crs auto)."
         )
-    col, row = ~first.transform @ (scene.transform.c, scene.transform.f)
+    col, row = ~first.geobox.affine @ (scene.geobox.affine.c, scene.geobox.affine.f)
     if max(abs(col - round(col)), abs(row - round(row))) > OFF_GRID:
         raise RasterError(
             f"{scene.path}: its pixels lie {col - round(col):.3f} columns and {row - round(row):.3f} rows off the grid "

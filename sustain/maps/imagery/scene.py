@@ -19,7 +19,7 @@ from sustain.maps.geotiff import open_raster, read_window
 from sustain.maps.grid import Span
 from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, StoredBand, has_mask
 from sustain.maps.imagery.identity import identity_of
-from sustain.maps.imagery.lattice import RELATIVE, Lattice, Outline, in_metres
+from sustain.maps.imagery.lattice import Lattice, Outline, in_metres, is_square
 from sustain.maps.remote import ON_THE_WEB
 
 __all__ = ["Imagery", "Scene"]
@@ -47,12 +47,8 @@ class Scene:
 
     Attributes
     ----------
-    height, width : int
-        Size in pixels; with a lattice, of its pixels.
-    transform : Affine
-        From (column, row) to coordinates.
-    crs : rasterio.crs.CRS
-        Projected, in metres.
+    geobox : GeoBox
+        Its pixels; with a lattice, those of the lattice. The coordinate system is projected, in metres.
     files : tuple of str
         The file, and those it is made of (a VRT's sources).
 
@@ -72,20 +68,20 @@ class Scene:
             self._bands = self._match_bands(imagery)
             numbers = ModelNumbers.of(imagery)
             untouched = self._holds(numbers)
-            place = self._dataset.transform, self._dataset.height, self._dataset.width
             if lattice is None:
                 self._check_grid(imagery.pixel_m)
-                lattice = self._own_lattice()
-            elif not lattice.holds(outline := Outline.of(str(self.path), self._dataset)):
-                place, untouched = lattice.cover(outline), False
+            outline = Outline.of(str(self.path), self._dataset)
+            self.geobox = outline.geobox
+            if lattice is None:
+                lattice = Lattice(self.geobox.crop((1, 1)), "nearest")
+            elif not lattice.holds(self.geobox):
+                self.geobox, untouched = lattice.cover(outline), False
             self._numbered: NumberedRaster | None = None
             if not untouched:
                 self._numbered = stack.enter_context(
-                    NumberedRaster(str(self.path), self._dataset, self._bands, numbers, lattice, *place)
+                    NumberedRaster(str(self.path), self._dataset, self._bands, numbers, lattice, self.geobox)
                 )
             self._stack = stack.pop_all()
-        self.transform, self.height, self.width = place
-        self.crs = lattice.crs
         self.files: tuple[str, ...] = _files_of(self._dataset)
 
     def __enter__(self) -> Scene:
@@ -195,11 +191,6 @@ class Scene:
             for band in self._bands
         )
 
-    def _own_lattice(self) -> Lattice:
-        """Pixel grid of the raster itself, once it is known to do."""
-        transform = self._dataset.transform
-        return Lattice(self._dataset.crs, transform.a, transform.c, transform.f, "nearest")
-
     def _check_grid(self, pixel_m: float) -> None:
         crs, transform = self._dataset.crs, self._dataset.transform
         if crs is None:
@@ -214,7 +205,7 @@ class Scene:
                 f"{self.path}: the raster is rotated or not north-up (transform {tuple(transform)[:6]}); "
                 f"a north-up grid is needed. {_HOW}"
             )
-        if not all(math.isclose(side, pixel_m, rel_tol=RELATIVE) for side in (transform.a, -transform.e)):
+        if not is_square(transform, pixel_m):
             raise RasterError(
                 f"{self.path}: a pixel is {transform.a} x {-transform.e} m, but the model was trained on "
                 f"{pixel_m} x {pixel_m} m. {_HOW}"

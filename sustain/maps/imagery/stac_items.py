@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pystac
-from rasterio.crs import CRS
 
 from sustain.errors import ConfigError, FileFormatError, RasterError
 from sustain.files import read_json
@@ -135,8 +134,7 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
             BandSource(band, source.band, *stated, _number(source.meta.nodata), asset=key[0], href=source.uri)
         )
         if outline is None and source.geobox is not None:
-            box = source.geobox
-            outline = Outline(name, CRS.from_user_input(box.crs.to_wkt()), box.affine, *box.shape)
+            outline = Outline(name, source.geobox)
     return ItemBands(name, tuple(sources), outline)
 
 

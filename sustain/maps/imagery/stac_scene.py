@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.grid import Span
 from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, has_mask
 from sustain.maps.imagery.identity import identity_of
-from sustain.maps.imagery.lattice import Lattice, Outline, choose_lattice
+from sustain.maps.imagery.lattice import Lattice, Outline, Resampling, choose_lattice
 from sustain.maps.imagery.mosaic import Mosaic
 from sustain.maps.imagery.stac_items import BandSource, ItemBands, find_bands, read_items
 from sustain.maps.remote import gdal_options, is_remote, plain, remote_identity
@@ -49,7 +49,7 @@ class StacScene:
 
     Attributes
     ----------
-    height, width, transform, crs, files, path
+    geobox, files, path
         As of `sustain.maps.imagery.scene.Scene`.
     """
 
@@ -57,8 +57,7 @@ class StacScene:
         self.path = Path(item.name)
         self._item, self._lattice = item, lattice
         self._numbers = ModelNumbers.of(imagery)
-        self.crs = lattice.crs
-        self.transform, self.height, self.width = lattice.cover(outline)
+        self.geobox = lattice.cover(outline)
         self.files = tuple(dict.fromkeys(source.href for source in item.bands))
 
     def read(self, window: Span) -> npt.NDArray[np.uint16]:
@@ -112,8 +111,9 @@ class StacScene:
         try:
             with rasterio.Env(**gdal_options()), rasterio.open(href) as dataset:
                 bands = [_in_file(name, source, dataset) for source in sources]
-                rectangle = self.transform, self.height, self.width
-                with NumberedRaster(name, dataset, bands, self._numbers, self._lattice, *rectangle) as raster:
+                with NumberedRaster(
+                    name, dataset, bands, self._numbers, self._lattice, self.geobox
+                ) as raster:
                     pixels[places] = raster.read(window)
         except (RasterioError, FileFormatError) as error:
             cause = str(error.__cause__ or error).replace(href, plain(href))
@@ -159,7 +159,7 @@ class StacImagery(Mosaic):
         places: Sequence[str | Path],
         imagery: Imagery,
         crs: str | None = None,
-        resampling: Literal["nearest", "bilinear", "cubic", "average"] = "bilinear",
+        resampling: Resampling = "bilinear",
         names: Mapping[str, str] | None = None,
     ) -> None:
         items = [find_bands(item, imagery, names or {}) for item in read_items(places)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
@@ -42,33 +43,20 @@ class WarpedRaster:
     dataset : rasterio.io.DatasetReader
         The raster; stays open as long as this is used.
     lattice : Lattice
-    transform, height, width
+    geobox : GeoBox
         The rectangle, such as `Lattice.cover` gives.
     nodata : float or None
         Stored number of a missing pixel, in every band; None where only the raster's mask or alpha band, or NaN, tells.
         A mask or alpha band counts in any case.
-
-    Attributes
-    ----------
-    crs, transform, height, width
-        Of the rectangle.
     """
 
     def __init__(
-        self,
-        name: str,
-        dataset: Any,
-        lattice: Lattice,
-        transform: Affine,
-        height: int,
-        width: int,
-        nodata: float | None,
+        self, name: str, dataset: Any, lattice: Lattice, geobox: GeoBox, nodata: float | None
     ) -> None:
         self.name = name
-        self.crs, self.transform, self.height, self.width = lattice.crs, transform, height, width
         self._stack = ExitStack()
         counted = _counted_from_its_middle(name, dataset)
-        method = "nearest" if lattice.holds(Outline.of(name, dataset)) else lattice.resampling
+        method = "nearest" if lattice.holds(Outline.of(name, dataset).geobox) else lattice.resampling
         numbers: dict[str, Any] = {"src_nodata": nodata, "nodata": nodata}
         if nodata is None or not all(_can_hold(kind, nodata) for kind in dataset.dtypes):
             # No number of the raster's type is free to stand for missing pixels.
@@ -80,9 +68,9 @@ class WarpedRaster:
                 WarpedVRT(
                     dataset,
                     crs=lattice.crs,
-                    transform=transform,
-                    height=height,
-                    width=width,
+                    transform=geobox.affine,
+                    height=geobox.height,
+                    width=geobox.width,
                     resampling=Resampling[how],
                     tolerance=_TOLERANCE,
                     # Each band by its own missing pixels; else a band's nodata number is taken for a value.

@@ -116,13 +116,13 @@ def predict_map(
     out = Path(out)
     with open_imagery(scene, predictor, params) as source:
         try:
-            grid = Grid(source.height, source.width, predictor.tile_px, params.spacing_px, source.transform)
+            grid = Grid(source.geobox, predictor.tile_px, params.spacing_px)
         except RasterError as error:
             raise RasterError(f"{source.path}: {error}") from error
         if params.mode == "dense":
             require_dense(predictor, grid)
         _refuse_to_overwrite(out, source)
-        warn_of_ground(str(source.path), source.crs, source.transform, source.height, source.width)
+        warn_of_ground(str(source.path), source.geobox)
         require_free_space(
             out.parent, 4 * 4 * grid.rows * grid.cols, f"the map of {grid.rows} x {grid.cols} cells"
         )
@@ -142,7 +142,7 @@ def predict_map(
                     else predict_on_cluster(sent, work_on, blocks, client)
                 ),
             )
-            _write_map(out, source, work_on, store)
+            _write_map(out, work_on, store)
             store.clear()
     return out
 
@@ -158,8 +158,8 @@ def block_store(
             "model": [predictor.id, getattr(predictor, "fingerprint", None)],
             "numbers": asdict(ModelNumbers.of(predictor)),
             "imagery": source.identity(),
-            "crs": source.crs.to_wkt(),
-            "scene": [grid.scene_height, grid.scene_width, *tuple(grid.scene_transform)[:6]],
+            "crs": str(grid.scene.crs),
+            "scene": [*grid.scene.shape, *tuple(grid.scene.affine)[:6]],
             "tile_px": grid.tile_px,
             "params": params.model_dump(),
             "version": sustain.__version__,
@@ -197,7 +197,7 @@ def _refuse_to_overwrite(out: Path, source: Scene | Mosaic) -> None:
         raise RasterError(f"{out}: is one of the scene's own files. Write the map to another path.")
 
 
-def _write_map(out: Path, source: Scene | Mosaic, work: BlockWork, store: BlockStore) -> None:
+def _write_map(out: Path, work: BlockWork, store: BlockStore) -> None:
     predictor, grid, params = work.predictor, work.grid, work.params
     name, unit = target_of(predictor.target)
     bands, units = [WEALTH_RAW, COVERAGE], [unit, "1"]
@@ -208,9 +208,7 @@ def _write_map(out: Path, source: Scene | Mosaic, work: BlockWork, store: BlockS
         write_failures(out),
         create_geotiff(
             partial,
-            shape=grid.shape,
-            transform=grid.transform,
-            crs=source.crs,
+            like=grid.geobox,
             bands=bands,
             units=units,
             tags={
