@@ -13,39 +13,22 @@ by itself. Which of the two holds is an assumption, not a matter of arithmetic:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from sustain.causal.correction.card import (
-    Assumption,
-    choose_method,
-    load_card,
-    require_raw,
-    require_same_product,
-)
-from sustain.causal.correction.correct import correct, corrected_outcome, slope_of, support_share, widened
-from sustain.causal.correction.elsewhere import Transport, transport_sd
-from sustain.causal.correction.overlap import Overlap
+from sustain.causal.correction.choice import Assumption, Corrected, Correction
+from sustain.causal.correction.elsewhere import Transport
 from sustain.causal.design import Design
-from sustain.causal.estimate import Estimate, Note
-from sustain.causal.estimators.least_squares import LinearEstimator
-from sustain.causal.result.notes import (
-    assumption_notes,
-    change_notes,
-    cluster_notes,
-    corrected_already,
-    dependence_notes,
-    dropped_notes,
-    few_units_notes,
-    scatter_notes,
-    slope_notes,
-    support_notes,
-)
+from sustain.causal.estimate import Note
+from sustain.causal.fit import FittedDesign
+from sustain.causal.result.estimates import Product
+from sustain.causal.result.notes import collect_notes
 from sustain.causal.result.result import EffectResult
+from sustain.causal.trial.columns import read
 from sustain.causal.trial.roles import EstimatorName, Roles
 from sustain.causal.trial.units import Units, read_units
 from sustain.causal.vcov.vcov import Vcov
@@ -56,9 +39,7 @@ if TYPE_CHECKING:
 
     from sustain.debias import CalibrationCard
 
-__all__ = ["estimate_effect"]
-
-Floats = NDArray[np.float64]
+__all__ = ["Analysis", "estimate_effect"]
 
 
 def estimate_effect(
@@ -203,114 +184,153 @@ def estimate_effect(
     >>> effect.std_error > effect.naive.std_error
     True
     """
-    _require_level(level)
-    card = load_card(calibration)
-    method = choose_method(method, card, assumption, card_level, strata)
-    roles = Roles.read(
-        formula, outcome, treatment, covariates, fixed_effects, instrument, estimator, unit, time
-    )
-    design = Design(
-        roles.estimator,
-        roles.unit,
-        roles.time,
-        bool(roles.instruments.columns),
-        roles.fixed_effects,
-        outcome_model,
-        propensity_model,
-        n_folds,
-        seed,
-    )
-    default = "HC1" if roles.unit is None else {"CRV1": roles.unit}
-    spec = Vcov.parse(default if vcov is None else vcov, seed)
-    shared = None if overlap is None else Overlap.parse(overlap)
-    beside = [*design.columns, *spec.columns, *([strata] if strata else []), *([shared.id] if shared else [])]
-    units = read_units(data, roles, weights, beside)
-    if card is not None:
-        require_same_product(data.attrs, card)
-
-    linear = design.build(units, spec)
-    corrects = card is not None and method != "none" and assumption != "outcome"
-    if corrects:
-        require_raw(data.columns, roles.outcome)
-    slope = slope_of(card, method, card_level) if card is not None and corrects and strata is None else None
-    outcomes = units.outcome[None]
-    if card is not None and corrects and slope is None:
-        outcomes = np.stack([units.outcome, corrected_outcome(card, method, units, strata)])
-    trial = spec.covariance(linear, outcomes, units.extra, _anew(design, spec, units, outcomes))
-    naive = Estimate("none", linear.estimate(units.outcome), float(trial.covariance[0, 0]), 0.0, trial.df)
-    notes = [Note(kind, text) for kind, text in (*linear.notes, *trial.notes)]
-    notes += dropped_notes(units) + few_units_notes(units) + dependence_notes(design, spec)
-    notes += scatter_notes(naive, units.outcome, linear.weights)
-    if spec.kind in ("CRV1", "CR2"):
-        notes += cluster_notes(units, linear.weights, spec)
-    corrected, outside = None, math.nan
-    if not corrects:
-        notes += corrected_already(data.columns, roles.outcome)
-    if card is not None and corrects:
-        corrected = correct(card, method, linear, units, naive, slope, trial, strata, card_level)
-        if shared is not None:
-            corrected, note = shared.applied(card, linear.influence(units.outcome), units, spec, corrected)
-            notes.append(note)
-        if transport is not None:
-            elsewhere = transport_sd(card, transport)
-            corrected = widened(
-                corrected, elsewhere.sd, elsewhere.df, card.slope if slope is None else slope.value
-            )
-            notes.append(Note("transport", elsewhere.text))
-        outside = support_share(card, linear, units, strata)
-        notes += support_notes(card, outside)
-        if strata is not None:
-            notes.append(Note("strata", f"each unit has the correction of its own stratum ({strata})."))
-        notes += slope_notes(corrected, level) + change_notes(design)
-    notes += assumption_notes(naive, corrected, method, assumption, card)
-    # The card's r2 is that of levels: it says nothing of comparisons within units or within fixed effects. And it is
-    # what noise costs a corrected effect; a naive one does not scatter more than surveyed truth would.
-    within = bool(roles.unit or roles.fixed_effects)
-    return EffectResult(
-        term=roles.treatment,
-        outcome=roles.outcome,
-        main=naive if corrected is None else corrected,
-        naive=naive,
-        corrected=corrected,
-        method=method if card_level is None else f"{method}: {card_level}",
-        assumption=assumption,
-        estimator=linear.name,
-        vcov=trial.label,
+    analysis = Analysis.of(
+        Roles.read(
+            formula,
+            outcome=outcome,
+            treatment=treatment,
+            covariates=covariates,
+            fixed_effects=fixed_effects,
+            instrument=instrument,
+            estimator=estimator,
+            unit=unit,
+            time=time,
+        ),
+        Correction.read(
+            calibration,
+            method,
+            card_level=card_level,
+            strata=strata,
+            assumption=assumption,
+            transport=transport,
+            overlap=overlap,
+        ),
+        vcov=vcov,
+        weights=weights,
         level=level,
-        n=units.n,
-        n_treated=int(units.treated.sum()),
-        n_control=int(units.n - units.treated.sum()),
-        n_dropped=units.n_dropped,
-        share_outside=outside,
-        n_effective=math.nan if card is None or within or corrected is None else float(card.r2) * units.n,
-        unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
-        notes=tuple(notes),
-        rows=units.rows,
-        influence=_influence(linear, outcomes, corrected),
-        n_params=linear.n_params,
-        path_slope=math.nan if card is None else card.slope,
+        outcome_model=outcome_model,
+        propensity_model=propensity_model,
+        n_folds=n_folds,
+        seed=seed,
     )
+    return analysis.run(data)
 
 
-def _anew(
-    design: Design, spec: Vcov, units: Units, outcomes: Floats
-) -> Callable[[NDArray[np.int64]], Floats]:
-    """Estimates when each unit counts as often as a resample says, for the block bootstrap."""
+@dataclass(frozen=True)
+class Analysis:
+    """What is to be estimated from a trial: which columns, by which design, with which errors and correction.
 
-    def estimates(counts: NDArray[np.int64]) -> Floats:
-        again = units.repeated(counts)
-        linear = design.build(again, spec)
-        return np.array([linear.estimate(outcome[counts > 0]) for outcome in outcomes])
+    Attributes
+    ----------
+    roles : Roles
+    design : Design
+    vcov : Vcov
+    correction : Correction
+    weights : str, array_like or None
+        Column of sampling weights, or the weights.
+    level : float
+        Confidence level.
+    """
 
-    return estimates
+    roles: Roles
+    design: Design
+    vcov: Vcov
+    correction: Correction
+    weights: str | ArrayLike | None = None
+    level: float = 0.95
 
+    def __post_init__(self) -> None:
+        """Raise `EffectError` unless the level is a share."""
+        expected = "a confidence level between 0 and 1, such as 0.95"
+        if not 0 < read.number("level", self.level, expected) < 1:
+            raise EffectError(f"level: got {self.level!r}, expected {expected}.")
 
-def _require_level(level: Any) -> None:
-    if not (isinstance(level, float | int) and 0 < level < 1):
-        raise EffectError(f"level: got {level!r}, expected a confidence level between 0 and 1, such as 0.95.")
+    @classmethod
+    def of(
+        cls,
+        roles: Roles,
+        correction: Correction,
+        *,
+        vcov: str | Mapping[str, Any] | None = None,
+        weights: str | ArrayLike | None = None,
+        level: float = 0.95,
+        seed: int = 0,
+        **learning: Any,
+    ) -> Self:
+        """Put an analysis together from its columns and its correction.
 
+        Parameters
+        ----------
+        vcov, weights, level, seed
+            As of `estimate_effect`.
+        **learning
+            ``outcome_model``, ``propensity_model``, ``n_folds``.
+        """
+        design = Design(
+            estimator=roles.estimator,
+            unit=roles.unit,
+            time=roles.time,
+            instrumented=bool(roles.instruments.columns),
+            fixed_effects=roles.fixed_effects,
+            seed=seed,
+            **learning,
+        )
+        default = "HC1" if roles.unit is None else {"CRV1": roles.unit}
+        return cls(
+            roles, design, Vcov.parse(default if vcov is None else vcov, seed), correction, weights, level
+        )
 
-def _influence(linear: LinearEstimator, outcomes: Floats, corrected: Estimate | None) -> Floats:
-    """Each unit's share in the error of the main estimate."""
-    psi = linear.influence(outcomes[-1])
-    return psi if corrected is None or math.isnan(corrected.slope) else psi / corrected.slope
+    def run(self, data: pd.DataFrame) -> EffectResult:
+        """Read the trial, fit the design with its variance, apply the correction, collect the notes."""
+        units = self.read(data)
+        fitted = FittedDesign.fit(self.design, self.vcov, units, self.correction.outcomes(units))
+        corrected = self.correction.applied(fitted)
+        notes = collect_notes(
+            fitted, self.correction, corrected, data.columns, self.roles.outcome, self.level
+        )
+        return self._result(data, fitted, corrected, notes)
+
+    def read(self, data: pd.DataFrame) -> Units:
+        """Units of the trial; raises where `data` are not what the roles and the card are for."""
+        columns = (*self.design.columns, *self.vcov.columns, *self.correction.columns)
+        units = read_units(data, self.roles, self.weights, columns)
+        self.correction.require_for(data, self.roles.outcome)
+        return units
+
+    def _result(
+        self, data: pd.DataFrame, fitted: FittedDesign, corrected: Corrected, notes: tuple[Note, ...]
+    ) -> EffectResult:
+        units, naive, end = fitted.units, fitted.naive, corrected.estimate
+        card, asked = self.correction.card, self.correction
+        # The card's r2 is that of levels: it says nothing of comparisons within units or within fixed effects. And it
+        # is what noise costs a corrected effect; a naive one does not scatter more than surveyed truth would.
+        comparable = end is not None and not fitted.within
+        return EffectResult(
+            term=self.roles.treatment,
+            outcome=self.roles.outcome,
+            main=naive if end is None else end,
+            naive=naive,
+            corrected=end,
+            method=asked.label,
+            assumption=asked.assumption,
+            estimator=fitted.estimator.name,
+            vcov=fitted.trial.label,
+            level=float(self.level),
+            n=units.n,
+            n_treated=units.n_treated,
+            n_control=units.n - units.n_treated,
+            n_dropped=units.n_dropped,
+            share_outside=corrected.share_outside,
+            n_effective=float(card.r2) * units.n if card is not None and comparable else math.nan,
+            unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
+            notes=notes,
+            rows=units.rows,
+            influence=fitted.influence(end),
+            n_params=fitted.estimator.n_params,
+            path_slope=math.nan if card is None else card.slope,
+            products=tuple(
+                Product(name, other.naive, asked.applied(other).estimate) for name, other in fitted.products()
+            ),
+            index=data.index[units.rows],
+            values=units.outcome,
+        )

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from sustain.causal.correction.ratio import FiellerSet, fieller_set
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
+from sustain.stats.fieller import FiellerSet, fieller_set
 
 __all__ = ["Estimate", "Interval", "IntervalMethod", "Note"]
 
@@ -83,7 +83,7 @@ class Estimate:
 
     def fieller(self, level: float) -> FiellerSet:
         """Fieller's set of a linear correction (of a naive estimate: its ordinary interval)."""
-        critical = critical_value(level, self.df)
+        critical = critical_value(level, self.df, EffectError)
         if self.method == "none":
             return fieller_set(self.estimate, self.variance_trial, 1.0, 0.0, critical)
         if math.isnan(self.slope):
@@ -119,5 +119,5 @@ class Estimate:
             error = math.sqrt(self.variance_trial + calibration + 2 * self.covariance)
         else:
             raise EffectError(f"method: got {method!r}, expected 'delta', 'fieller' or 'bootstrap'.")
-        half = critical_value(level, self.df) * error
+        half = critical_value(level, self.df, EffectError) * error
         return self.estimate - half, self.estimate + half

@@ -136,8 +136,8 @@ def effect(
     vcov: Annotated[
         str | None,
         typer.Option(
-            help="HC1; CRV1:COLUMN or CR2:COLUMN for clusters; conley:KM or block:KM, on lat and lon (or "
-            "conley:KM,lat=COLUMN,lon=COLUMN). By default HC1, and for did clusters of units.",
+            help="HC1; CRV1:COLUMN or CR2:COLUMN for clusters, CRV1:COLUMN,COLUMN for two kinds of them; conley:KM or "
+            "block:KM, on lat and lon (or conley:KM,lat=COLUMN,lon=COLUMN). By default HC1, for did clusters of units.",
             rich_help_panel=_ERRORS,
         ),
     ] = None,
@@ -208,7 +208,9 @@ def effect(
     ] = None,
 ) -> None:
     """Estimate an effect on the mapped outcome, with the calibration's uncertainty in the interval."""
-    from sustain.causal import estimate_effect
+    from sustain.causal.correction.choice import Correction
+    from sustain.causal.effect import Analysis
+    from sustain.causal.trial.roles import Roles
     from sustain.cli import effect_options as options
     from sustain.cli.trial_table import read_trial
     from sustain.debias import CalibrationCard
@@ -227,31 +229,34 @@ def effect(
         key=key,
         weights=cell_weights,
     )
-    spec = options.read_vcov(vcov)
-    result = estimate_effect(
-        read.table,
-        formula,
-        outcome=outcome if formula or outcome or not map_ else "wealth_raw",
-        treatment=treatment if formula or treatment else "treated",
-        covariates=covariates or (),
-        fixed_effects=fixed_effects or (),
-        estimator=estimator,
+    analysis = Analysis.of(
+        Roles.read(
+            formula,
+            outcome=outcome if formula or outcome or not map_ else "wealth_raw",
+            treatment=treatment if formula or treatment else "treated",
+            covariates=covariates,
+            fixed_effects=fixed_effects,
+            instrument=instrument,
+            estimator=estimator,
+            unit=unit,
+            time=time,
+        ),
+        Correction.read(
+            loaded,
+            method,
+            card_level=card_level,
+            strata=strata,
+            assumption=assumption,
+            transport=options.read_number(transport),
+            overlap=options.read_overlap(overlap),
+        ),
+        vcov=options.read_vcov(vcov),
         weights=weights,
-        calibration=loaded,
-        method=method,
-        card_level=card_level,
-        strata=strata,
-        assumption=assumption,
-        transport=options.read_number(transport),
-        overlap=options.read_overlap(overlap),
-        vcov=spec,
         level=level,
-        unit=unit,
-        time=time,
-        instrument=instrument or None,
         n_folds=n_folds,
         seed=seed,
     )
+    result = analysis.run(read.table)
     found: dict[str, Any] = result.to_dict() | {"map": read.caveats}
     typer.echo(result.summary())
     if read.caveats:
@@ -263,10 +268,8 @@ def effect(
         found["interval"] = _interval(result, interval)
     cutoffs = options.read_cutoffs(conley_profile)
     if cutoffs:
-        places = (
-            spec["conley"] if isinstance(spec, dict) and "conley" in spec else {"lat": "lat", "lon": "lon"}
-        )
-        profile = result.conley_profile(read.table, places["lat"], places["lon"], cutoffs)
+        lat, lon = analysis.vcov.columns if analysis.vcov.kind == "conley" else ("lat", "lon")
+        profile = result.conley_profile(read.table, lat, lon, cutoffs)
         typer.echo(f"\nConley's standard error by cutoff\n{profile.to_string(index=False)}")
         found["conley_profile"] = profile.to_dict("records")
     if sensitivity:

@@ -9,7 +9,10 @@ from sustain.errors import EffectError
 
 __all__ = ["read_cutoffs", "read_number", "read_overlap", "read_vcov"]
 
-_VCOV = "HC1, CRV1:COLUMN, CR2:COLUMN, conley:KM or block:KM, such as CRV1:adm2 or conley:100,lat=y,lon=x"
+_VCOV = (
+    "HC1, CRV1:COLUMN, CRV1:COLUMN,COLUMN, CR2:COLUMN, conley:KM or block:KM, such as CRV1:adm2 or "
+    "conley:100,lat=y,lon=x"
+)
 _OVERLAP = (
     "COLUMN:TABLE, such as cluster_id:calibration.csv (or cluster_id:rows.csv,y_pred=hat,y_true=wealth)"
 )
@@ -17,7 +20,7 @@ _DISTANCES = {"conley": "cutoff_km", "block": "block_km"}
 
 
 def read_vcov(text: str | None) -> str | dict[str, Any] | None:
-    """Read ``HC1``, ``CRV1:adm2`` or ``conley:100,lat=y,lon=x`` as the `vcov` argument.
+    """Read ``HC1``, ``CRV1:adm2``, ``CRV1:adm2,year`` or ``conley:100,lat=y,lon=x`` as the `vcov` argument.
 
     Coordinates are in columns ``lat`` and ``lon`` unless named.
     """
@@ -25,7 +28,8 @@ def read_vcov(text: str | None) -> str | dict[str, Any] | None:
         return None
     kind, colon, rest = text.partition(":")
     if kind not in _DISTANCES:
-        return {kind: rest} if colon else kind
+        clusters = rest.split(",")
+        return kind if not colon else {kind: rest if len(clusters) == 1 else clusters}
     distance, named = _parts("--vcov", text, rest, _VCOV)
     options: dict[str, Any] = {"lat": "lat", "lon": "lon", **named}
     options[_DISTANCES[kind]] = _float("--vcov", text, distance, _VCOV)

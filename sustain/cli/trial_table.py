@@ -11,10 +11,11 @@ import pandas as pd
 
 from sustain.cli.tables import read_table
 from sustain.errors import CardError, DataError, FileFormatError
+from sustain.stats.columns import label_text
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
-    from sustain.maps.read.trial_units import MapReading
+    from sustain.maps.read import MapReading
 
 __all__ = ["TrialTable", "read_trial"]
 
@@ -117,7 +118,7 @@ def _by_period(
                 "--map 2010=before.tif --map 2015=after.tif."
             )
         files[label] = Path(file)
-    labels = units[period].map(_label)
+    labels = units[period].map(label_text)
     absent = sorted(set(labels) - set(files))
     if absent:
         raise DataError(
@@ -149,7 +150,7 @@ def _by_period(
 
 
 def _read(raster: Path, units: pd.DataFrame, card: CalibrationCard | None, reading: Any) -> MapReading:
-    from sustain.maps.read.trial_units import read_map_at_units
+    from sustain.maps.read import read_map_at_units
 
     found = read_map_at_units(raster, units, **reading)
     stamped = found.table.attrs.get("card_sha256")
@@ -163,11 +164,6 @@ def _read(raster: Path, units: pd.DataFrame, card: CalibrationCard | None, readi
 
 def _is_period(text: str) -> bool:
     return "=" in text and not Path(text).exists()
-
-
-def _label(value: Any) -> str:
-    """Write a period as one types it: 2010 for 2010 and for 2010.0."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _areas(path: Path) -> Any:

@@ -126,7 +126,7 @@ class TestFormula:
             ("log(wealth) ~ treated", "expected one column of raw predictions"),
             ("wealth ~ treated - 1", "leaves out the constant"),
             ("wealth ~ C(treated) + x", "expected a column of 0 and 1"),
-            ("wealth ~ treated + treated:x", "uses the treatment"),
+            ("wealth ~ treated + treated:log(treated)", "uses the treatment"),
             ("wealth ~ treated + (x", "does not parse"),
             ("wealth ~ treated | adm2 | year", "too many parts"),
             ("wealth ~ x | treated ~ offer | adm2", "after the instruments"),

@@ -43,7 +43,7 @@ COLUMNS = {"label": "label", "prediction": "wealth", "treatment": "treated"}
 
 def test_weights_in_another_order_are_refused(trial):
     arguments = {"outcome": "wealth", "treatment": "treated"}
-    with pytest.raises(EffectError, match="weights: a pandas object whose index is not that of data"):
+    with pytest.raises(EffectError, match="data and weights are pandas objects with different indexes"):
         estimate_effect(trial, **arguments, weights=trial.w.sample(frac=1, random_state=0))
     same = [estimate_effect(trial, **arguments, weights=w) for w in ("w", trial.w, trial.w.to_numpy())]
     assert len({effect.estimate for effect in same}) == 1

@@ -141,7 +141,7 @@ class TestSensitivity:
     def test_impossible_values(self):
         with pytest.raises(EffectError, match="0 or more"):
             BASE.bounds(-1.0)
-        with pytest.raises(EffectError, match="share between"):
+        with pytest.raises(EffectError, match="shares between"):
             BASE.visibility(1.5)
 
 

@@ -14,21 +14,23 @@ from sustain.causal.correction.ratio import corrected_effect
 from sustain.causal.estimate import Estimate
 from sustain.causal.estimators.learners import LearnedEstimator
 from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.fit import FittedDesign
+from sustain.causal.trial.columns import read
 from sustain.causal.trial.units import Units
-from sustain.causal.vcov.vcov import TrialCovariance
 from sustain.debias.card.draws import Draws
 from sustain.errors import EffectError
+from sustain.stats.columns import matched_label
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
 __all__ = [
-    "Slope",
+    "Divisor",
     "combined_df",
     "correct",
     "corrected_outcome",
+    "divisor_of",
     "draws_variance",
-    "slope_of",
     "support_share",
     "widened",
 ]
@@ -40,8 +42,8 @@ _KEPT = 0.999  # share of their variance that the curves hold
 
 
 @dataclass(frozen=True)
-class Slope:
-    """Slope of prediction on truth that a linear correction divides by.
+class Divisor:
+    """What a linear correction divides by: a slope of prediction on truth.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class Slope:
     df: float
 
 
-def slope_of(card: CalibrationCard, method: str, card_level: str | None) -> Slope | None:
+def divisor_of(card: CalibrationCard, method: str, card_level: str | None) -> Divisor | None:
     """Slope of the method ``"linear"`` or, at one level of variation, ``"level"``; None for other methods.
 
     Raises
@@ -66,7 +68,7 @@ def slope_of(card: CalibrationCard, method: str, card_level: str | None) -> Slop
         When the card has no such level, or its slope there may be zero.
     """
     if method == "linear":
-        return Slope(card.slope, float(card.slope_cov[1, 1]), float(card.prediction_on_truth.df))
+        return Divisor(card.slope, float(card.slope_cov[1, 1]), float(card.prediction_on_truth.df))
     if method != "level":
         return None
     if card_level is None:
@@ -77,17 +79,14 @@ def slope_of(card: CalibrationCard, method: str, card_level: str | None) -> Slop
         )
     card.draws("level", level=card_level)  # raises where the slope may be zero
     found = card.level(card_level)
-    return Slope(found.slope, found.std_error**2, float(found.df))
+    return Divisor(found.slope, found.std_error**2, float(found.df))
 
 
 def correct(
     card: CalibrationCard,
     method: str,
-    linear: LinearEstimator,
-    units: Units,
-    naive: Estimate,
-    slope: Slope | None,
-    trial: TrialCovariance,
+    fitted: FittedDesign,
+    divisor: Divisor | None,
     strata: str | None = None,
     card_level: str | None = None,
 ) -> Estimate:
@@ -101,38 +100,38 @@ def correct(
 
     Parameters
     ----------
-    naive : Estimate
-    slope : Slope or None
-        Of `slope_of`; None for a curve, and for strata.
-    trial : TrialCovariance
-        Of the raw outcome and, for a curve, the corrected one.
+    fitted : FittedDesign
+        On the raw outcome and, for a curve, the corrected one.
+    divisor : Divisor or None
+        Of `divisor_of`; None for a curve, and for strata.
 
     Raises
     ------
     CardError
         When the card does not hold the method, or not for a stratum of the units.
     """
-    if slope is not None:
+    naive, trial = fitted.naive, fitted.trial
+    if divisor is not None:
         name = card_level if method == "level" else None
         ends = card.draws(method, level=name)(np.array([0.0, 1.0]))
         spread = draws_variance(naive.estimate * (ends[:, 1] - ends[:, 0]), card)
-        effect = corrected_effect(naive.estimate, naive.variance_trial, slope.value, slope.variance)
+        effect = corrected_effect(naive.estimate, naive.variance_trial, divisor.value, divisor.variance)
         return Estimate(
             method,
             effect.estimate,
             effect.variance_trial,
             effect.variance_calibration,
-            df=combined_df(effect.variance_trial, naive.df, effect.variance_calibration, slope.df),
+            df=combined_df(effect.variance_trial, naive.df, effect.variance_calibration, divisor.df),
             variance_draws=spread,
-            slope=slope.value,
-            slope_var=slope.variance,
-            covariance_naive=naive.variance_trial / slope.value,
+            slope=divisor.value,
+            slope_var=divisor.variance,
+            covariance_naive=naive.variance_trial / divisor.value,
         )
-    spread = _spread(card, method, linear, units, strata)
+    spread = _spread(card, method, fitted.estimator, fitted.units, strata)
     variance = float(trial.covariance[1, 1])
     return Estimate(
         method,
-        linear.estimate(corrected_outcome(card, method, units, strata)),
+        fitted.estimator.estimate(fitted.outcomes[1]),
         variance,
         spread,
         df=combined_df(variance, trial.df, spread, float(card.prediction_on_truth.df)),
@@ -144,7 +143,7 @@ def correct(
 def corrected_outcome(card: CalibrationCard, method: str, units: Units, strata: str | None = None) -> Floats:
     """Outcome under the card's correction, shape (n,); how much lies off the support is `support_share`'s to say."""
     outcome = np.empty(units.n)
-    for name, rows in _by_stratum(units, strata):
+    for name, rows in _by_stratum(card, units, strata):
         outcome[rows] = card.transform(units.outcome[rows], method=method, check_support=False, stratum=name)
     return outcome
 
@@ -189,27 +188,30 @@ def support_share(
     described = {stratum.name for stratum in card.strata}
     weight = np.abs(linear.weights)
     outside = np.zeros(units.n, dtype=bool)
-    for name, rows in _by_stratum(units, strata):
+    for name, rows in _by_stratum(card, units, strata):
         low, high = card.support_of(name if name in described else None)
         outside[rows] = (units.outcome[rows] < low) | (units.outcome[rows] > high)
     return float(weight[outside].sum() / weight.sum())
 
 
-def _by_stratum(units: Units, strata: str | None) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
-    """Give each stratum's name and rows; all rows under the name None without strata."""
+def _by_stratum(
+    card: CalibrationCard, units: Units, strata: str | None
+) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
+    """Give each stratum's name in the card and rows; all rows under the name None without strata."""
     if strata is None:
         yield None, np.arange(units.n)
         return
-    names, codes = np.unique(units.extra[strata].astype(str), return_inverse=True)
-    for code, name in enumerate(names):
-        yield str(name), np.flatnonzero(codes == code)
+    known = {item.stratum for item in card.corrections if item.stratum is not None}
+    labels = read.labels(f"strata: column {strata!r}", units.extra[strata])
+    for code, name in enumerate(labels.names):
+        yield matched_label(known, name) or name, np.flatnonzero(labels.codes == code)
 
 
 def _spread(
     card: CalibrationCard, method: str, linear: LinearEstimator, units: Units, strata: str | None
 ) -> float:
     """Variance of the effect over the card's bootstrap draws."""
-    parts = [(card.draws(method, name), rows) for name, rows in _by_stratum(units, strata)]
+    parts = [(card.draws(method, name), rows) for name, rows in _by_stratum(card, units, strata)]
     if isinstance(linear, LearnedEstimator):
         effects = _learned_effects(parts, linear, units)
     else:

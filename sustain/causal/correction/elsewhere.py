@@ -7,35 +7,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from sustain.errors import CardError, EffectError
+from sustain.causal.trial.columns import read
+from sustain.errors import CardError
+from sustain.stats.random_effects import random_effects
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = ["Elsewhere", "Heterogeneity", "Transport", "slope_heterogeneity", "transport_sd"]
+__all__ = ["Elsewhere", "Transport", "transport_sd"]
 
 Transport = Literal["groups", "strata", "leave_one_out"] | float
-
-
-class Heterogeneity(NamedTuple):
-    """Spread of slopes between strata.
-
-    Attributes
-    ----------
-    sd : float
-        Standard deviation of the slope between strata, beyond sampling error.
-    q : float
-        Cochran's Q of equal slopes; chi-squared with ``n - 1`` degrees of freedom if they are.
-    i2 : float
-        Share of the spread that is not sampling error, 0..1.
-    n : int
-        Number of strata.
-    """
-
-    sd: float
-    q: float
-    i2: float
-    n: int
 
 
 class Elsewhere(NamedTuple):
@@ -54,31 +35,6 @@ class Elsewhere(NamedTuple):
     sd: float
     df: float
     text: str
-
-
-def slope_heterogeneity(card: CalibrationCard) -> Heterogeneity:
-    """Random-effects spread of the slopes of a card's strata (DerSimonian and Laird 1986).
-
-    Raises
-    ------
-    CardError
-        When the card has fewer than three strata.
-    """
-    lines = [item.prediction_on_truth for item in card.strata]
-    if len(lines) < 3:
-        raise CardError(
-            f"transport='strata' needs slopes of three or more strata (countries), and the card has {len(lines)}. "
-            "Build the card with strata=, or give the standard deviation of the slope as a number."
-        )
-    slopes = np.array([line.slope for line in lines])
-    weights = 1 / np.array([line.cov[1][1] for line in lines])
-    mean = float(weights @ slopes / weights.sum())
-    q = float(weights @ (slopes - mean) ** 2)
-    df = len(slopes) - 1
-    variance = (q - df) / float(weights.sum() - (weights**2).sum() / weights.sum())
-    return Heterogeneity(
-        math.sqrt(max(0.0, variance)), q, max(0.0, 1 - df / q) if q > 0 else 0.0, len(slopes)
-    )
 
 
 def transport_sd(card: CalibrationCard, transport: Transport) -> Elsewhere:
@@ -104,7 +60,15 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> Elsewhere:
         )
         return Elsewhere(spread.sd, spread.n_groups - 1.0, text)
     if transport == "strata":
-        found = slope_heterogeneity(card)
+        lines = [item.prediction_on_truth for item in card.strata]
+        if len(lines) < 3:
+            raise CardError(
+                f"transport='strata' needs slopes of three or more strata (countries), and the card has {len(lines)}. "
+                "Build the card with strata=, or give the standard deviation of the slope as a number."
+            )
+        found = random_effects(
+            np.array([line.slope for line in lines]), np.array([line.cov[1][1] for line in lines])
+        )
         text = (
             f"The slope differs between the card's {found.n} strata by a standard deviation of {found.sd:.3g} beyond "
             f"sampling error (Q {found.q:.1f}, I2 {found.i2:.0%}); the interval carries it, as for a trial in a place "
@@ -124,10 +88,11 @@ def transport_sd(card: CalibrationCard, transport: Transport) -> Elsewhere:
             f"{ends[1]:.3g}; the larger move is carried in the interval as one more standard error."
         )
         return Elsewhere(sd, max(1.0, (card.sample.n_groups or math.inf) - 1.0), text)
-    if isinstance(transport, bool) or not isinstance(transport, int | float) or not 0 <= transport < math.inf:
-        raise EffectError(
-            f"transport: got {transport!r}, expected 'groups', 'strata', 'leave_one_out' or the standard deviation of "
-            "the slope between places."
-        )
-    text = f"A standard deviation of {transport:.3g} of the slope between places, as given, is carried in the interval."
-    return Elsewhere(float(transport), math.inf, text)
+    expected = (
+        "'groups', 'strata', 'leave_one_out' or the standard deviation of the slope between places, 0 or more"
+    )
+    sd = read.number("transport", transport, expected, least=0)
+    text = (
+        f"A standard deviation of {sd:.3g} of the slope between places, as given, is carried in the interval."
+    )
+    return Elsewhere(sd, math.inf, text)

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate, Note
-from sustain.causal.trial.units import Units
-from sustain.causal.vcov.vcov import Vcov
+from sustain.causal.fit import FittedDesign
+from sustain.causal.trial.columns import read
 from sustain.errors import CardError, EffectError
+from sustain.stats.line import fit_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,17 +63,14 @@ class Overlap:
             raise EffectError(f"overlap: the calibration rows have no column {missing[0]!r}.")
         return found
 
-    def applied(
-        self, card: CalibrationCard, psi: Floats, units: Units, vcov: Vcov, end: Estimate
-    ) -> tuple[Estimate, Note]:
+    def applied(self, card: CalibrationCard, fitted: FittedDesign, end: Estimate) -> tuple[Estimate, Note]:
         """Corrected effect with the covariance of the trial's and the calibration's part of its error, and a note.
 
         Influences of both parts are summed within units, or within clusters where `vcov` clusters, and multiplied.
 
         Parameters
         ----------
-        psi : ndarray, shape (n,)
-            Influence of the trial's units on the naive effect.
+        fitted : FittedDesign
         end : Estimate
             Corrected effect.
 
@@ -89,9 +87,11 @@ class Overlap:
                 f"overlap: for the pooled linear correction only, not for {end.method!r}: a card's draws do not say "
                 "which row moved them. Leave the shared units out of the trial, or use method='linear'."
             )
-        if vcov.kind in ("conley", "block"):
+        units, vcov = fitted.units, fitted.vcov
+        if vcov.kind in ("conley", "block") or len(vcov.columns) > 1:
+            kind = vcov.kind if len(vcov.columns) < 2 or vcov.kind != "CRV1" else "two-way clustered"
             raise EffectError(
-                f"overlap: not with a {vcov.kind} vcov. Cluster by a column that trial and calibration rows have, or "
+                f"overlap: not with a {kind} vcov. Cluster by one column that trial and calibration rows have, or "
                 "leave the shared units out of the trial."
             )
         column = self.id if vcov.kind == "HC1" else vcov.columns[0]
@@ -99,15 +99,17 @@ class Overlap:
             raise EffectError(
                 f"overlap: the calibration rows have no column {column!r}, by which vcov clusters."
             )
-        on_slope = self._slope_influence(card)
-        ours, theirs = units.extra[column].astype(str), self.rows[column].to_numpy().astype(str)
-        names, code = np.unique(np.concatenate([ours, theirs]), return_inverse=True)
-        trial = np.bincount(code[: len(ours)], psi, minlength=len(names))
-        calibration = np.bincount(code[len(ours) :], on_slope, minlength=len(names))
-        covariance = -end.estimate / end.slope**2 * float(trial @ calibration)
-        shared = int(
-            np.isin(units.extra[self.id].astype(str), self.rows[self.id].to_numpy().astype(str)).sum()
+        psi, on_slope = fitted.estimator.influence(units.outcome), self._slope_influence(card)
+        ours, theirs = read.joint_labels(
+            f"overlap: column {column!r}", units.extra[column], self.rows[column]
         )
+        trial = np.bincount(ours.codes, psi, minlength=ours.n)
+        calibration = np.bincount(theirs.codes, on_slope, minlength=ours.n)
+        covariance = -end.estimate / end.slope**2 * float(trial @ calibration)
+        ours, theirs = read.joint_labels(
+            f"overlap: column {self.id!r}", units.extra[self.id], self.rows[self.id]
+        )
+        shared = int(np.isin(ours.codes, theirs.codes).sum())
         error = math.sqrt(max(0.0, end.variance + 2 * covariance))
         text = (
             f"{shared} of {units.n} units are in the calibration sample. Their covariance takes the standard error "
@@ -116,13 +118,13 @@ class Overlap:
         return replace(end, covariance=covariance), Note("overlap", text)
 
     def _slope_influence(self, card: CalibrationCard) -> Floats:
-        from sustain.stats.line import fit_line
-
         table = self.rows
-        weight = np.ones(len(table)) if self.weights is None else table[self.weights].to_numpy(dtype=float)
+        weight = read.weights(
+            "overlap: weights", None if self.weights is None else table[self.weights], len(table)
+        )
         line = fit_line(
-            table[self.y_true].to_numpy(dtype=float),
-            table[self.y_pred].to_numpy(dtype=float),
+            read.vector(f"overlap: column {self.y_true!r}", table[self.y_true]),
+            read.vector(f"overlap: column {self.y_pred!r}", table[self.y_pred]),
             weight / weight.mean(),
             None,
             card.target_noise_var,

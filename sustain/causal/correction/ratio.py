@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sustain.errors import EffectError
-from sustain.stats.fieller import FiellerSet, fieller_set
 
-__all__ = ["CorrectedEffect", "FiellerSet", "corrected_effect", "corrected_mean", "fieller_set"]
+__all__ = ["CorrectedEffect", "corrected_effect", "corrected_mean"]
 
 
 class CorrectedEffect(NamedTuple):

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.correction.choice import Corrected, Correction
 from sustain.causal.design import Design
 from sustain.causal.estimate import Estimate, Note
+from sustain.causal.fit import FittedDesign
+from sustain.causal.trial.columns import read
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import Vcov
 from sustain.errors import EffectError, SupportWarning, WeakCalibrationWarning
@@ -20,18 +23,7 @@ from sustain.stats.covariance import critical_value
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
-__all__ = [
-    "assumption_notes",
-    "change_notes",
-    "cluster_notes",
-    "corrected_already",
-    "dependence_notes",
-    "dropped_notes",
-    "few_units_notes",
-    "scatter_notes",
-    "slope_notes",
-    "support_notes",
-]
+__all__ = ["collect_notes"]
 
 # Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
 MATERIAL = 0.25
@@ -41,6 +33,53 @@ HEAVY = 0.1
 FEW_IN_ARM = 10
 # Units of one arm under which a robust variance is said to rest on few.
 FEW_UNITS = 10
+# Predictions that follow the truth less, and calibration samples with fewer rows, are weak ground for a correction.
+WEAK_SLOPE = 0.2
+FEW_ROWS = 100
+
+
+def collect_notes(
+    fitted: FittedDesign,
+    correction: Correction,
+    corrected: Corrected,
+    columns: Collection[Any],
+    outcome: str,
+    level: float,
+) -> tuple[Note, ...]:
+    """Everything that a reader of the effect must know; what is grave is a warning too.
+
+    Parameters
+    ----------
+    fitted : FittedDesign
+    correction : Correction
+    corrected : Corrected
+        What the correction made of the fitted design.
+    columns : collection of str
+        Of the data.
+    outcome : str
+        The one among them that effects are on.
+    level : float
+        Of the intervals.
+    """
+    units, estimator, spec = fitted.units, fitted.estimator, fitted.vcov
+    notes = [Note(kind, text) for kind, text in (*estimator.notes, *fitted.trial.notes)]
+    notes += dropped_notes(units) + few_units_notes(units) + dependence_notes(fitted.design, spec)
+    notes += scatter_notes(fitted.naive, units.outcome, estimator.weights) + product_notes(units)
+    for column in spec.columns if spec.kind in ("CRV1", "CR2") else ():
+        notes += cluster_notes(units, estimator.weights, column, spec.kind)
+    card, end = correction.used, corrected.estimate
+    if card is None or end is None:
+        notes += corrected_already(columns, outcome)
+    else:
+        notes += corrected.notes
+        notes += support_notes(card, corrected.share_outside)
+        if correction.strata is not None:
+            text = f"each unit has the correction of its own stratum ({correction.strata})."
+            notes.append(Note("strata", text))
+        notes += slope_notes(end, level) + weak_notes(card, end) + verdict_notes(card, correction)
+        notes += change_notes(fitted.design)
+    notes += assumption_notes(fitted.naive, end, correction.method, correction.assumption, correction.card)
+    return tuple(notes)
 
 
 def dropped_notes(units: Units) -> list[Note]:
@@ -68,7 +107,7 @@ def _heavy_units(units: Units) -> list[Note]:
     return []
 
 
-def cluster_notes(units: Units, weights: NDArray[np.float64], vcov: Vcov) -> list[Note]:
+def cluster_notes(units: Units, weights: NDArray[np.float64], column: str, kind: str) -> list[Note]:
     """Arm whose weight lies in few clusters, however many there are in all.
 
     Few treated clusters, or one that weighting lifts above all others, make a clustered variance far too small or the
@@ -81,18 +120,16 @@ def cluster_notes(units: Units, weights: NDArray[np.float64], vcov: Vcov) -> lis
         With the clusters in ``extra``.
     weights : ndarray, shape (n,)
         Of the outcome in the estimate.
-    vcov : Vcov
-        CRV1 or CR2.
+    column : str
+        Of the clusters.
+    kind : {"CRV1", "CR2"}
 
     Raises
     ------
     EffectError
         When each arm is one cluster: a difference between the arms is then one between two clusters.
     """
-    import pandas as pd
-
-    column = vcov.columns[0]
-    code, names = pd.factorize(units.extra[column])
+    code, names = read.labels(f"vcov: column {column!r}", units.extra[column])
     arms = (("treated", units.treated == 1), ("control", units.treated == 0))
     alone = [name for name, arm in arms if len(np.unique(code[arm])) == 1]
     if len(alone) == 2:
@@ -104,7 +141,7 @@ def cluster_notes(units: Units, weights: NDArray[np.float64], vcov: Vcov) -> lis
     for name, arm in arms:
         held = np.bincount(code[arm], np.abs(weights[arm]), minlength=len(names))
         worth = float(held.sum() ** 2 / np.square(held).sum())
-        if name in alone or (vcov.kind == "CRV1" and worth < FEW_IN_ARM and worth <= len(names) / 4):
+        if name in alone or (kind == "CRV1" and worth < FEW_IN_ARM and worth <= len(names) / 4):
             text = (
                 f"The weight of the {name} units lies in few of the {len(names)} clusters of {column!r}, the heaviest "
                 f"with {held.max() / held.sum():.0%} of it: they are worth {worth:.1f} equally weighted ones. The "
@@ -200,7 +237,7 @@ def corrected_already(columns: Collection[Any], outcome: str) -> list[Note]:
 
 def support_notes(card: CalibrationCard, share: float) -> list[Note]:
     """Weight on predictions outside the range in which the correction was learned; warns of it too."""
-    from sustain.debias.base import EXPECTED_OUTSIDE
+    from sustain.debias.apply import EXPECTED_OUTSIDE
 
     if share <= EXPECTED_OUTSIDE:
         return []
@@ -209,7 +246,7 @@ def support_notes(card: CalibrationCard, share: float) -> list[Note]:
         f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
         "the correction was learned; there it is an extrapolation."
     )
-    warnings.warn(text, SupportWarning, stacklevel=3)
+    warnings.warn(text, SupportWarning, stacklevel=5)
     return [Note("support", text)]
 
 
@@ -225,8 +262,57 @@ def slope_notes(corrected: Estimate, level: float) -> list[Note]:
         f"{math.sqrt(corrected.slope_var):.2g}), does not differ from zero at this level. Fieller's set is "
         f"{fieller}; the delta interval is not to be trusted."
     )
-    warnings.warn(text, WeakCalibrationWarning, stacklevel=3)
+    warnings.warn(text, WeakCalibrationWarning, stacklevel=5)
     return [Note("weak_slope", text)]
+
+
+def weak_notes(card: CalibrationCard, corrected: Estimate) -> list[Note]:
+    """Slope so flat, or calibration sample so small, that little can be corrected with it; warns of it too."""
+    slope = card.slope if math.isnan(corrected.slope) else corrected.slope
+    said = []
+    if abs(slope) < WEAK_SLOPE:
+        said.append(
+            f"The slope of prediction on truth is {slope:.3g}, under {WEAK_SLOPE:g}: predictions hardly follow the "
+            "truth, and the correction multiplies every error of the trial with the effect."
+        )
+    if card.sample.n < FEW_ROWS:
+        said.append(
+            f"The calibration sample has {card.sample.n} rows, under {FEW_ROWS}: its slope is known too roughly for an "
+            "interval to be relied on."
+        )
+    for text in said:
+        warnings.warn(text, WeakCalibrationWarning, stacklevel=5)
+    return [Note("weak_calibration", text) for text in said]
+
+
+def verdict_notes(card: CalibrationCard, correction: Correction) -> list[Note]:
+    """Advice of the card itself that the chosen correction goes against, or that it rests on."""
+    line, within = correction.method == "linear", correction.strata is not None
+    # Subject of a verdict, the words by which it advises something, and whether the advice was not followed.
+    advice = (
+        ("strength", "too little", True),
+        ("strata", "calibrate within strata", not within and correction.method != "level"),
+        ("bridge", "prefer", line),
+        ("residuals", "Tweedie", correction.method == "tweedie"),
+        ("in sample", "held-out rows only", True),
+    )
+    verdicts = card.diagnostics.get("verdicts") or {}
+    return [
+        Note("card", f"The card says of its {subject}: {verdicts[subject]}")
+        for subject, words, applies in advice
+        if applies and words in str(verdicts.get(subject, ""))
+    ]
+
+
+def product_notes(units: Units) -> list[Note]:
+    """Say what the effect is where it moves with a covariate."""
+    if not units.n_products:
+        return []
+    text = (
+        f"The effect moves with covariates ({', '.join(units.products)}): the one reported is where they are zero or "
+        "at their first category. Subtract a covariate's mean before multiplying, and it is the effect at the mean."
+    )
+    return [Note("products", text)]
 
 
 def assumption_notes(

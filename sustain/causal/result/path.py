@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sustain.causal.correction.ratio import CorrectedEffect
 from sustain.causal.estimate import Estimate
+from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sustain.causal.result.result import EffectResult
-
-__all__ = ["visible_share_path"]
+__all__ = ["effect_table", "visible_share", "visible_share_path"]
 
 
-def visible_share_path(result: EffectResult, shares: Sequence[float]) -> pd.DataFrame:
+def visible_share_path(
+    naive: Estimate, corrected: Estimate, slope: float, level: float, shares: Sequence[float]
+) -> pd.DataFrame:
     """Effects from outcome stability (share 0) to measurement stability (share 1).
-
-    When a share m of the contrast reaches the image only through the outcome and the rest is visible by itself, the
-    contrast's slope is ``s = 1 - m (1 - b)`` and the effect is naive / s. That is the naive effect plus
-    ``w = m b / s`` times what the whole correction adds, and in this form it holds for a curve as well as for a line.
 
     Parameters
     ----------
-    result : EffectResult
-        With a correction.
+    naive, corrected : Estimate
+        Both ends.
+    slope : float
+        The card's slope of prediction on truth, for a correction that is no division by a slope of its own.
+    level : float
+        Of the intervals.
     shares : sequence of float
-        Values of m, 0 to 1.
+        Values of m, 0 to 1; see `visible_share`.
 
     Returns
     -------
@@ -40,29 +42,24 @@ def visible_share_path(result: EffectResult, shares: Sequence[float]) -> pd.Data
     Raises
     ------
     EffectError
-        When the result holds no correction, or a share is outside 0 to 1.
+        When a share is outside 0 to 1.
     """
-    import pandas as pd
-
-    corrected = result.corrected
-    if corrected is None:
-        raise EffectError(
-            f"path: method is {result.method!r} and assumption {result.assumption!r}, so there is one end only. "
-            "Estimate with a correction and assumption None, 'measurement' or 'bracket'."
-        )
-    rows = []
-    for share in shares:
-        if not 0 <= share <= 1:
-            raise EffectError(f"shares: got {share!r}, expected shares between 0 and 1.")
-        estimate, error = _between(result.naive, corrected, result.path_slope, share)
-        half = critical_value(result.level, corrected.df) * error
-        rows.append((share, estimate, error, estimate - half, estimate + half))
-    columns = ["mediated", "estimate", "std_error", "conf_low", "conf_high"]
-    return pd.DataFrame(rows, columns=columns)
+    effects = [visible_share(naive, corrected, slope, share) for share in shares]
+    return effect_table("mediated", shares, effects, critical_value(level, corrected.df, EffectError))
 
 
-def _between(naive: Estimate, corrected: Estimate, slope: float, share: float) -> tuple[float, float]:
-    own = slope if math.isnan(corrected.slope) else corrected.slope
+def visible_share(naive: Estimate, corrected: Estimate, slope: float, share: float) -> CorrectedEffect:
+    """Effect when a share m of the contrast reaches the image only through the outcome.
+
+    The rest of the contrast is visible by itself, so that its slope is ``s = 1 - m (1 - b)`` and the effect is
+    naive / s. That is the naive effect plus ``w = m b / s`` times what the whole correction adds, and in this form it
+    holds for a curve as well as for a line.
+    """
+    share = read.number("shares", share, "shares between 0 and 1", least=0)
+    if share > 1:
+        raise EffectError(f"shares: got {share!r}, expected shares between 0 and 1.")
+    line = not math.isnan(corrected.slope)
+    own = corrected.slope if line else slope
     divisor = 1 - share * (1 - own)
     if divisor <= 0:
         raise EffectError(
@@ -75,12 +72,35 @@ def _between(naive: Estimate, corrected: Estimate, slope: float, share: float) -
         + weight**2 * corrected.variance_trial
         + 2 * weight * (1 - weight) * corrected.covariance_naive
     )
-    if math.isnan(corrected.slope):
-        return estimate, math.sqrt(
-            trial + weight**2 * (corrected.variance_calibration + 2 * corrected.covariance)
+    if line:
+        # A line's weight moves with its slope: d tau / d b = -m tau / s.
+        calibration = (share * estimate / divisor) ** 2 * corrected.slope_var
+        # Trial part d / s and calibration part -m tau e_b / s, beside d / b and -tau e_b / b at the end.
+        shared = (
+            corrected.covariance * share * own**2 * estimate / (divisor**2 * corrected.estimate or math.inf)
         )
-    # A line's weight moves with its slope: d tau / d b = -m tau / s.
-    calibration = (share * estimate / divisor) ** 2 * corrected.slope_var
-    # Trial part d / s and calibration part -m tau e_b / s, beside d / b and -tau e_b / b at the end.
-    shared = corrected.covariance * share * own**2 * estimate / (divisor**2 * corrected.estimate or math.inf)
-    return estimate, math.sqrt(trial + calibration + 2 * shared)
+    else:
+        calibration = weight**2 * corrected.variance_calibration
+        shared = weight**2 * corrected.covariance
+    return CorrectedEffect(
+        estimate, math.sqrt(max(0.0, trial + calibration + 2 * shared)), trial, calibration
+    )
+
+
+def effect_table(
+    name: str, values: Sequence[Any], effects: Sequence[CorrectedEffect], critical: float
+) -> pd.DataFrame:
+    """Effects with their intervals, a row for each of `values`, which are in the column `name`."""
+    import pandas as pd
+
+    rows = [
+        (
+            value,
+            effect.estimate,
+            effect.std_error,
+            effect.estimate - critical * effect.std_error,
+            effect.estimate + critical * effect.std_error,
+        )
+        for value, effect in zip(values, effects, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[name, "estimate", "std_error", "conf_low", "conf_high"])

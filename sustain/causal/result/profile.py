@@ -7,21 +7,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sustain.causal.vcov.conley import conley_covariance, read_degrees
+from sustain.causal.estimate import Estimate
+from sustain.causal.vcov.conley import conley_covariance
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sustain.causal.result.result import EffectResult
-
 __all__ = ["conley_profile"]
 
 
 def conley_profile(
-    result: EffectResult, data: pd.DataFrame, lat: str, lon: str, cutoffs_km: Sequence[float]
+    main: Estimate,
+    influence: NDArray[np.float64],
+    n_params: int,
+    places: NDArray[np.float64],
+    cutoffs_km: Sequence[float],
+    level: float,
 ) -> pd.DataFrame:
     """Compute standard errors and intervals of an effect under several cutoffs, the calibration's part included.
 
@@ -31,12 +36,16 @@ def conley_profile(
 
     Parameters
     ----------
-    result : EffectResult
-    data : DataFrame
-        The data that the result was estimated from.
-    lat, lon : str
-        Columns, in degrees.
+    main : Estimate
+    influence : ndarray, shape (n,)
+        Each unit's share in the trial's error of the estimate.
+    n_params : int
+        Estimated coefficients.
+    places : ndarray, shape (n, 2)
+        Latitude and longitude of the units, in degrees.
     cutoffs_km : sequence of float
+    level : float
+        Of the intervals.
 
     Returns
     -------
@@ -46,30 +55,20 @@ def conley_profile(
     Raises
     ------
     EffectError
-        When `data` is not the data of the result, or coordinates are missing.
+        When a unit has no place.
     """
     import pandas as pd
 
-    if not len(result.rows) or result.rows.max() >= len(data):
-        raise EffectError("data: not the rows that this result was estimated from. Pass the same table.")
-    for name in (lat, lon):
-        if name not in data.columns:
-            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
-    places = np.column_stack([read_degrees(data[name], name) for name in (lat, lon)])[result.rows]
     if np.isnan(places).any():
         raise EffectError(f"lat, lon: {int(np.isnan(places).any(axis=1).sum())} of the units have no place.")
-    main = result.main
     beside = main.variance - main.variance_trial
-    size = float(np.square(result.influence).sum())
+    size = float(np.square(influence).sum())
+    critical = critical_value(level, math.inf, EffectError)
     rows = []
     for cutoff in cutoffs_km:
-        trial = float(
-            conley_covariance(result.influence, places[:, 0], places[:, 1], cutoff, n_params=result.n_params)[
-                0, 0
-            ]
-        )
+        trial = conley_covariance(influence, places[:, 0], places[:, 1], cutoff, n_params=n_params).item()
         # Where all units are neighbours, influences that sum to zero leave rounding.
         error = math.sqrt(trial + beside) if trial > 1e-12 * size else math.nan
-        half = critical_value(result.level, math.inf) * error
+        half = critical * error
         rows.append((float(cutoff), error, main.estimate - half, main.estimate + half))
     return pd.DataFrame(rows, columns=["cutoff_km", "std_error", "conf_low", "conf_high"])

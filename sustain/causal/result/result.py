@@ -1,163 +1,37 @@
-"""What an effect estimate says: the number, its interval, and what they rest on."""
+"""What an effect estimate says: tables, sentences and pictures of its numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.correction.ratio import FiellerSet
-from sustain.causal.estimate import Estimate, Interval, IntervalMethod, Note
+from sustain.causal.estimate import Estimate
+from sustain.causal.result.estimates import EffectEstimates
+from sustain.causal.result.profile import conley_profile
+from sustain.causal.result.sensitivity import Sensitivity
 from sustain.causal.result.text import html_text, plot_effects, summary_text
+from sustain.causal.trial.columns import read
+from sustain.causal.vcov.conley import read_degrees
+from sustain.errors import EffectError
 from sustain.stats.covariance import p_value
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from sustain.causal.result.sensitivity import Sensitivity
     from sustain.debias import CalibrationCard
 
-__all__ = ["EffectResult", "Estimate", "Note"]
+__all__ = ["EffectResult"]
 
 
 @dataclass(frozen=True, repr=False)
-class EffectResult:
-    """The effect of a treatment on an outcome that was read off a map.
-
-    Attributes
-    ----------
-    term, outcome : str
-        Columns of treatment and outcome.
-    main : Estimate
-        The estimate that the method and the assumption lead to.
-    naive : Estimate
-        The estimate on the predictions as they are.
-    corrected : Estimate or None
-        The estimate with the correction, when one was asked for and the assumption allows it.
-    method, assumption, estimator, vcov : str
-        What was asked for, in words; `assumption` is None when none was named.
-    level : float
-        Confidence level of intervals by default.
-    n, n_treated, n_control, n_dropped : int
-        Units used, in all and by arm, and rows left out for missing values.
-    share_outside : float
-        Share of the estimator's weight on predictions outside the card's support; NaN without a correction.
-    n_effective : float
-        r2 * n: how many surveyed units the n mapped ones are worth to a corrected effect, where truth varies within the
-        arms as it does in the calibration sample and before the calibration's own error; NaN without a correction,
-        and in panels and within fixed effects, of which the card's r2 says nothing.
-    unit : str
-        Unit of the effect, where known.
-    notes : tuple of Note
-        What a reader must know; each is a string with a `kind`.
-    rows : ndarray of int, shape (n,)
-        Positions in the data of the units used.
-    influence : ndarray, shape (n,)
-        Each unit's share in the trial's error of `estimate`; sums of its products are the trial's variance.
-    n_params : int
-        Estimated coefficients, for small-sample factors of that variance.
-    path_slope : float
-        The card's slope of prediction on truth, which `path` goes along; NaN without a correction.
-    """
-
-    term: str
-    outcome: str
-    main: Estimate
-    naive: Estimate
-    corrected: Estimate | None
-    method: str
-    assumption: str | None
-    estimator: str
-    vcov: str
-    level: float
-    n: int
-    n_treated: int
-    n_control: int
-    n_dropped: int = 0
-    share_outside: float = math.nan
-    n_effective: float = math.nan
-    unit: str = ""
-    notes: tuple[Note, ...] = field(default=())
-    rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp), compare=False)
-    influence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
-    n_params: int = 0
-    path_slope: float = math.nan
-
-    @property
-    def estimate(self) -> float:
-        """The effect. With ``assumption="bracket"`` the corrected end; see `bracket` for both."""
-        return self.main.estimate
-
-    @property
-    def std_error(self) -> float:
-        """Standard error of `estimate`, trial and calibration together."""
-        return self.main.std_error
-
-    @property
-    def df(self) -> float:
-        """Degrees of freedom of the interval."""
-        return self.main.df
-
-    @property
-    def statistic(self) -> float:
-        """Estimate over standard error."""
-        return self.main.statistic
-
-    @property
-    def pvalue(self) -> float:
-        """Two-sided p-value of no effect. With ``assumption="bracket"`` the larger of both ends' p-values."""
-        return max(p_value(end.statistic, end.df) for end in self.reported)
-
-    @property
-    def share_calibration(self) -> float:
-        """Share of the variance that the calibration sample contributes, 0..1."""
-        return self.main.share_calibration
-
-    @property
-    def share_trial(self) -> float:
-        """Share of the variance that the trial's own units contribute, 0..1."""
-        return 1.0 - self.share_calibration
-
-    @property
-    def reported(self) -> tuple[Estimate, ...]:
-        """The estimate that is meant; with ``assumption="bracket"`` both."""
-        return self.bracket or (self.main,)
-
-    @property
-    def bracket(self) -> tuple[Estimate, Estimate] | None:
-        """With ``assumption="bracket"`` both ends: outcome stability (naive), measurement stability."""
-        if self.assumption != "bracket" or self.corrected is None:
-            return None
-        return self.naive, self.corrected
-
-    def conf_int(self, level: float | None = None, method: IntervalMethod = "delta") -> Interval:
-        """Confidence interval of the effect.
-
-        Parameters
-        ----------
-        level : float, optional
-            Confidence level; `self.level` by default.
-        method : {"delta", "fieller", "bootstrap"}
-            ``delta``: symmetric, with trial and calibration variance. ``fieller``: for a linear correction,
-            right also when the slope is weak, and then possibly (-inf, inf); `fieller` tells its true shape.
-            ``bootstrap``: the calibration's part from the card's bootstrap draws, in a normal interval.
-
-        Returns
-        -------
-        (low, high) : tuple of float
-            With ``assumption="bracket"`` from the lowest to the highest limit of both ends.
-        """
-        limits = [end.conf_int(self.level if level is None else level, method) for end in self.reported]
-        return min(low for low, _ in limits), max(high for _, high in limits)
-
-    def fieller(self, level: float | None = None) -> FiellerSet:
-        """Fieller's confidence set of a linear correction, which need not be an interval."""
-        return self.main.fieller(self.level if level is None else level)
+class EffectResult(EffectEstimates):
+    """The effect of a treatment on an outcome that was read off a map; see `EffectEstimates` for its attributes."""
 
     def sensitivity(self, card: CalibrationCard | None = None) -> Sensitivity:
         """How wrong the assumption must be before the conclusion falls; for linear corrections.
@@ -166,19 +40,20 @@ class EffectResult:
         ----------
         card : CalibrationCard, optional
             The card that was used; its residual standard deviation scales differential errors.
+
+        Raises
+        ------
+        EffectError
+            When the result holds no linear correction.
         """
-        from sustain.causal.result.sensitivity import sensitivity_of
-
-        return sensitivity_of(self, card)
-
-    def path(self, shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> pd.DataFrame:
-        """Effects between both assumptions, by how much of the contrast the image shows only through the outcome.
-
-        See `sustain.causal.result.path.visible_share_path`.
-        """
-        from sustain.causal.result.path import visible_share_path
-
-        return visible_share_path(self, shares)
+        if self.corrected is None or math.isnan(self.corrected.slope):
+            raise EffectError(
+                f"result: its method is {self.method!r} and its assumption {self.assumption!r}, but sensitivity needs "
+                "an effect with a linear correction. Estimate with method='linear' and assumption None, 'measurement' "
+                "or 'bracket'."
+            )
+        residual_sd = math.nan if card is None else card.residual_sd
+        return Sensitivity.of(self.term, self.naive, self.corrected, self.level, residual_sd)
 
     def conley_profile(
         self,
@@ -190,17 +65,78 @@ class EffectResult:
         """Give the standard error of the effect by Conley's cutoff.
 
         See `sustain.causal.result.profile.conley_profile`.
-        """
-        from sustain.causal.result.profile import conley_profile
 
-        return conley_profile(self, data, lat, lon, cutoffs_km)
+        Parameters
+        ----------
+        data : DataFrame
+            The data that the result was estimated from; sorted otherwise, its index must tell the rows apart.
+        lat, lon : str
+            Columns, in degrees.
+        cutoffs_km : sequence of float
+
+        Raises
+        ------
+        EffectError
+            When `data` are not the data of the result, or a unit has no place.
+        """
+        rows = self._rows_of(data)
+        read.require_columns(data, (lat, lon))
+        places = np.column_stack([read_degrees(data[name], name) for name in (lat, lon)])[rows]
+        return conley_profile(self.main, self.influence, self.n_params, places, cutoffs_km, self.level)
+
+    def _rows_of(self, data: pd.DataFrame) -> NDArray[np.intp]:
+        """Positions of the units in the data that the result was estimated from, by their index."""
+        rows = self.rows
+        read.require_columns(data, (self.outcome,))
+        if self.index is not None and self.index.is_unique and data.index.is_unique:
+            rows = data.index.get_indexer(self.index)
+        known = len(rows) > 0 and rows.min() >= 0 and rows.max() < len(data)
+        if known and self.values is not None:
+            found = read.vector(
+                f"outcome: column {self.outcome!r}", data[self.outcome].iloc[rows], missing=True
+            )
+            known = np.array_equal(found, self.values)
+        if not known:
+            raise EffectError(
+                "data: not the rows that this result was estimated from, or in another order under a new index. Pass "
+                "the same table."
+            )
+        return rows
+
+    @property
+    def coefficients(self) -> pd.DataFrame:
+        """The effect and the coefficients of its products with covariates, naive and corrected.
+
+        One row a term and correction: ``term``, ``method`` (``"none"`` for naive), ``estimate``, ``std_error``,
+        ``conf_low``, ``conf_high``, ``statistic``, ``p_value``, ``share_calibration``. With ``treated * x`` the row of
+        the treatment is the effect where x is 0, and that of ``treated:x`` by how much the effect moves with x.
+        """
+        import pandas as pd
+
+        ends = [(self.term, end) for end in (self.naive, self.corrected)]
+        ends += [
+            (product.term, end) for product in self.products for end in (product.naive, product.corrected)
+        ]
+        rows = [
+            {"term": term}
+            | {key: value for key, value in _plain(end, self.level).items() if key != "share_calibration"}
+            | {
+                "statistic": end.statistic,
+                "p_value": p_value(end.statistic, end.df),
+                "share_calibration": end.share_calibration,
+            }
+            for term, end in ends
+            if end is not None
+        ]
+        return pd.DataFrame(rows)
 
     def tidy(self) -> pd.DataFrame:
-        """One row per reported estimate, with the columns that broom and pyfixest use."""
+        """One row per reported estimate, and per product, with the columns that broom and pyfixest use."""
         import pandas as pd
 
         rows = []
-        for end, label in zip(self.reported, self._labels(), strict=True):
+        ends = [*zip(self.reported, self._labels(), strict=True)]
+        for end, label in [*ends, *((product.main, product.term) for product in self.products)]:
             low, high = end.conf_int(self.level)
             p = p_value(end.statistic, end.df)
             rows.append((label, end.estimate, end.std_error, end.statistic, p, low, high))
@@ -236,6 +172,11 @@ class EffectResult:
             "n_effective": self.n_effective,
             "naive": _plain(self.naive, self.level),
             "corrected": None if self.corrected is None else _plain(self.corrected, self.level),
+            "products": [
+                {"term": product.term, "naive": _plain(product.naive, self.level)}
+                | {"corrected": None if product.corrected is None else _plain(product.corrected, self.level)}
+                for product in self.products
+            ],
             "notes": [{"kind": note.kind, "text": str(note)} for note in self.notes],
         }
 

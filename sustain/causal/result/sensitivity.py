@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
 from sustain.causal.correction.ratio import CorrectedEffect, corrected_effect
-from sustain.causal.result.result import EffectResult
+from sustain.causal.estimate import Estimate
+from sustain.causal.result.path import effect_table, visible_share, visible_share_path
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from sustain.debias import CalibrationCard
 
-__all__ = ["Sensitivity", "sensitivity_of"]
+__all__ = ["Sensitivity"]
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,35 @@ class Sensitivity:
     residual_sd: float = math.nan
     covariance: float = 0.0
 
+    @classmethod
+    def of(
+        cls, term: str, naive: Estimate, corrected: Estimate, level: float, residual_sd: float = math.nan
+    ) -> Self:
+        """Sensitivity of an effect whose correction divides by a slope."""
+        return cls(
+            term=term,
+            effect=naive.estimate,
+            effect_var=naive.variance_trial,
+            slope=corrected.slope,
+            slope_var=corrected.slope_var,
+            df=corrected.df,
+            level=level,
+            residual_sd=residual_sd,
+            # The covariance of effect and slope: that of the estimate's parts, d/b and -tau V_b/b, undone.
+            covariance=-corrected.covariance * corrected.slope**2 / corrected.estimate
+            if corrected.covariance
+            else 0.0,
+        )
+
     def differential(self, delta: float) -> CorrectedEffect:
         """Effect when treated places are predicted `delta` higher than control places of the same truth."""
-        return self._divided(self.effect - delta, self.slope, 1.0)
+        found = corrected_effect(self.effect - delta, self.effect_var, self.slope, self.slope_var)
+        shared = -2 * found.estimate * self.covariance / self.slope**2
+        return found._replace(std_error=math.sqrt(max(0.0, found.std_error**2 + shared)))
+
+    @property
+    def _critical(self) -> float:
+        return critical_value(self.level, self.df, EffectError)
 
     @property
     def breakdown(self) -> float:
@@ -78,7 +105,7 @@ class Sensitivity:
 
         Zero when it already does. In the unit of the prediction; divide by `residual_sd` to judge it.
         """
-        critical = critical_value(self.level, self.df)
+        critical = self._critical
         # The gaps e = |d - delta| at which the interval ends at zero: room e^2 + 2 shared e = critical^2 effect_var.
         room = 1 - critical**2 * self.slope_var / self.slope**2
         shared = critical**2 * math.copysign(self.covariance, self.covariance * self.effect) / self.slope
@@ -118,26 +145,28 @@ class Sensitivity:
 
         0 is outcome stability (the naive effect), 1 measurement stability (the corrected one).
         """
-        if not 0 <= mediated <= 1:
-            raise EffectError(f"mediated: got {mediated!r}, expected a share between 0 and 1.")
-        slope = 1 - mediated * (1 - self.slope)
-        return self._divided(self.effect, slope, mediated)
-
-    def _divided(self, effect: float, slope: float, share: float) -> CorrectedEffect:
-        """Divide by a slope that moves by `share` of what b does."""
-        found = corrected_effect(effect, self.effect_var, slope, share**2 * self.slope_var)
-        shared = -2 * share * found.estimate * self.covariance / slope**2
-        return found._replace(std_error=math.sqrt(max(0.0, found.std_error**2 + shared)))
+        return visible_share(*self._ends, self.slope, mediated)
 
     def path(self, shares: Sequence[float] = tuple(np.linspace(0, 1, 11).tolist())) -> pd.DataFrame:
-        """Effects from outcome stability to measurement stability.
+        """Effects from outcome stability to measurement stability: the table of `EffectResult.path`."""
+        return visible_share_path(*self._ends, self.slope, self.level, shares)
 
-        Returns
-        -------
-        DataFrame
-            ``mediated``, ``estimate``, ``std_error``, ``conf_low``, ``conf_high``.
-        """
-        return self._table("mediated", shares, [self.visibility(share) for share in shares])
+    @property
+    def _ends(self) -> tuple[Estimate, Estimate]:
+        """The naive and the corrected effect."""
+        end = corrected_effect(self.effect, self.effect_var, self.slope, self.slope_var)
+        corrected = Estimate(
+            "linear",
+            end.estimate,
+            end.variance_trial,
+            end.variance_calibration,
+            self.df,
+            slope=self.slope,
+            slope_var=self.slope_var,
+            covariance=-self.covariance * end.estimate / self.slope**2,
+            covariance_naive=self.effect_var / self.slope,
+        )
+        return Estimate("none", self.effect, self.effect_var, 0.0, self.df), corrected
 
     def table(self, deltas: Sequence[float] | None = None) -> pd.DataFrame:
         """Effects under differential errors.
@@ -154,7 +183,7 @@ class Sensitivity:
         """
         if deltas is None:
             deltas = (np.linspace(-1, 1, 9) * abs(self.effect)).tolist()
-        return self._table("delta", deltas, [self.differential(delta) for delta in deltas])
+        return effect_table("delta", deltas, [self.differential(delta) for delta in deltas], self._critical)
 
     def levels(self, card: CalibrationCard) -> pd.DataFrame:
         """Effect if the contrast behaved like others that the card has seen: a bank of placebos.
@@ -188,7 +217,7 @@ class Sensitivity:
         effects = [
             corrected_effect(self.effect, self.effect_var, item.slope, item.std_error**2) for item in usable
         ]
-        table = self._table("level", [item.name for item in usable], effects)
+        table = effect_table("level", [item.name for item in usable], effects, self._critical)
         table.insert(1, "slope", [item.slope for item in usable])
         table.insert(2, "slope_std_error", [item.std_error for item in usable])
         table.insert(3, "n_units", [item.n_units for item in usable])
@@ -280,24 +309,6 @@ class Sensitivity:
             return f"{delta:.4g}"
         return f"{delta:.4g} ({delta / self.residual_sd:.2g} standard deviations of the prediction given the truth)"
 
-    def _table(self, name: str, values: Sequence[Any], effects: Sequence[CorrectedEffect]) -> pd.DataFrame:
-        import pandas as pd
-
-        critical = critical_value(self.level, self.df)
-        rows: list[dict[str, Any]] = []
-        for value, effect in zip(values, effects, strict=True):
-            half = critical * effect.std_error
-            rows.append(
-                {
-                    name: value,
-                    "estimate": effect.estimate,
-                    "std_error": effect.std_error,
-                    "conf_low": effect.estimate - half,
-                    "conf_high": effect.estimate + half,
-                }
-            )
-        return pd.DataFrame(rows)
-
     def _imbens_manski(self, width: float) -> float:
         """Critical value c with F(c + width) - F(-c) = level: two-sided for a point, one-sided for wide bounds.
 
@@ -309,43 +320,5 @@ class Sensitivity:
         def below(c: float) -> float:
             return float(ndtr(c) if math.isinf(self.df) else stdtr(self.df, c))
 
-        top = critical_value(self.level, self.df)
+        top = self._critical
         return float(brentq(lambda c: below(c + width) - below(-c) - self.level, 0.0, top + 1e-9))
-
-
-def sensitivity_of(result: EffectResult, card: CalibrationCard | None = None) -> Sensitivity:
-    """Sensitivity of a linearly corrected effect.
-
-    Parameters
-    ----------
-    result : EffectResult
-        From `estimate_effect` with ``method="linear"`` and an assumption other than ``"outcome"``.
-    card : CalibrationCard, optional
-        The card that was used; its residual standard deviation scales differential errors.
-
-    Raises
-    ------
-    EffectError
-        When the result holds no linear correction.
-    """
-    corrected = result.corrected
-    if corrected is None or math.isnan(corrected.slope):
-        raise EffectError(
-            f"result: its method is {result.method!r} and its assumption {result.assumption!r}, but sensitivity needs "
-            "an effect with a linear correction. Estimate with method='linear' and assumption None, 'measurement' or "
-            "'bracket'."
-        )
-    return Sensitivity(
-        term=result.term,
-        effect=result.naive.estimate,
-        effect_var=result.naive.variance_trial,
-        slope=corrected.slope,
-        slope_var=corrected.slope_var,
-        df=corrected.df,
-        level=result.level,
-        residual_sd=math.nan if card is None else card.residual_sd,
-        # The covariance of effect and slope: that of the estimate's parts, d/b and -tau V_b/b, undone.
-        covariance=-corrected.covariance * corrected.slope**2 / corrected.estimate
-        if corrected.covariance
-        else 0.0,
-    )

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sustain.causal.result.estimates import EffectEstimates
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from sustain.causal.result.result import EffectResult
 
 __all__ = ["html_text", "plot_effects", "summary_text"]
 
 
-def summary_text(result: EffectResult) -> str:
+def summary_text(result: EffectEstimates) -> str:
     """Plain text: the estimates, which one is meant, where the variance comes from, and every caveat."""
     unit = f" ({result.unit})" if result.unit else ""
     level = f"{100 * result.level:.4g}% interval"
@@ -55,6 +55,14 @@ def summary_text(result: EffectResult) -> str:
             f"{f'{row.conf_low:.4g} to {row.conf_high:.4g}':>24}"
             for row in middle.itertuples()
         ]
+    if result.products:
+        lines.append("  by how much the effect moves with a covariate:")
+    for product in result.products:
+        low, high = product.main.conf_int(result.level)
+        lines.append(
+            f"    {product.term:22}{product.main.estimate:>10.4g}{product.main.std_error:>11.4g}"
+            f"{f'{low:.4g} to {high:.4g}':>24}{product.main.share_calibration:>13.0%}"
+        )
     lines.append("  (> what the method and the assumption lead to; calibration: its share of the variance)")
     if result.notes:
         lines += [
@@ -77,7 +85,7 @@ _ASSUMPTIONS = {
 }
 
 
-def _correction(result: EffectResult) -> str:
+def _correction(result: EffectEstimates) -> str:
     """Say what was done to the naive effect; nothing without a correction."""
     end = result.corrected
     if end is None:
@@ -91,7 +99,7 @@ def _correction(result: EffectResult) -> str:
     )
 
 
-def html_text(result: EffectResult) -> str:
+def html_text(result: EffectEstimates) -> str:
     """Table of the naive and the corrected estimate, those that are meant in bold, and list of the caveats."""
     rows = []
     for end in (result.naive, result.corrected):
@@ -123,7 +131,7 @@ def html_text(result: EffectResult) -> str:
     return f"<p>{escape(about)}</p>{table}<ul>{notes}</ul>"
 
 
-def plot_effects(result: EffectResult, ax: Axes | None = None) -> Axes:
+def plot_effects(result: EffectEstimates, ax: Axes | None = None) -> Axes:
     """Naive and corrected estimate with their intervals; with both ends reported, the path between them."""
     import matplotlib.pyplot as plt
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
+from sustain.causal.trial.columns import read
 from sustain.causal.trial.covariates import Columns, Covariates
 from sustain.causal.trial.formula import parse_formula
 from sustain.errors import EffectError
@@ -14,10 +14,10 @@ __all__ = ["EstimatorName", "Roles"]
 
 EstimatorName = Literal["difference", "ols", "ipw", "aipw", "did", "iv"]
 
-_BY_NAME = "outcome, covariates, fixed effects and instruments"
+_NONE = Columns((), "covariates")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Roles:
     """Columns of a trial by their role.
 
@@ -29,60 +29,89 @@ class Roles:
     fixed_effects : tuple of str
     unit, time : str or None
         Of a panel.
+    interactions : Covariates or None
+        Covariates and products of the treatment with some of them; these columns then come after `covariates`.
     """
 
     estimator: EstimatorName
     outcome: str
     treatment: str
-    covariates: Covariates
-    instruments: Covariates
+    covariates: Covariates = _NONE
+    instruments: Covariates = _NONE
     fixed_effects: tuple[str, ...] = ()
     unit: str | None = None
     time: str | None = None
+    interactions: Covariates | None = None
+
+    def __post_init__(self) -> None:
+        """Check that no role contradicts another."""
+        for role, columns in (
+            ("covariates", self.covariates.columns),
+            ("instrument", self.instruments.columns),
+        ):
+            if self.treatment in columns or self.outcome in columns:
+                raise EffectError(f"{role}: {list(columns)} holds the treatment or the outcome. Take it out.")
+        if self.estimator == "difference" and self.covariates.columns:
+            raise EffectError(
+                f"covariates: {list(self.covariates.columns)} given, but a difference in means adjusts for none. "
+                "Use estimator='ols'."
+            )
+        if self.interactions is not None and self.estimator != "ols":
+            raise EffectError(
+                f"formula: a term uses the treatment, so the effect would be no single number. estimator='ols' takes "
+                f"treated * x and gives a coefficient for each product; {self.estimator!r} takes none."
+            )
 
     @classmethod
     def read(
         cls,
-        formula: str | None,
-        outcome: str | None,
-        treatment: str | None,
-        covariates: str | Sequence[str],
-        fixed_effects: str | Sequence[str],
-        instrument: str | Sequence[str] | None,
-        estimator: EstimatorName | None,
-        unit: str | None,
-        time: str | None,
-    ) -> Roles:
+        formula: str | None = None,
+        *,
+        outcome: Any = None,
+        treatment: Any = None,
+        covariates: Any = (),
+        fixed_effects: Any = (),
+        instrument: Any = None,
+        estimator: EstimatorName | None = None,
+        unit: str | None = None,
+        time: str | None = None,
+    ) -> Self:
         """Read the arguments as `estimate_effect` documents them."""
-        adjust = Columns.of(covariates, "covariates")
-        moving = Columns.of(instrument, "instrument")
-        effects = Columns.of(fixed_effects, "fixed_effects").columns
+        named = {
+            "covariates": Columns.of(covariates, "covariates"),
+            "instruments": Columns.of(instrument, "instrument"),
+        }
+        effects = read.names("fixed_effects", fixed_effects)
         if formula is None:
             if outcome is None or treatment is None:
                 raise EffectError(
                     "outcome, treatment: name both columns, or pass a formula such as 'wealth ~ treated'."
                 )
-            roles = cls(estimator or "difference", outcome, treatment, adjust, moving, effects, unit, time)
-        else:
-            if outcome is not None or adjust.columns or moving.columns or effects:
-                raise EffectError(f"formula: it names {_BY_NAME}; pass none of them beside it.")
-            parsed = parse_formula(formula, treatment)
-            effects = parsed.fixed_effects
-            if estimator == "did" and unit is None and time is None and len(effects) == 2:
-                (unit, time), effects = effects, ()
-            roles = cls(
-                estimator or ("ols" if parsed.instruments is None else "iv"),
-                parsed.outcome,
-                parsed.treatment,
-                parsed.covariates,
-                moving if parsed.instruments is None else parsed.instruments,
-                effects,
-                unit,
-                time,
+            return cls(
+                estimator=estimator or "difference",
+                outcome=outcome,
+                treatment=treatment,
+                fixed_effects=effects,
+                unit=unit,
+                time=time,
+                **named,
             )
-        if roles.estimator == "difference" and roles.covariates.columns:
+        if outcome is not None or effects or any(columns.columns for columns in named.values()):
             raise EffectError(
-                f"covariates: {list(roles.covariates.columns)} given, but a difference in means adjusts for none. "
-                "Use estimator='ols'."
+                "formula: it names outcome, covariates, fixed effects and instruments; pass none of them beside it."
             )
-        return roles
+        parsed = parse_formula(formula, treatment)
+        effects = parsed.fixed_effects
+        if estimator == "did" and unit is None and time is None and len(effects) == 2:
+            (unit, time), effects = effects, ()
+        return cls(
+            estimator=estimator or ("ols" if parsed.instruments is None else "iv"),
+            outcome=parsed.outcome,
+            treatment=parsed.treatment,
+            covariates=parsed.covariates,
+            instruments=parsed.instruments or named["instruments"],
+            fixed_effects=effects,
+            unit=unit,
+            time=time,
+            interactions=parsed.interactions,
+        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.causal.trial.columns import read
 from sustain.causal.trial.roles import Roles
 from sustain.errors import EffectError, MissingDataWarning
 
@@ -40,11 +41,14 @@ class Units:
     instrument_names : tuple of str
         Names of the instruments.
     extra : dict of str to ndarray
-        Further columns that were asked for, such as clusters, lat and lon.
+        Further columns that were asked for, such as clusters, lat and lon, as they came: who needs labels reads them
+        by `sustain.causal.trial.columns.read`.
     n_dropped, n_unweighted : int
         Rows left out for a missing value, and for a weight of zero.
     rows : ndarray of int, shape (n,)
         Positions of the units in the data.
+    n_products : int
+        How many of the covariates, the last ones, are products of the treatment with others.
     """
 
     outcome: Floats
@@ -58,11 +62,22 @@ class Units:
     n_dropped: int
     n_unweighted: int
     rows: NDArray[np.intp]
+    n_products: int = 0
 
     @property
     def n(self) -> int:
         """Number of units used."""
         return len(self.outcome)
+
+    @property
+    def n_treated(self) -> int:
+        """Number of treated units."""
+        return int(self.treated.sum())
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Names of the products of the treatment with covariates."""
+        return self.names[len(self.names) - self.n_products :]
 
     def repeated(self, counts: NDArray[Any]) -> Units:
         """Units as often as `counts` says, shape (n,): by their weight, which is what an estimator sees of it.
@@ -84,6 +99,13 @@ class Units:
             extra={name: values[rows] for name, values in self.extra.items()},
             rows=self.rows[rows],
         )
+
+    def swapped(self, place: int) -> Units:
+        """Units whose treatment changes places with a covariate, whose coefficient is then estimated instead."""
+        covariates = self.covariates.copy()
+        covariates[:, place] = self.treated
+        names = (*self.names[:place], "the treatment", *self.names[place + 1 :])
+        return replace(self, treated=self.covariates[:, place], covariates=covariates, names=names)
 
 
 def read_units(
@@ -116,23 +138,14 @@ def read_units(
     MissingDataWarning
         When rows are left out because a value is missing.
     """
-    if not hasattr(data, "columns"):
-        raise EffectError(
-            f"data: got {type(data).__name__}, expected a pandas DataFrame with one row a unit."
-        )
-    outcome, treatment = roles.outcome, roles.treatment
-    covariates, instruments = roles.covariates, roles.instruments
-    extra = tuple(extra)
-    for name in (outcome, treatment, *covariates.columns, *instruments.columns, *extra):
-        _require_column(data, name)
-    for role, columns in (("covariates", covariates.columns), ("instrument", instruments.columns)):
-        if treatment in columns or outcome in columns:
-            raise EffectError(f"{role}: {list(columns)} holds the treatment or the outcome. Take it out.")
+    outcome, treatment, extra = roles.outcome, roles.treatment, tuple(extra)
+    adjust = roles.covariates if roles.interactions is None else roles.interactions
+    beside = (*adjust.columns, *roles.instruments.columns, *extra)
+    read.require_columns(data, (outcome, treatment, *beside))
+    y = read.vector(f"outcome: column {outcome!r}", data[outcome], missing=True)
+    t = read.vector(f"treatment (0 or 1): column {treatment!r}", data[treatment], missing=True)
     weight = _weights(data, weights)
-    y, t = _numbers(data, outcome, "outcome"), _numbers(data, treatment, "treatment")
-    kept = {name: data[name] for name in extra}
     missing = {outcome: np.isnan(y), treatment: np.isnan(t), "weights": np.isnan(weight)}
-    beside = (*covariates.columns, *instruments.columns, *extra)
     missing |= {name: data[name].isna().to_numpy() for name in beside}
     incomplete = np.logical_or.reduce(list(missing.values()))
     unweighted = ~incomplete & (weight == 0)
@@ -144,15 +157,18 @@ def read_units(
             "they are missing for a reason (clouds, places off the map), the effect is that of the rows "
             "that remain.",
             MissingDataWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     _require_arms(t[use], treatment)
     largest = float(np.abs(y[use]).max())
     if largest > LARGEST:
-        held = "infinite values" if np.isinf(largest) else f"values of {largest:g}"
-        raise EffectError(f"outcome: column {outcome!r} holds {held}. Mark missing predictions as NaN.")
-    values, names = covariates.matrix(data.loc[use])
-    moving, moving_names = instruments.matrix(data.loc[use])
+        raise EffectError(
+            f"outcome: column {outcome!r} holds values of {largest:g}. Mark missing predictions as NaN."
+        )
+    # The treatment as numbers: a boolean would be coded as two categories in its products.
+    used = data.loc[use].assign(**{treatment: t[use]}) if roles.interactions else data.loc[use]
+    values, names = adjust.matrix(used)
+    moving, moving_names = roles.instruments.matrix(used)
     return Units(
         outcome=y[use],
         treated=t[use],
@@ -161,66 +177,33 @@ def read_units(
         names=names,
         instruments=moving,
         instrument_names=moving_names,
-        extra={name: values.to_numpy()[use] for name, values in kept.items()},
+        extra={name: data[name].to_numpy()[use] for name in extra},
         n_dropped=int(incomplete.sum()),
         n_unweighted=int(unweighted.sum()),
         rows=np.flatnonzero(use),
+        n_products=len(names) - len(roles.covariates.matrix(used)[1]) if roles.interactions else 0,
     )
 
 
-def _require_column(data: pd.DataFrame, name: str) -> None:
-    if name not in data.columns:
-        raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
-    if data.columns.tolist().count(name) > 1:
-        raise EffectError(f"data has more than one column named {name!r}. Rename or drop one.")
-
-
-def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
-    import pandas as pd
-
-    kind = data[name].dtype
-    if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(
-        kind
-    ):  # bool counts as numeric
-        arms = " Code the arms as 0 (control) and 1 (treated)." if role == "treatment" else ""
-        raise EffectError(f"{role}: column {name!r} is {kind}, expected numbers.{arms}")
-    return data[name].to_numpy(dtype=float, na_value=np.nan)
-
-
 def _weights(data: pd.DataFrame, weights: str | ArrayLike | None) -> Floats:
+    """Weights of all rows, NaN where missing."""
     if weights is None:
         return np.ones(len(data))
     if isinstance(weights, str):
-        _require_column(data, weights)
-        values = _numbers(data, weights, "weights")
+        read.require_columns(data, [weights])
+        values = read.vector(f"weights: column {weights!r}", data[weights], missing=True)
     else:
-        index: Any = getattr(weights, "index", None)
-        if hasattr(index, "equals") and not index.equals(data.index):
-            raise EffectError(
-                "weights: a pandas object whose index is not that of data. Align it first (weights.loc[data.index]), "
-                "put it into a column of data, or pass .to_numpy()."
-            )
-        try:
-            values = np.asarray(weights, dtype=float)
-        except (TypeError, ValueError) as error:
-            raise EffectError("weights: expected a column or one number for each row of data.") from error
-        if values.shape != (len(data),):
-            raise EffectError(
-                f"weights: got shape {values.shape}, expected ({len(data)},), one for each row of data."
-            )
-    if np.any(values < 0) or np.any(np.isinf(values)):
-        raise EffectError(f"weights: must be finite and not negative; the smallest is {np.nanmin(values):g}.")
+        read.require_same_index("weights", weights, "data", data)
+        values = read.vector("weights", weights, len(data), like="data", missing=True)
+    if (values < 0).any():
+        raise EffectError(f"weights: must not be negative; the smallest is {np.nanmin(values):g}.")
     return values
 
 
 def _require_arms(treated: Floats, name: str) -> None:
-    others = np.setdiff1d(np.unique(treated), [0.0, 1.0])
-    if len(others):
-        raise EffectError(
-            f"treatment: column {name!r} must hold 0 and 1 only, but holds "
-            f"{', '.join(f'{v:g}' for v in others[:5])}. Code the arms as 0 (control) and 1 (treated)."
-        )
-    n_treated, n_control = int((treated == 1).sum()), int((treated == 0).sum())
+    read.require_arms(name, treated)
+    n_treated = int(treated.sum())
+    n_control = len(treated) - n_treated
     if min(n_treated, n_control) < 2:
         raise EffectError(
             f"treatment: {n_treated} treated and {n_control} control units are usable in column {name!r}; "

@@ -1,0 +1,190 @@
+"""What is done about the map's errors: which of a card's corrections, on which assumption, and what widens it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.correction.card import load_card, require_raw, require_same_product
+from sustain.causal.correction.correct import (
+    Divisor,
+    correct,
+    corrected_outcome,
+    divisor_of,
+    support_share,
+    widened,
+)
+from sustain.causal.correction.elsewhere import Transport, transport_sd
+from sustain.causal.correction.overlap import Overlap
+from sustain.causal.estimate import Estimate, Note
+from sustain.causal.fit import FittedDesign
+from sustain.causal.trial.units import Units
+from sustain.errors import EffectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sustain.debias import CalibrationCard
+
+__all__ = ["Assumption", "Corrected", "Correction"]
+
+Assumption = Literal["measurement", "outcome", "bracket"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A corrected effect, or none where nothing was corrected.
+
+    Attributes
+    ----------
+    estimate : Estimate or None
+    share_outside : float
+        Share of the estimator's weight on predictions outside the card's support; NaN without a correction.
+    notes : tuple of Note
+        What the trial's units and the spread between places did to the interval.
+    """
+
+    estimate: Estimate | None = None
+    share_outside: float = math.nan
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A correction that was asked for, checked against itself.
+
+    Attributes
+    ----------
+    card : CalibrationCard or None
+    method : str
+        ``"none"``, ``"level"``, or a method of the card.
+    assumption : {"measurement", "outcome", "bracket"} or None
+    card_level, strata : str or None
+        Level of the card whose slope divides; column of strata that are corrected apart.
+    transport : str, float or None
+        See `sustain.causal.estimate_effect`.
+    overlap : Overlap or None
+    """
+
+    card: CalibrationCard | None = None
+    method: str = "none"
+    assumption: Assumption | None = None
+    card_level: str | None = None
+    strata: str | None = None
+    transport: Transport | None = None
+    overlap: Overlap | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `EffectError` where what was asked for contradicts itself."""
+        if self.assumption is not None and self.assumption not in get_args(Assumption):
+            raise EffectError(
+                f"assumption: got {self.assumption!r}, expected 'measurement' (correct), 'outcome' (do not), "
+                "'bracket' (both) or None."
+            )
+        if self.card_level is not None and self.method != "level":
+            raise EffectError(
+                f"card_level: {self.card_level!r} with method={self.method!r}; only method='level' has levels."
+            )
+        if self.strata is not None and self.method == "level":
+            raise EffectError(
+                f"strata: {self.strata!r} with method='level', which takes one level's slope for all units. Leave "
+                "strata out (a card with strata has the level 'within stratum'), or choose another method."
+            )
+        if self.method != "none" and self.card is None and self.assumption != "outcome":
+            raise EffectError(
+                f"method={self.method!r} needs calibration=: a CalibrationCard or the path of one, made from "
+                "labelled places."
+            )
+        if self.method == "none" and self.assumption in ("measurement", "bracket"):
+            raise EffectError(
+                f"assumption={self.assumption!r} asks for a correction, but "
+                + (
+                    "no card was given. Pass calibration=."
+                    if self.card is None
+                    else "method is 'none'. Choose 'linear', 'tweedie', 'bridge' or 'level'."
+                )
+            )
+
+    @classmethod
+    def read(
+        cls,
+        calibration: CalibrationCard | str | Path | None = None,
+        method: str | None = None,
+        *,
+        card_level: str | None = None,
+        overlap: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Read the arguments as `estimate_effect` documents them."""
+        card = load_card(calibration)
+        if method is None:
+            method = "none" if card is None else "linear" if card_level is None else "level"
+        shared = None if overlap is None else Overlap.parse(overlap)
+        return cls(card=card, method=method, card_level=card_level, overlap=shared, **options)
+
+    @property
+    def used(self) -> CalibrationCard | None:
+        """The card where it corrects; None where there is none, or method or assumption let the predictions stand."""
+        return None if self.method == "none" or self.assumption == "outcome" else self.card
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that it needs."""
+        return (*([self.strata] if self.strata else []), *([self.overlap.id] if self.overlap else []))
+
+    @property
+    def label(self) -> str:
+        """Method and level, in words."""
+        return self.method if self.card_level is None else f"{self.method}: {self.card_level}"
+
+    def require_for(self, data: pd.DataFrame, outcome: str) -> None:
+        """Raise unless the card is for these data, and their outcome is not corrected already."""
+        if self.card is not None:
+            require_same_product(data.attrs, self.card)
+        if self.used is not None:
+            require_raw(data.columns, outcome)
+
+    @cached_property
+    def divisor(self) -> Divisor | None:
+        """What one division corrects by; None where a curve or strata correct each unit's prediction."""
+        return (
+            None if self.used is None or self.strata else divisor_of(self.used, self.method, self.card_level)
+        )
+
+    def outcomes(self, units: Units) -> Floats:
+        """Give the outcomes to estimate effects on: the raw predictions and, for curves and strata, the corrected."""
+        if self.used is None or self.divisor is not None:
+            return units.outcome[None]
+        return np.stack([units.outcome, corrected_outcome(self.used, self.method, units, self.strata)])
+
+    def applied(self, fitted: FittedDesign) -> Corrected:
+        """Correct a fitted design's effect.
+
+        Raises
+        ------
+        CardError
+            When the card does not hold the method, or was not built from the rows of `overlap`.
+        """
+        card = self.used
+        if card is None:
+            return Corrected()
+        notes = []
+        end = correct(card, self.method, fitted, self.divisor, self.strata, self.card_level)
+        if self.overlap is not None:
+            end, note = self.overlap.applied(card, fitted, end)
+            notes.append(note)
+        if self.transport is not None:
+            elsewhere = transport_sd(card, self.transport)
+            slope = card.slope if self.divisor is None else self.divisor.value
+            end = widened(end, elsewhere.sd, elsewhere.df, slope)
+            notes.append(Note("transport", elsewhere.text))
+        share = support_share(card, fitted.estimator, fitted.units, self.strata)
+        return Corrected(end, share, tuple(notes))
