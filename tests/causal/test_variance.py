@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
-from sustain.causal.correction.ratio import corrected_effect, corrected_mean, fieller_set
+from sustain.causal.correction.ratio import corrected_effect, corrected_mean
 from sustain.causal.vcov.conley import conley_covariance, kernel_covariance
 from sustain.errors import EffectError
 from sustain.sphere import EARTH_RADIUS_KM
 from sustain.stats.covariance import cluster_covariance, critical_value, p_value, robust_covariance
+from sustain.stats.fieller import fieller_set
 
 Z = critical_value(0.95, math.inf)
 
