@@ -16,7 +16,7 @@ import pandas as pd
 from machine import RESULTS, describe
 
 from sustain.data.tiles.packed import TileStore
-from sustain.data.tiles.shards import ShardWriter, TileFormat
+from sustain.data.tiles.shards import TileFormat, write_shard
 from sustain.models.loader import BatchOrder, TileBatches, tile_loader
 
 N, BANDS, SIDE, BATCH, ROUNDS = 1024, 8, 224, 64, 5
@@ -26,10 +26,10 @@ TARGET = 3000
 def write_store(folder: Path, n: int = N) -> TileStore:
     """Write random tiles in four shards."""
     rng = np.random.default_rng(0)
-    with ShardWriter(folder, n // 4) as shards:
-        places = [
-            shards.append(rng.integers(1, 60000, (BANDS, SIDE, SIDE), dtype=np.uint16)) for _ in range(n)
-        ]
+    tiles = (rng.integers(1, 60000, (BANDS, SIDE, SIDE), dtype=np.uint16) for _ in range(n))
+    for shard in range(4):
+        write_shard(folder, shard, tiles, n // 4)
+    places = [(shard, row) for shard in range(4) for row in range(n // 4)]
     index = pd.DataFrame(places, columns=["shard", "row"]).assign(label=0.0, split="train")
     form = TileFormat(
         bands=tuple("ABCDEFGH"), scale=(1.0,) * BANDS, offset=(0.0,) * BANDS, pixel_m=30.0, tile_px=SIDE

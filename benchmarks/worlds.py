@@ -18,8 +18,8 @@ from machine import RESULTS, describe
 from sklearn.metrics import r2_score
 
 from sustain.config import Params, PredictParams, SyntheticWorldParams, load_params
+from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles
 from sustain.data.synthetic import write_world
-from sustain.data.tiles.dhs_store import pack_dhs_tiles
 from sustain.data.tiles.packed import TileStore
 from sustain.files import read_json, write_text
 from sustain.models.baselines import BASELINES

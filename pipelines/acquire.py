@@ -2,7 +2,7 @@
 
 from sustain.config import DownloadParams, LocalParams, Params, SyntheticWorldParams
 from sustain.data.catalogue.manifest import load_manifest
-from sustain.data.fetch.fetch import fetch
+from sustain.data.fetch.published import fetch
 from sustain.data.synthetic import write_world
 from sustain.data.tiles.local import copy_local, copy_trials
 from sustain.stage import Artefacts, required, run_stage

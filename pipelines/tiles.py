@@ -1,7 +1,7 @@
 """Stage `tiles`: raw survey tiles and labels into packed shards with leak-free splits."""
 
 from sustain.config import DownloadParams, LocalParams, Params
-from sustain.data.tiles.dhs_store import pack_dhs_tiles
+from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles
 from sustain.data.tiles.local import pack_local_tiles
 from sustain.stage import Artefacts, required, run_stage
 

@@ -69,7 +69,7 @@ class _SurveySource(_Section):
 
 
 class DownloadParams(_SurveySource):
-    """Published files to fetch and verify (`sustain.data.fetch.fetch`)."""
+    """Published files to fetch and verify (`sustain.data.fetch.published`)."""
 
     kind: Literal["download"] = "download"
     manifests: list[str] = Field(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from sustain.config import TilesParams
-from sustain.data.tiles.dhs_store import pack_dhs_tiles
+from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles
 from tests.dhs_files import write_learnable_raw
 
 # No test asserts how long something takes: a busy machine would fail it.

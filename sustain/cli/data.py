@@ -28,7 +28,7 @@ def list_tasks(raw: Raw = Path("data/raw"), root: Root = Path("data/sustainbench
 
     from sustain.data.catalogue.manifest import load_manifest, manifest_names
     from sustain.data.fetch.inventory import holding, how_to_get, raw_folder, size_of
-    from sustain.data.sustainbench.registry import load_tasks
+    from sustain.data.catalogue.registry import load_tasks
 
     tasks = load_tasks()
     used = {task.source for task in tasks.values()}
@@ -58,7 +58,7 @@ def info(name: Name, raw: Raw = Path("data/raw")) -> None:
     from sustain.data.catalogue.manifest import load_manifest, manifest_names
     from sustain.data.fetch.inventory import holding, manifest_of, raw_folder
     from sustain.data.sustainbench.card import source_card, task_card
-    from sustain.data.sustainbench.registry import find_task
+    from sustain.data.catalogue.registry import find_task
 
     manifest = manifest_of(name)
     if name in manifest_names() or name.endswith((".yaml", ".yml")):
@@ -88,7 +88,7 @@ def fetch(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Files at one time.")] = 4,
 ) -> None:
     """Fetch the files of a task or source and verify size and sha256; files already there and right are kept."""
-    from sustain.data.fetch.fetch import fetch as fetch_files
+    from sustain.data.fetch.published import fetch as fetch_files
     from sustain.data.fetch.inventory import manifest_of, raw_folder
 
     manifest = manifest_of(name)
@@ -104,7 +104,7 @@ def add(
     out: Out = None,
 ) -> None:
     """Verify files that were got by hand, put copies in place, and remember their checksums."""
-    from sustain.data.fetch.add import add as add_files
+    from sustain.data.fetch.manual import add as add_files
     from sustain.data.fetch.inventory import manifest_of, raw_folder
 
     manifest = manifest_of(name)

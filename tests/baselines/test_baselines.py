@@ -7,7 +7,7 @@ import pytest
 
 from sustain.baselines.bench import COLUMNS, LEAK_FREE, bench
 from sustain.baselines.tasks import BASELINES, baselines_of, find_baseline
-from sustain.data.sustainbench.registry import load_tasks
+from sustain.data.catalogue.registry import load_tasks
 from sustain.data.sustainbench.tasks import INGESTS, READERS, ingest, metrics_of, open_task
 from tests.sustainbench_files import WRITERS
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sustain.baselines import bench as benches
 from sustain.baselines.bench import POOLED, bench
 from sustain.cli import app
-from sustain.data.sustainbench.registry import find_task
+from sustain.data.catalogue.registry import find_task
 from sustain.data.sustainbench.tasks import ingest, open_task, score
 from sustain.errors import DataError
 from tests.sustainbench_files import WRITERS

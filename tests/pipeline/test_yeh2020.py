@@ -16,7 +16,7 @@ import yaml
 
 from sustain.config import Params, load_params
 from sustain.data.catalogue.manifest import Manifest
-from sustain.data.fetch.fetch import fetch
+from sustain.data.fetch.published import fetch
 from sustain.debias import CalibrationCard
 from sustain.stage import Artefacts
 from tests.yeh2020_files import write_published

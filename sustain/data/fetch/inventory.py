@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sustain.data.catalogue.manifest import Manifest, load_manifest, manifest_names
+from sustain.data.catalogue.registry import find_task, load_tasks
 from sustain.data.fetch.lock import read_lock, with_lock
-from sustain.data.sustainbench.registry import find_task, load_tasks
 from sustain.errors import DataError
 
 __all__ = ["RAW", "Holding", "holding", "how_to_get", "manifest_of", "raw_folder", "size_of"]

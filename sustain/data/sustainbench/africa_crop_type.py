@@ -26,7 +26,7 @@ from sustain.data.fetch.archive import iter_members
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
-from sustain.data.sustainbench.store import Scheme, Source, StackSpec, StoreWriter, write_source
+from sustain.data.sustainbench.source import Scheme, Source, SourceWriter, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _read_truth(file: BinaryIO, where: str) -> NDArray[np.uint8]:
     return np.where(np.isin(truth, (1, 2, 3, 4)), truth - 1, IGNORE).astype(np.uint8)
 
 
-def _add_series(store: StoreWriter, tile: str, country: str, content: bytes, where: str) -> None:
+def _add_series(store: SourceWriter, tile: str, country: str, content: bytes, where: str) -> None:
     specs = {
         name: ArraySpec(
             "iuf", (len(bands), *([_SIDE] * 2 if name != "planet" else [None] * 2), None), _MAX_NPZ
@@ -195,7 +195,7 @@ def _observed(frames: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _complete(
-    store: StoreWriter,
+    store: SourceWriter,
     truths: dict[str, NDArray[np.uint8]],
     dates: dict[tuple[str, str], list[str]],
     parts: dict[str, str],

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from sustain.data.csvtable import numbers, read_csv, records, some_of, whole_numbers
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
-from sustain.data.sustainbench.store import Scheme, StackSpec, write_source
+from sustain.data.sustainbench.source import Scheme, StackSpec, write_source
 from sustain.data.sustainbench.unpacked import unpacked
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError, FileFormatError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sustain.data.catalogue.manifest import Manifest
+from sustain.data.catalogue.registry import Published, Split, Task
 from sustain.data.fetch.inventory import how_to_get, size_of
-from sustain.data.sustainbench.registry import Published, Split, Task
 
 __all__ = ["source_card", "task_card"]
 

@@ -22,7 +22,7 @@ from sustain.data.csvtable import records
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import DAMAGE, ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
-from sustain.data.sustainbench.store import Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.source import Scheme, Source, StackSpec, write_source
 from sustain.data.tiles.splits import assign_splits
 from sustain.errors import DataError, FileFormatError
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npy
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
-from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.source import PARTS, Scheme, Source, StackSpec, write_source
 from sustain.data.sustainbench.unpacked import unpacked
 from sustain.errors import DataError, FileFormatError
 

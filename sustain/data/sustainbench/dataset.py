@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
-from sustain.data.sustainbench.store import Source
+from sustain.data.sustainbench.channels import ChannelStatistics, merge_moments
+from sustain.data.sustainbench.source import Source
 from sustain.errors import DataError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sustain.data.sustainbench import dhs
 from sustain.data.sustainbench.landsat import pack_archives
-from sustain.data.sustainbench.store import Scheme
+from sustain.data.sustainbench.source import Scheme
 
 __all__ = ["SCHEMES", "ingest"]
 

@@ -25,7 +25,7 @@ from sustain.data.csvtable import (
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.pictures import read_picture
-from sustain.data.sustainbench.store import PARTS, Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.source import PARTS, Scheme, Source, StackSpec, write_source
 from sustain.data.sustainbench.unpacked import unpacked
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError, FileFormatError

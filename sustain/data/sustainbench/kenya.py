@@ -34,7 +34,7 @@ from sustain.data.csvtable import (
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import DAMAGE
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
-from sustain.data.sustainbench.store import Scheme, StackSpec, write_source
+from sustain.data.sustainbench.source import Scheme, StackSpec, write_source
 from sustain.errors import DataError, FileFormatError
 
 if TYPE_CHECKING:

@@ -14,9 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sustain.data.csvtable import some_of
+from sustain.data.npy import save_npy
 from sustain.data.sustainbench import dhs, plots
+from sustain.data.sustainbench.channels import ChannelStatistics, merge_moments
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
-from sustain.data.sustainbench.moments import ChannelStatistics, merge_moments
+from sustain.data.sustainbench.encoding import landsat_format
 from sustain.data.sustainbench.packing import (
     PackedShard,
     moments_path,
@@ -24,8 +26,7 @@ from sustain.data.sustainbench.packing import (
     pack_shards,
     places_of,
 )
-from sustain.data.sustainbench.store import Scheme, Source, write_tables
-from sustain.data.tiles.encoding import landsat_format
+from sustain.data.sustainbench.source import Scheme, Source, write_tables
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, DataWarning
 
@@ -108,8 +109,7 @@ def pack_archives(
 def _complete(
     work: Path, shards: Sequence[PackedShard], sites: pd.DataFrame, schemes: Mapping[str, Scheme]
 ) -> None:
-    found = [(name, *place) for name, place in places_of(shards).items()]
-    places = pd.DataFrame(found, columns=["id", "shard", "row"])
+    places = places_of(shards)
     if places.empty:
         raise DataError(f"{work}: none of the {len(sites)} sites has a usable tile.")
     samples = places.merge(sites, on="id", how="left", validate="one_to_one")
@@ -121,7 +121,7 @@ def _complete(
         for number, shard in enumerate(shards)
         if shard.ids
     ]
-    np.save(work / "image.moments.npy", np.concatenate(moments))
+    save_npy(work / "image.moments.npy", np.concatenate(moments))
     counts = {kind: {"n": len(names), "first": names[:10]} for kind, names in notes.items() if names}
     write_tables(
         work,

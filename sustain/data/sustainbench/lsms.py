@@ -28,7 +28,7 @@ from sustain.data.csvtable import (
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.landsat import centre_crop, pack_archives
-from sustain.data.sustainbench.store import Scheme, Source
+from sustain.data.sustainbench.source import Scheme, Source
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError
 

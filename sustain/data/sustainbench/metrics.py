@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn import metrics as sk
 
 from sustain.errors import DataError
 
@@ -35,11 +34,22 @@ def _r2(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[np.float6
     return float(1 - missed / spread) if spread > 0 else math.nan
 
 
+def _of_sklearn(name: str, **options: Any) -> Weighted:
+    """Take a function of `sklearn.metrics`, which is imported when it is first called."""
+
+    def metric(truth: NDArray[Any], prediction: NDArray[Any], weight: NDArray[np.float64]) -> float:
+        from sklearn import metrics
+
+        return float(getattr(metrics, name)(truth, prediction, sample_weight=weight, **options))
+
+    return metric
+
+
 def _auc(truth: NDArray[Any], score: NDArray[Any], weight: NDArray[np.float64]) -> float:
     drawn = weight > 0
     if len(np.unique(truth[drawn])) < 2:
         return math.nan
-    return float(sk.roc_auc_score(truth[drawn], score[drawn], sample_weight=weight[drawn]))
+    return _of_sklearn("roc_auc_score")(truth[drawn], score[drawn], weight[drawn])
 
 
 def _present(metric: Weighted) -> Weighted:
@@ -87,30 +97,30 @@ METRICS = {
     ),
     "macro_f1": Metric(
         # The mean over classes that occur in the truth or the predictions.
-        _present(lambda t, p, w: float(sk.f1_score(t, p, sample_weight=w, average="macro", zero_division=0))),
+        _present(_of_sklearn("f1_score", average="macro", zero_division=0)),
         *("class", "higher", "mean of the classes' F1"),
     ),
     "f1": Metric(
-        lambda t, p, w: float(sk.f1_score(t, p, sample_weight=w, zero_division=0)),
+        _of_sklearn("f1_score", zero_division=0),
         "class",
         "higher",
         "F1 of class 1",
     ),
     "dice": Metric(
-        lambda t, p, w: float(sk.f1_score(t, p, sample_weight=w, zero_division=0)),
+        _of_sklearn("f1_score", zero_division=0),
         *("class", "higher", "Dice coefficient of the pooled pixels (their F1)"),
     ),
     "precision": Metric(
-        lambda t, p, w: float(sk.precision_score(t, p, sample_weight=w, zero_division=0)),
+        _of_sklearn("precision_score", zero_division=0),
         *("class", "higher", "precision of class 1"),
     ),
     "recall": Metric(
-        lambda t, p, w: float(sk.recall_score(t, p, sample_weight=w, zero_division=0)),
+        _of_sklearn("recall_score", zero_division=0),
         *("class", "higher", "recall of class 1"),
     ),
     "auc": Metric(_auc, "score", "higher", "area under the ROC curve"),
     "cohen_kappa": Metric(
-        _present(lambda t, p, w: float(sk.cohen_kappa_score(t, p, sample_weight=w))),
+        _present(_of_sklearn("cohen_kappa_score")),
         *("class", "higher", "Cohen's kappa"),
     ),
 }

@@ -12,19 +12,20 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from sustain.data.npy import save_npy
 from sustain.data.sustainbench import dhs
-from sustain.data.tiles.encoding import encode_landsat, landsat_format
-from sustain.data.tiles.shards import Place, TileFormat, shard_path
+from sustain.data.sustainbench.encoding import LANDSAT_ENCODING, encode_landsat
+from sustain.data.tiles.shards import shard_path, write_shard
 from sustain.errors import DataError
-from sustain.files import atomic_path, read_json, require_free_space, write_json
+from sustain.files import read_json, write_json
 
 __all__ = ["PackedShard", "moments_path", "notes_of", "pack_shards", "places_of", "record_path"]
 
@@ -72,9 +73,10 @@ def moments_path(work: Path, shard: int) -> Path:
     return work / f"shard-{shard:04d}.moments.npy"
 
 
-def places_of(shards: Sequence[PackedShard]) -> dict[str, Place]:
-    """Return the place of every packed tile by its id."""
-    return {name: Place(k, row) for k, shard in enumerate(shards) for row, name in enumerate(shard.ids)}
+def places_of(shards: Sequence[PackedShard]) -> pd.DataFrame:
+    """Return where every packed tile lies: ``id``, ``shard`` and ``row``, by shard and row."""
+    places = [(name, k, row) for k, shard in enumerate(shards) for row, name in enumerate(shard.ids)]
+    return pd.DataFrame(places, columns=["id", "shard", "row"])
 
 
 def notes_of(shards: Sequence[PackedShard]) -> dict[str, list[str]]:
@@ -159,7 +161,7 @@ def pack_shards(
             last = False
             while not last:
                 number = len(shards)
-                ids = _write_shard(work, number, islice(tiles, shard_tiles), shard_tiles, pixel_m, moments)
+                ids = _write_shard(work, number, tiles, shard_tiles, moments)
                 last = len(ids) < shard_tiles
                 shard = PackedShard(archive.name, last, source.side, ids, *source.take_notes())
                 write_json(record_path(work, number), asdict(shard))
@@ -230,39 +232,25 @@ def _write_shard(
     number: int,
     tiles: Iterator[tuple[str, NDArray[np.uint16]]],
     shard_tiles: int,
-    pixel_m: float,
     with_moments: bool,
 ) -> list[str]:
     """Write the tiles as one shard, or nothing if there is none; return their ids."""
-    first = next(tiles, None)
-    if first is None:
-        return []
-    form = landsat_format(first[1].shape[-1], pixel_m)
-    require_free_space(work, shard_tiles * first[1].nbytes, "a shard of tiles")
     ids: list[str] = []
     moments: list[NDArray[np.float64]] = []
-    # Plain writes rather than a memory map: a disk that fills up under a map kills the process instead of raising.
-    with atomic_path(shard_path(work, number)) as partial, partial.open("wb") as file:
-        _write_header(file, 0, form.shape)
-        for name, tile in chain([first], tiles):
-            file.write(np.ascontiguousarray(tile, dtype="<u2").data)
+
+    def told() -> Iterator[NDArray[np.uint16]]:
+        for name, tile in tiles:
             ids.append(name)
             if with_moments:
-                moments.append(_moments(tile, form))
-        file.seek(0)
-        _write_header(file, len(ids), form.shape)
-    if with_moments:
-        with atomic_path(moments_path(work, number)) as partial:
-            np.save(partial, np.stack(moments))
+                moments.append(_moments(tile))
+            yield tile
+
+    if write_shard(work, number, told(), shard_tiles) and with_moments:
+        save_npy(moments_path(work, number), np.stack(moments))
     return ids
 
 
-def _write_header(file: BinaryIO, n: int, shape: tuple[int, ...]) -> None:
-    # NumPy pads the header so that the first axis may grow: it is written again, completed, at the end.
-    np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (n, *shape)})
-
-
-def _moments(tile: NDArray[np.uint16], form: TileFormat) -> NDArray[np.float64]:
+def _moments(tile: NDArray[np.uint16]) -> NDArray[np.float64]:
     """Moments of the packed values; sums of whole numbers below 2**53, hence exact."""
     n, total, squares = np.zeros((3, len(tile)))
     for k, band in enumerate(tile):  # band by band, so that the work stays in the processor's cache
@@ -270,7 +258,7 @@ def _moments(tile: NDArray[np.uint16], form: TileFormat) -> NDArray[np.float64]:
         n[k] = np.count_nonzero(band)  # a missing value is 0 and adds to neither sum
         total[k], squares[k] = numbers.sum(), numbers @ numbers
     mean = np.divide(total, n, out=np.zeros_like(total), where=n > 0)
-    scale, offset = np.array(form.scale), np.array(form.offset)
+    scale, offset = np.array([LANDSAT_ENCODING[band] for band in dhs.BANDS]).T
     return np.stack(
         [n, np.where(n > 0, scale * mean + offset, 0), scale**2 * np.maximum(squares - total * mean, 0)],
         axis=1,

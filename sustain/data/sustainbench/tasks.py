@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sustain.data.catalogue.registry import find_task
 from sustain.data.sustainbench import (
     africa_crop_type,
     brick_kilns,
@@ -31,8 +32,7 @@ from sustain.data.sustainbench import (
 )
 from sustain.data.sustainbench.dataset import TaskDataset
 from sustain.data.sustainbench.metrics import MetricResult, evaluate, outcome_of, outcome_of_masks
-from sustain.data.sustainbench.registry import find_task
-from sustain.data.sustainbench.store import Scheme, Source
+from sustain.data.sustainbench.source import Scheme, Source
 from sustain.errors import DataError
 
 __all__ = ["INGESTS", "READERS", "Reader", "ingest", "metrics_of", "open_task", "schemes_of", "score"]

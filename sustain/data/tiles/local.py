@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from sustain.config import LocalParams, TilesParams
 from sustain.data.csvtable import numbers, read_csv, refuse_duplicates
 from sustain.data.tiles.packed import INDEX_COLUMNS
-from sustain.data.tiles.shards import Place, ShardWriter, TileFormat
+from sustain.data.tiles.shards import TileFormat, write_shard
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, write_json
@@ -109,7 +111,7 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
     raw : str or Path
         Folder of ``sites.csv`` and ``tiles/``.
     out : str or Path
-        Folder to write, as `sustain.data.tiles.dhs_store.pack_dhs_tiles` does.
+        Folder to write, as `sustain.data.sustainbench.dhs_tiles.pack_dhs_tiles` does.
     params : TilesParams
         Label, its unit, columns, pixel size, shard size, size of a spatial block, shares of the parts.
     seed : int
@@ -131,26 +133,38 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
     """
     raw = Path(raw)
     sites = _read_sites(raw / TABLE_FILE, params)
-    form: TileFormat | None = None
-    places: list[Place] = []
+    tiles = _LocalTiles(raw / TILES_FOLDER, sites["id"].tolist(), params.pixel_m)
     with atomic_directory(out) as folder:
-        with ShardWriter(folder, params.shard_size) as shards:
-            for name in tqdm(sites["id"], desc="pack tiles", unit="tile", disable=None):
-                path = raw / TILES_FOLDER / name
-                tile, found = _read_tile(path, params.pixel_m)
-                if form is not None and found != form:
-                    raise FileFormatError(f"{path}: is not like the first tile: {_difference(found, form)}.")
-                form = found
-                places.append(shards.append(tile))
-        sites["shard"], sites["row"] = np.array(places, dtype=np.int32).T
+        stream = iter(tiles)
+        for shard in count():
+            if write_shard(folder, shard, stream, params.shard_size) < params.shard_size:
+                break
+        sites["shard"], sites["row"] = np.divmod(np.arange(len(sites), dtype=np.int32), params.shard_size)
         if "block" not in sites:
             sites["block"] = spatial_block(sites["lat"], sites["lon"], params.block_km)
         sites["split"] = assign_splits(sites["block"], params.shares, seed)
         _say_few_blocks(sites)
         sites[list(INDEX_COLUMNS)].to_parquet(folder / "index.parquet", index=False)
-        content = form.model_dump() if form is not None else {}
+        content = {} if tiles.form is None else tiles.form.model_dump()
         label = {"name": params.label, "unit": params.label_unit}
         write_json(folder / "tiles.json", content | {"label": label, "counts": {"sites": len(sites)}})
+
+
+class _LocalTiles:
+    """Tiles by the names of their files, one after the other; `form` is that of the first, and all must have it."""
+
+    def __init__(self, folder: Path, names: Sequence[str], pixel_m: float) -> None:
+        self.folder, self.names, self.pixel_m = folder, names, pixel_m
+        self.form: TileFormat | None = None
+
+    def __iter__(self) -> Iterator[NDArray[np.uint16]]:
+        for name in tqdm(self.names, desc="pack tiles", unit="tile", disable=None):
+            path = self.folder / name
+            tile, found = _read_tile(path, self.pixel_m)
+            if self.form is not None and found != self.form:
+                raise FileFormatError(f"{path}: is not like the first tile: {_difference(found, self.form)}.")
+            self.form = found
+            yield tile
 
 
 def _say_few_blocks(sites: pd.DataFrame) -> None:

@@ -1,19 +1,21 @@
-"""What a packed tile's numbers mean, and the ``.npy`` files that tiles are appended to."""
+"""What a packed tile's numbers mean, and the ``.npy`` files that hold tiles."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sustain.data.npy import growing_npy
 from sustain.errors import FileFormatError
 from sustain.files import require_free_space
 
-__all__ = ["MAX_DN", "ShardWriter", "TileFormat", "shard_path"]
+__all__ = ["MAX_DN", "TileFormat", "shard_path", "write_shard"]
 
 MAX_DN = 65535
 
@@ -89,75 +91,28 @@ class TileFormat(BaseModel):
         return np.where(numbers == self.nodata, np.float32(np.nan), values)
 
 
-class Place(NamedTuple):
-    """Where a tile lies: number of the shard, row in it."""
-
-    shard: int
-    row: int
-
-
 def shard_path(folder: Path, shard: int) -> Path:
     """Return the path of a shard file."""
     return folder / f"shard-{shard:04d}.npy"
 
 
-class ShardWriter:
-    """Append tiles to ``.npy`` shards of at most `shard_size` tiles, as a context manager.
+def write_shard(folder: Path, shard: int, tiles: Iterator[NDArray[np.uint16]], most: int) -> int:
+    """Write at most `most` of some tiles as one shard, or nothing if there is none; return how many there were.
 
-    Tiles are written as they come, so memory holds one; the header of each shard, which NumPy pads so that the first
-    axis may grow, is completed when the shard is. Plain writes are used rather than a memory map, because a disk that
-    fills up under a map kills the process instead of raising an error.
+    Raises
+    ------
+    FileFormatError
+        When a tile has another shape than the first one.
+    DiskSpaceError
+        When there is no room for a shard of `most` tiles.
     """
-
-    def __init__(self, folder: Path, shard_size: int) -> None:
-        self.folder = folder
-        self.shard_size = shard_size
-        self.tile_shape: tuple[int, ...] = ()
-        self._stream: BinaryIO | None = None
-        self._place = Place(0, 0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def append(self, tile: NDArray[np.uint16]) -> Place:
-        """Write one tile and return its place.
-
-        Raises
-        ------
-        FileFormatError
-            When the tile has another shape than the first one.
-        DiskSpaceError
-            When there is no room for another shard.
-        """
-        if not self.tile_shape:
-            self.tile_shape = tile.shape
-        if tile.shape != self.tile_shape:
-            raise FileFormatError(f"a tile has shape {tile.shape}, but the first one {self.tile_shape}.")
-        if self._place.row == self.shard_size:
-            self._close()
-            self._place = Place(self._place.shard + 1, 0)
-        if self._stream is None:
-            require_free_space(self.folder, self.shard_size * tile.nbytes, "a shard of tiles")
-            self._stream = open(shard_path(self.folder, self._place.shard), "wb")  # noqa: SIM115 - closed by _close
-            self._write_header(self._stream, 0)
-        self._stream.write(tile.astype("<u2", copy=False).tobytes())
-        place = self._place
-        self._place = Place(place.shard, place.row + 1)
-        return place
-
-    def _write_header(self, stream: BinaryIO, n_tiles: int) -> None:
-        header = {"descr": "<u2", "fortran_order": False, "shape": (n_tiles, *self.tile_shape)}
-        np.lib.format.write_array_header_1_0(stream, header)
-
-    def _close(self) -> None:
-        if self._stream is None:
-            return
-        with self._stream as stream:
-            stream.seek(0)
-            self._write_header(stream, self._place.row)
-        self._stream = None
+    first = next(tiles, None)
+    if first is None:
+        return 0
+    require_free_space(folder, most * first.nbytes, "a shard of tiles")
+    with growing_npy(shard_path(folder, shard), "u2", first.shape) as file:
+        for tile in chain([first], islice(tiles, most - 1)):
+            if tile.shape != first.shape:
+                raise FileFormatError(f"a tile has shape {tile.shape}, but the first one {first.shape}.")
+            file.extend(tile[None])
+    return file.shape[0]

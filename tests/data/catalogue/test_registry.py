@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from sustain.data.catalogue.manifest import load_manifest
+from sustain.data.catalogue.registry import find_task, load_tasks
 from sustain.data.sustainbench.dhs import COLUMNS, LABELS
-from sustain.data.sustainbench.registry import find_task, load_tasks
 from sustain.errors import DataError, FileFormatError
 
-MANIFESTS = Path(__file__).parents[2] / "data_manifests"
+MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 SOURCES = (
     *("dhs", "dhs_street", "lsms", "cropland", "africa_crop_type", "kenya"),
     *("cropyield", "fields", "brickkiln", "naip", "ood"),
 )
-SPECIFICATION = Path(__file__).parents[3] / "shared" / "reference" / "sustainbench_registry.yaml"
+SPECIFICATION = Path(__file__).parents[4] / "shared" / "reference" / "sustainbench_registry.yaml"
 # Clusters with a label, of all countries that have it (the authors' notebooks).
 DHS_TOTALS = {
     "asset_index": 86_936,
@@ -172,7 +172,7 @@ def test_what_the_survey_archives_weigh_together() -> None:
     ],
 )
 def test_a_wrong_registry_is_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
-    content = yaml.safe_load((Path(__file__).parents[2] / "data_manifests" / "tasks.yaml").read_text())
+    content = yaml.safe_load((Path(__file__).parents[3] / "data_manifests" / "tasks.yaml").read_text())
     content["tasks"] = [content["tasks"][0] | change]
     path = tmp_path / "tasks.yaml"
     path.write_text(yaml.safe_dump(content))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sustain.data.sustainbench import kenya
-from sustain.data.sustainbench.store import Source
+from sustain.data.sustainbench.source import Source
 from sustain.errors import DataError, DataWarning, FileFormatError
 from tests.sustainbench_files import SHARED, kenya_pickle, kenya_series, kenya_table, write_kenya
 

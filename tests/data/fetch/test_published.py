@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 from sustain.data.catalogue.manifest import Manifest, load_manifest
-from sustain.data.fetch import fetch as fetch_module
+from sustain.data.fetch import published as fetch_module
 from sustain.data.fetch.download import Download
-from sustain.data.fetch.fetch import MIRROR_VARIABLE, Attempts, fetch
+from sustain.data.fetch.published import MIRROR_VARIABLE, Attempts, fetch
 from sustain.errors import DataError, DiskSpaceError, DownloadError, MirrorWarning, SustainError
 from tests.web_server import DATA, Handler, Server, html, ranged, rangeless, running
 
-MIRROR = Path(__file__).parents[3] / "shared" / "mirror"
+MIRROR = Path(__file__).parents[4] / "shared" / "mirror"
 QUICK = Attempts(limit=3, pause=0.01, timeout=0.4)
 Usage = namedtuple("Usage", "total used free")
 
@@ -323,7 +323,7 @@ def test_a_part_that_is_whole_needs_no_server(tmp_path: Path) -> None:
 KILLED = """
     import sys
     from pathlib import Path
-    from sustain.data.fetch.fetch import fetch
+    from sustain.data.fetch.published import fetch
     from sustain.data.catalogue.manifest import load_manifest
     fetch(load_manifest(Path(sys.argv[1])), Path(sys.argv[2]))
 """

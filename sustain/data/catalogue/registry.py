@@ -2,7 +2,7 @@
 
 ``data_manifests/tasks.yaml`` holds what is known; here it is typed and checked. Nothing is read of the data themselves.
 
->>> from sustain.data.sustainbench.registry import load_tasks
+>>> from sustain.data.catalogue.registry import load_tasks
 >>> load_tasks()["sdg2-croptype-kenya"].split("official").counts
 {'train': 4596, 'test': 1150}
 """

@@ -13,8 +13,8 @@ from sklearn import metrics as sk
 from torchmetrics.functional import cohen_kappa
 from torchmetrics.functional.classification import binary_f1_score
 
+from sustain.data.catalogue.registry import load_tasks
 from sustain.data.sustainbench.metrics import METRICS, evaluate, outcome_of, outcome_of_masks
-from sustain.data.sustainbench.registry import load_tasks
 from sustain.data.sustainbench.tasks import READERS, metrics_of
 from sustain.errors import DataError
 from tests.sustainbench_files import SHARED

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from sustain.data.catalogue.manifest import Manifest, load_manifest, verify
-from sustain.data.fetch.add import add
-from sustain.data.fetch.fetch import MIRROR_VARIABLE, Attempts, fetch
 from sustain.data.fetch.lock import lock_path, read_lock, with_lock
+from sustain.data.fetch.manual import add
+from sustain.data.fetch.published import MIRROR_VARIABLE, Attempts, fetch
 from sustain.errors import DataError, DownloadError, FileFormatError
 
-MIRROR = Path(__file__).parents[3] / "shared" / "mirror"
+MIRROR = Path(__file__).parents[4] / "shared" / "mirror"
 TABLE, ARCHIVE = b"id,label\n1,2\n", gzip.compress(b"tiles", mtime=0)
 QUICK = Attempts(limit=2, pause=0.01, timeout=0.4)
 FOLDER = "1jyjK5sKGYegfHDjuVBSxCoj49TD830wL"

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sustain.data.csvtable import some_of
-from sustain.data.sustainbench.moments import sample_moments
+from sustain.data.npy import growing_npy, save_npy
+from sustain.data.sustainbench.channels import sample_moments
 from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, read_json, write_json
 
-__all__ = ["PARTS", "Scheme", "Source", "StackSpec", "StoreWriter", "write_source", "write_tables"]
+__all__ = ["PARTS", "Scheme", "Source", "SourceWriter", "StackSpec", "write_source", "write_tables"]
 
 PARTS = ("train", "val", "test")
 _VERSION = 1
@@ -64,28 +65,18 @@ class StackSpec(NamedTuple):
     channel_axis: int | None = 0
 
 
-class StoreWriter:
+class SourceWriter:
     """Append samples one at a time; memory holds one. Made by `write_source`."""
 
     def __init__(self, folder: Path, stacks: Mapping[str, StackSpec], open_files: ExitStack) -> None:
         self.folder = folder
         self.stacks = dict(stacks)
         self.rows: list[dict[str, Any]] = []
-        self._files: dict[str, BinaryIO] = {}
-        self._frames = dict.fromkeys(stacks, 0)
         self._moments: dict[str, list[NDArray[np.float64]]] = {name: [] for name in stacks}
-        for name, spec in stacks.items():
-            self._files[name] = open_files.enter_context((folder / f"{name}.npy").open("wb"))
-            self._header(name, spec)
-
-    def _header(self, name: str, spec: StackSpec) -> None:
-        # NumPy pads the header so that the first axis may grow: it is written again, completed, at the end.
-        header = {
-            "descr": np.dtype(spec.dtype).newbyteorder("<").str,
-            "fortran_order": False,
-            "shape": (self._frames[name], *spec.shape),
+        self._files = {
+            name: open_files.enter_context(growing_npy(folder / f"{name}.npy", spec.dtype, spec.shape))
+            for name, spec in stacks.items()
         }
-        np.lib.format.write_array_header_1_0(self._files[name], header)
 
     def add(self, row: Mapping[str, Any], **arrays: NDArray[Any]) -> None:
         """Append one sample.
@@ -108,7 +99,7 @@ class StoreWriter:
 
     def start(self, row: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
         """Note a sample whose arrays come next, by `append`; `lengths` are the frames of each ragged one."""
-        places = {f"{name}_start": self._frames[name] for name in lengths}
+        places = {f"{name}_start": self._files[name].shape[0] for name in lengths}
         self.rows.append({**row, **places, **{f"{name}_length": n for name, n in lengths.items()}})
 
     def append(self, name: str, stored: NDArray[Any], of: str, physical: NDArray[Any] | None = None) -> None:
@@ -132,14 +123,13 @@ class StoreWriter:
         spec = self.stacks[name]
         if stored.shape[1 if spec.ragged else 0 :] != spec.shape:
             raise FileFormatError(f"sample {of}: {name} has shape {stored.shape}; expected {spec.shape}.")
-        self._frames[name] += len(stored) if spec.ragged else 1
-        self._files[name].write(stored.astype(np.dtype(spec.dtype).newbyteorder("<"), copy=False).tobytes())
+        self._files[name].extend(stored if spec.ragged else stored[None])
         if spec.channel_axis is not None:
             values = stored if physical is None else physical
             self._moments[name].append(sample_moments(values, spec.channel_axis + spec.ragged))
 
     def finish(self, description: Mapping[str, Any], schemes: Mapping[str, Scheme]) -> None:
-        """Complete the stacks and write the tables.
+        """Write the statistics and the tables; the stacks are completed when the block of `write_source` ends.
 
         Parameters
         ----------
@@ -160,10 +150,8 @@ class StoreWriter:
         if not self.rows:
             raise DataError("no sample could be read, so there is nothing to store.")
         for name, spec in self.stacks.items():
-            self._files[name].seek(0)
-            self._header(name, spec)
             if spec.channel_axis is not None:
-                np.save(self.folder / f"{name}.moments.npy", np.stack(self._moments[name]))
+                save_npy(self.folder / f"{name}.moments.npy", np.stack(self._moments[name]))
         stacks = {name: spec._asdict() for name, spec in self.stacks.items()}
         write_tables(self.folder, pd.DataFrame(self.rows), {"stacks": stacks, **description}, schemes)
         for reason, names in description.get("counts", {}).items():
@@ -197,7 +185,7 @@ def write_tables(
 
 
 @contextmanager
-def write_source(folder: str | Path, stacks: Mapping[str, StackSpec]) -> Iterator[StoreWriter]:
+def write_source(folder: str | Path, stacks: Mapping[str, StackSpec]) -> Iterator[SourceWriter]:
     """Write an ingested source; the folder appears whole, or not at all.
 
     Parameters
@@ -208,11 +196,11 @@ def write_source(folder: str | Path, stacks: Mapping[str, StackSpec]) -> Iterato
 
     Yields
     ------
-    StoreWriter
+    SourceWriter
         Add samples, then call its ``finish``.
     """
     with atomic_directory(folder) as partial, ExitStack() as open_files:
-        yield StoreWriter(partial, stacks, open_files)
+        yield SourceWriter(partial, stacks, open_files)
 
 
 class Source:

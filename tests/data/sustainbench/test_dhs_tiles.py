@@ -14,8 +14,8 @@ import pytest
 
 from sustain.config import TilesParams
 from sustain.data.sustainbench.dhs import BANDS
-from sustain.data.tiles.dhs_store import pack_dhs_tiles
-from sustain.data.tiles.encoding import LANDSAT_ENCODING
+from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles
+from sustain.data.sustainbench.encoding import LANDSAT_ENCODING
 from sustain.data.tiles.packed import INDEX_COLUMNS, TileStore
 from sustain.data.tiles.shards import MAX_DN, TileFormat
 from sustain.errors import DataError, DataWarning, FileFormatError
@@ -278,11 +278,11 @@ def test_a_killed_run_goes_on_from_its_finished_shards_and_gives_the_same_bytes(
     script = (
         "import sys, time; from pathlib import Path\n"
         "from sustain.config import TilesParams\n"
-        "from sustain.data.tiles import dhs_store; from sustain.data.sustainbench import packing\n"
+        "from sustain.data.sustainbench import dhs_tiles, packing\n"
         "encode = packing.encode_landsat\n"
         "def slow(x, pixel_m):\n    time.sleep(0.05)\n    return encode(x, pixel_m)\n"
         "packing.encode_landsat = slow\n"
-        "dhs_store.pack_dhs_tiles(sys.argv[1], sys.argv[2], TilesParams(shard_size=7), 4, work=sys.argv[3])\n"
+        "dhs_tiles.pack_dhs_tiles(sys.argv[1], sys.argv[2], TilesParams(shard_size=7), 4, work=sys.argv[3])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "raw", out, work])
     deadline = time.monotonic() + 60

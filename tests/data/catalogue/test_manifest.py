@@ -9,7 +9,7 @@ from sustain.data.catalogue.manifest import Manifest, load_manifest, verify
 from sustain.errors import DataError, FileFormatError, SustainError
 from sustain.files import sha256_of
 
-MIRROR = Path(__file__).parents[3] / "shared" / "mirror"
+MIRROR = Path(__file__).parents[4] / "shared" / "mirror"
 HOUSE = ("aid_projects", "yeh2020")
 
 MINIMAL = {

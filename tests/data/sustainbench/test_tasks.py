@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from sustain.data.catalogue.manifest import load_manifest
-from sustain.data.sustainbench.registry import load_tasks
+from sustain.data.catalogue.registry import load_tasks
 from sustain.data.sustainbench.tasks import (
     INGESTS,
     READERS,

@@ -9,7 +9,7 @@ from sustain.data.synthetic.render import LEFT_M
 from sustain.data.synthetic.trials import PUBLIC_COLUMNS, TRIALS, design_trials, treat, trial_truth
 from sustain.data.synthetic.world import tile_means
 from sustain.errors import ConfigError
-from tests.data.synthetic_worlds import SMALL, small_world
+from tests.data.synthetic.worlds import SMALL, small_world
 
 TILE = SMALL.tile_px
 

@@ -28,9 +28,9 @@ from sustain.data.sustainbench import (
     ood_landcover,
 )
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
-from sustain.data.sustainbench.moments import merge_moments, sample_moments
+from sustain.data.sustainbench.channels import merge_moments, sample_moments
 from sustain.data.sustainbench.pictures import read_picture
-from sustain.data.sustainbench.store import Scheme, Source, StackSpec, write_source
+from sustain.data.sustainbench.source import Scheme, Source, StackSpec, write_source
 from sustain.data.sustainbench.tasks import ingest
 from sustain.errors import DataError, FileFormatError, SustainError
 from tests import sustainbench_files as files

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sustain.data.catalogue.manifest import Manifest, ManifestFile
 from sustain.data.fetch.download import Attempts, Place
-from sustain.data.fetch.fetch import by_hand, with_all_below
 from sustain.data.fetch.lock import lock_path, read_lock, record, with_lock
+from sustain.data.fetch.published import by_hand, with_all_below
 from sustain.data.fetch.transfer import transfer
 from sustain.errors import DataError, DownloadError
 

@@ -15,12 +15,12 @@ from rasterio.warp import transform
 
 from sustain.config import SyntheticWorldParams, TilesParams
 from sustain.data.sustainbench.dhs import BANDS, read_labels
+from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles
 from sustain.data.synthetic import build, write_world
-from sustain.data.tiles.dhs_store import pack_dhs_tiles
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import ConfigError, DiskSpaceError
 from sustain.files import read_json, sha256_of
-from tests.data.synthetic_worlds import SEED, SMALL
+from tests.data.synthetic.worlds import SEED, SMALL
 
 TINY = SyntheticWorldParams(scene_px=256, tile_px=16, n_sites=40)
 

@@ -9,7 +9,7 @@ import pytest
 
 from sustain.data.catalogue.manifest import Manifest
 from sustain.data.fetch import drive
-from sustain.data.fetch.fetch import MIRROR_VARIABLE, Attempts, fetch
+from sustain.data.fetch.published import MIRROR_VARIABLE, Attempts, fetch
 from sustain.errors import DownloadError
 from tests.web_server import DATA, Handler, Server, ranged, running
 

@@ -15,7 +15,7 @@ from sustain.data.synthetic.survey import (
 )
 from sustain.data.synthetic.world import URBAN
 from sustain.errors import ConfigError
-from tests.data.synthetic_worlds import SMALL, small_world
+from tests.data.synthetic.worlds import SMALL, small_world
 
 PARAMS = SMALL.model_copy(update={"n_sites": 3000})
 

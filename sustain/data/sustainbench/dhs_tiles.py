@@ -6,18 +6,16 @@ import hashlib
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sustain.config import TilesParams
 from sustain.data.sustainbench import dhs
+from sustain.data.sustainbench.encoding import landsat_format
 from sustain.data.sustainbench.packing import notes_of, pack_shards, places_of
-from sustain.data.tiles.encoding import landsat_format
 from sustain.data.tiles.packed import INDEX_COLUMNS
-from sustain.data.tiles.shards import Place, shard_path
+from sustain.data.tiles.shards import shard_path
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError, DataWarning
 from sustain.files import atomic_directory, write_json
@@ -97,13 +95,13 @@ def pack_dhs_tiles(
         pixel_m=params.pixel_m,
     )
     places = places_of(shards)
-    if not places:
+    if places.empty:
         raise DataError(f"{raw}: none of the {len(sites)} sites with a {params.label} has a usable tile.")
     packing = notes_of(shards)
     noted = {what: packing.get(kind, []) for what, kind in _PACKING_NOTES.items()}
-    found = sites["id"].isin(places)
+    found = sites["id"].isin(places["id"])
     noted["labels_without_tile"] = sorted(set(sites["id"][~found]) - set(noted["tiles_without_valid_pixel"]))
-    index = _index(sites[found], places, params, seed)
+    index = _index(sites.merge(places, on="id"), params, seed)
     dmsp = index["year"] < _FIRST_VIIRS_YEAR
     noted["dmsp_sites"] = index["id"][dmsp].tolist() if dmsp.nunique() == 2 else []
     limited: Counter[str] = Counter()
@@ -119,7 +117,7 @@ def pack_dhs_tiles(
         },
     }
     with atomic_directory(out) as folder:
-        for number in sorted({place.shard for place in places.values()}):
+        for number in places["shard"].unique():
             shutil.move(shard_path(work, number), shard_path(folder, number))
         index.to_parquet(folder / "index.parquet", index=False)
         write_json(folder / "tiles.json", description)
@@ -132,10 +130,8 @@ def pack_dhs_tiles(
             )
 
 
-def _index(sites: pd.DataFrame, places: Mapping[str, Place], params: TilesParams, seed: int) -> pd.DataFrame:
-    index = sites.sort_values("id", ignore_index=True).astype({"n": "int32"})
-    found = np.array([places[name] for name in index["id"]], dtype=np.int32)
-    index["shard"], index["row"] = found[:, 0], found[:, 1]
+def _index(sites: pd.DataFrame, params: TilesParams, seed: int) -> pd.DataFrame:
+    index = sites.sort_values("id", ignore_index=True).astype(dict.fromkeys(("n", "shard", "row"), "int32"))
     index["block"] = spatial_block(index["lat"], index["lon"], params.block_km)
     index["split"] = assign_splits(index["block"], params.shares, seed)
     return index[list(INDEX_COLUMNS)]

@@ -6,7 +6,7 @@ import pytest
 from sustain.data.synthetic import landcover, render
 from sustain.data.synthetic.landcover import COVERS, build_season, cover_shares
 from sustain.data.synthetic.world import SHARES, tile_means
-from tests.data.synthetic_worlds import small_world
+from tests.data.synthetic.worlds import small_world
 
 PIXEL_M = 30.0
 
