@@ -132,7 +132,8 @@ def peak_memory(folder: Path) -> float:
 def after_a_kill(folder: Path) -> tuple[int, int]:
     """Kill the pipeline's packing after three shards, run it again: shards that were finished, and those not redone."""
     code = (
-        "import sys; from sustain.config import TilesParams; from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles\n"
+        "import sys; from sustain.config import TilesParams\n"
+        "from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles\n"
         f"pack_dhs_tiles(sys.argv[1], sys.argv[2], TilesParams(shard_size={SHARD}, block_km=20), 0, work=sys.argv[3])"
     )
     out, work = folder / "killed", folder / "work"

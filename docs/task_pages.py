@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from sustain.data.catalogue.manifest import load_manifest
+from sustain.data.catalogue.registry import Task, load_tasks
 from sustain.data.fetch.inventory import how_to_get, size_of
 from sustain.data.sustainbench.card import task_card
-from sustain.data.catalogue.registry import Task, load_tasks
 from sustain.files import write_text
 
 FOLDER = Path(__file__).parent / "tasks"
