@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import numpy as np
-
-from sustain.causal.estimators.absorb import Absorbed, codes_of
+from sustain.causal.estimators.absorb import Absorbed
 from sustain.causal.estimators.instrument import two_stage_least_squares
 from sustain.causal.estimators.learners import learned_doubly_robust
-from sustain.causal.estimators.least_squares import LinearEstimator, difference_in_means, least_squares
-from sustain.causal.estimators.panel import two_way_fixed_effects
+from sustain.causal.estimators.least_squares import (
+    Adjustment,
+    LinearEstimator,
+    difference_in_means,
+    least_squares,
+    two_way_fixed_effects,
+)
 from sustain.causal.estimators.propensity import FOLDS, default_folds, doubly_robust, inverse_propensity
+from sustain.causal.trial.columns import read
 from sustain.causal.trial.roles import EstimatorName
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import Vcov
 from sustain.errors import EffectError
+from sustain.stats.columns import Labels
+from sustain.stats.covariance import joint_codes
 
 __all__ = ["Design"]
 
@@ -56,8 +62,8 @@ class Design:
         """Check that the design has what it needs and nothing that it would ignore."""
         name = self.estimator
         for argument, value, least in (("n_folds", self.n_folds, 2), ("seed", self.seed, 0)):
-            if value is not None and (not isinstance(value, int | np.integer) or value < least):
-                raise EffectError(f"{argument}: got {value!r}, expected a whole number, {least} or more.")
+            if value is not None:
+                read.whole(argument, value, f"a whole number, {least} or more", least=least)
         if name not in get_args(EstimatorName):
             known = ", ".join(map(repr, get_args(EstimatorName)))
             raise EffectError(f"estimator: got {name!r}, expected {known}.")
@@ -88,47 +94,54 @@ class Design:
         panel = () if self.unit is None or self.time is None else (self.unit, self.time)
         return (*panel, *(part for effect in self.fixed_effects for part in effect.split("^")))
 
-    def build(self, units: Units, vcov: Vcov) -> LinearEstimator:
-        """Make the estimator for these units. `vcov` tells which of them must share a fold."""
-        common = units.treated, units.covariates, units.names
-        absorbed = self._absorbed(units) if self.fixed_effects else None
+    def build(self, units: Units, vcov: Vcov, covariate: int | None = None) -> LinearEstimator:
+        """Make the estimator for these units.
+
+        Parameters
+        ----------
+        vcov : Vcov
+            Tells which units must share a fold.
+        covariate : int, optional
+            For ``"ols"``: place of the covariate whose coefficient is wanted instead of the treatment's.
+        """
+        given = _adjustment(units)
         if self.estimator == "difference":
             return difference_in_means(units.treated, units.weights)
         if self.estimator == "ols":
-            return least_squares(*common, units.weights, absorbed=absorbed)
+            return least_squares(given, self._absorbed(units), covariate=covariate)
         if self.estimator == "ipw":
-            return inverse_propensity(*common, units.weights)
-        if self.estimator == "aipw":
-            clusters = vcov.clusters(units.extra)
-            n_folds = default_folds(clusters) if self.n_folds is None else self.n_folds
-            if self.n_folds is None and vcov.kind == "block":
-                n_folds = FOLDS  # a bootstrap sees what the split into folds does, and takes long enough
-            if self.outcome_model is None and self.propensity_model is None:
-                return doubly_robust(
-                    *common, units.weights, n_folds=n_folds, seed=self.seed, clusters=clusters
-                )
-            return learned_doubly_robust(
-                *common,
-                units.weights,
-                outcome_model=self.outcome_model,
-                propensity_model=self.propensity_model,
-                n_folds=n_folds,
-                seed=self.seed,
-                clusters=clusters,
-            )
+            return inverse_propensity(given)
+        if self.estimator == "did":
+            unit, time = (_labels(units, name) for name in self.columns)
+            return two_way_fixed_effects(given, unit, time)
+        clusters = vcov.clusters(units.extra)
         if self.estimator == "iv":
             instruments = units.instruments, units.instrument_names
-            clusters = vcov.clusters(units.extra)
-            return two_stage_least_squares(*common, *instruments, units.weights, absorbed, clusters)
-        unit, time = (units.extra[name] for name in self.columns)
-        return two_way_fixed_effects(*common, unit, time, units.weights)
+            return two_stage_least_squares(given, *instruments, self._absorbed(units), clusters)
+        n_folds = default_folds(clusters) if self.n_folds is None else self.n_folds
+        if self.n_folds is None and vcov.kind == "block":
+            n_folds = FOLDS  # a bootstrap sees what the split into folds does, and takes long enough
+        if self.outcome_model is None and self.propensity_model is None:
+            return doubly_robust(given, n_folds=n_folds, seed=self.seed, clusters=clusters)
+        return learned_doubly_robust(
+            given,
+            outcome_model=self.outcome_model,
+            propensity_model=self.propensity_model,
+            n_folds=n_folds,
+            seed=self.seed,
+            clusters=clusters,
+        )
 
-    def _absorbed(self, units: Units) -> Absorbed:
-        effects = []
-        for effect in self.fixed_effects:
-            codes = [codes_of(units.extra[part]) for part in effect.split("^")]
-            joint = codes[0]
-            for code in codes[1:]:
-                joint = np.unique(joint.astype(np.int64) * (code.max() + 1) + code, return_inverse=True)[1]
-            effects.append(joint)
-        return Absorbed(effects, units.weights)
+    def _absorbed(self, units: Units) -> Absorbed | None:
+        if not self.fixed_effects:
+            return None
+        parts = [[_labels(units, part).codes for part in effect.split("^")] for effect in self.fixed_effects]
+        return Absorbed([joint_codes(codes) for codes in parts], units.weights)
+
+
+def _adjustment(units: Units) -> Adjustment:
+    return Adjustment(units.treated, units.covariates, units.names, units.weights, units.n_products)
+
+
+def _labels(units: Units, column: str) -> Labels:
+    return read.labels(f"column {column!r}", units.extra[column])

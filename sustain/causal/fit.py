@@ -61,7 +61,7 @@ class FittedDesign:
         """
 
         def build(some: Units) -> LinearEstimator:
-            return design.build(some if product is None else some.swapped(product), vcov)
+            return design.build(some, vcov, product)
 
         def anew(counts: NDArray[np.int64]) -> Floats:
             again = build(units.repeated(counts))

@@ -12,7 +12,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 from sustain.causal import estimate_effect
+from sustain.causal.estimators.least_squares import Adjustment
 from sustain.causal.estimators.propensity import augmented, doubly_robust, make_folds
+from sustain.causal.vcov import few_clusters
 from sustain.errors import EffectError
 
 
@@ -44,8 +46,7 @@ class TestDoublyRobust:
         w = data["w"].to_numpy() if weighted else np.ones(300)
         z, t, y = data[["x", "z"]].to_numpy(), data["treated"].to_numpy(), data["wealth"].to_numpy()
         p, m1, m0 = np.empty((3, 300))
-        for rows in make_folds(t.astype(float), 5, 7):
-            rest = np.setdiff1d(np.arange(300), rows)
+        for rows, rest in make_folds(t.astype(float), 5, 7):
             logit = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000)
             p[rows] = logit.fit(z[rest], t[rest], sample_weight=w[rest]).predict_proba(z[rows])[:, 1]
             for arm, fitted in ((0, m0), (1, m1)):
@@ -80,14 +81,15 @@ class TestDoublyRobust:
             def alike(_, rows):
                 return np.full(len(rows), p)
 
-            return doubly_robust(t, x[:, None], ["x"], w, classify=alike).estimate(data["wealth"].to_numpy())
+            given = Adjustment(t, x[:, None], ("x",), w)
+            return doubly_robust(given, classify=alike).estimate(data["wealth"].to_numpy())
 
         assert estimate(chance) == pytest.approx(estimate(0.37), rel=1e-12)
 
     def test_influence_is_the_derivative_by_each_units_weight(self):
         data = make_trial(3, 300)
         t, y, w = (data[name].to_numpy(dtype=float) for name in ("treated", "wealth", "w"))
-        base = doubly_robust(t, data[["x"]].to_numpy(), ["x"], w, n_folds=2)
+        base = doubly_robust(Adjustment(t, data[["x"]].to_numpy(), ("x",), w), n_folds=2)
         m1, m0, p = np.random.default_rng(0).uniform(0.1, 0.9, (3, 300))  # nuisances, whatever they are
 
         def estimate(weights):
@@ -114,7 +116,8 @@ class TestDoublyRobust:
         t, y, w = (data[name].to_numpy(dtype=float) for name in ("treated", "wealth", "w"))
 
         def found(weights):
-            return doubly_robust(t, data[["x", "z"]].to_numpy(), ["x", "z"], weights, n_folds=2, seed=1)
+            given = Adjustment(t, data[["x", "z"]].to_numpy(), ("x", "z"), weights)
+            return doubly_robust(given, n_folds=2, seed=1)
 
         base, some = found(w), np.arange(0, 4000, 40)
         derivative = np.empty(len(some))
@@ -148,10 +151,8 @@ class TestDoublyRobust:
             def classify(_, rows):
                 return np.where(rows == one, least, treated.mean())
 
-            x = data[["x"]].to_numpy()
-            return [
-                kind for kind, _ in doubly_robust(treated, x, ["x"], np.ones(300), classify=classify).notes
-            ]
+            given = Adjustment(treated, data[["x"]].to_numpy(), ("x",), np.ones(300))
+            return [kind for kind, _ in doubly_robust(given, classify=classify).notes]
 
         assert notes(0.2) == []
         assert notes(0.004) == ["overlap", "overlap"]  # one heavy unit, and its 250 beside 300
@@ -167,11 +168,22 @@ class TestDoublyRobust:
     def test_folds(self):
         treated = (np.arange(103) % 3 == 0).astype(float)
         folds = make_folds(treated, 4, 0)
-        assert sorted(np.concatenate(folds)) == list(range(103))
-        assert {int(treated[rows].sum()) for rows in folds} <= {8, 9}
+        assert sorted(np.concatenate([fold.rows for fold in folds])) == list(range(103))
+        assert {int(treated[fold.rows].sum()) for fold in folds} <= {8, 9}
         clusters = np.arange(103) // 5
-        for rows in make_folds(treated, 4, 0, clusters):
-            assert not set(clusters[rows]) & set(np.delete(clusters, rows))
+        for fold in make_folds(treated, 4, 0, [clusters]):
+            assert sorted((*fold.rows, *fold.rest)) == list(range(103))
+            assert not set(clusters[fold.rows]) & set(clusters[fold.rest])
+
+    def test_folds_of_two_kinds_of_clusters(self):
+        ways = np.arange(120) % 10, np.arange(120) // 8
+        folds = make_folds(np.arange(120) % 2.0, 3, 0, ways)
+        assert len(folds) == 9
+        assert sorted(np.concatenate([fold.rows for fold in folds])) == list(range(120))
+        for fold in folds:
+            assert len(fold.rest) > 40
+            for clusters in ways:
+                assert not set(clusters[fold.rows]) & set(clusters[fold.rest])
 
     def test_impossible_folds(self):
         data = make_trial(0, 300)
@@ -250,6 +262,43 @@ class TestDifferenceInDifferences:
         ours = effect_of(data, vcov={"CRV1": "region"}, **PANEL)
         assert ours.std_error == pytest.approx(clustered.bse["treated"], rel=1e-8)
 
+    def test_countries_surveyed_in_different_years(self):
+        """Two panels that share no period: the constant of each is its own, and the estimate pools both."""
+        data = make_panel(5, units=40, periods=2)
+        data["treated"] = ((data["unit"] % 4 == 1) & (data["time"] == 2001)).astype(int)
+        data["time"] += 5 * (data["unit"] >= 20)
+        dummies = [pd.get_dummies(data[name], dtype=float) for name in ("unit", "time")]
+        design = np.column_stack([*dummies, data["treated"]])
+        estimate = np.linalg.lstsq(design, data["wealth"], rcond=None)[0][-1]
+        ours = effect_of(data, **PANEL)
+        assert ours.estimate == pytest.approx(estimate, rel=1e-9)
+        # Dummies of units lie within the clusters: four periods and the effect are counted.
+        residual = data["wealth"] - design @ np.linalg.lstsq(design, data["wealth"], rcond=None)[0]
+        score = (np.linalg.pinv(design)[-1] * residual).groupby(data["unit"]).sum()
+        assert ours.std_error == pytest.approx(np.sqrt((score**2).sum() * 40 / 39 * 79 / 75), rel=1e-9)
+        alone = [effect_of(part, **PANEL).estimate for _, part in data.groupby(data["unit"] >= 20)]
+        assert min(alone) < ours.estimate < max(alone)
+
+    @pytest.mark.parametrize("clusters", ["time", "half"])
+    def test_effects_of_periods_within_clusters_are_not_counted(self, clusters):
+        data = make_panel(2, staggered=True, drop=20).assign(half=lambda frame: frame["time"] // 2)
+        dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
+        design = sm.add_constant(dummies.assign(x=data["x"], treated=data["treated"]))
+        fit = sm.OLS(data["wealth"], design).fit(cov_type="cluster", cov_kwds={"groups": data[clusters]})
+        n, k = design.shape
+        factor = np.sqrt((n - k) / (n - (k - data["time"].nunique() + 1)))
+        arguments = {"covariates": ["x"], "vcov": {"CRV1": clusters}}
+        did = effect_of(data, **PANEL, **arguments)
+        assert did.std_error == pytest.approx(fit.bse["treated"] * factor, rel=1e-8)
+        absorbed = effect_of(data, estimator="ols", fixed_effects=["unit", "time"], **arguments)
+        assert (did.estimate, did.std_error) == (absorbed.estimate, absorbed.std_error)
+
+    def test_labels_of_one_unit_are_one_label(self):
+        data = make_panel(0)
+        mixed = data["unit"].astype(object).where(data.index % 3 > 0, data["unit"].astype(float))
+        one, other = (effect_of(frame, **PANEL) for frame in (data, data.assign(unit=mixed)))
+        assert (other.estimate, other.std_error, other.vcov) == (one.estimate, one.std_error, one.vcov)
+
     def test_clusters_of_units_by_default(self):
         assert effect_of(make_panel(0), **PANEL).vcov == "CRV1 by unit (40 clusters)"
 
@@ -276,6 +325,8 @@ class TestDifferenceInDifferences:
         data = make_panel(0)
         with pytest.raises(EffectError, match="never changes within a unit"):
             effect_of(data.assign(treated=data["unit"] % 2), **PANEL)
+        with pytest.raises(EffectError, match="units and periods explain it fully"):
+            effect_of(data.assign(treated=(data["time"] > 2002).astype(int)), **PANEL)
         with pytest.raises(EffectError, match="unit 3 occurs 2 times in period 2001"):
             effect_of(pd.concat([data, data[(data["unit"] == 3) & (data["time"] == 2001)]]), **PANEL)
         with pytest.raises(EffectError, match="a single period"):
@@ -349,6 +400,25 @@ class TestInstruments:
         arguments = {"covariates": ["x"], "instrument": "nudge", "vcov": {"CRV1": "group"}}
         result = effect_of(data, estimator="iv", **arguments)
         assert f"(clustered first-stage F {fit.tvalues['nudge'] ** 2:.4g})" in result.estimator
+
+    @pytest.mark.parametrize("weights", [None, "w"])
+    def test_first_stage_counts_absorbed_effects(self, weights):
+        """Matched pairs: half of the rows are spent on them, and F is about half of what it is without counting."""
+        data = make_encouragement(6, 300, strength=0.35)
+        data["pair"], data["nudge"] = np.arange(300) // 2, np.arange(300) % 2
+        arguments = {"estimator": "iv", "instrument": "nudge", "weights": weights}
+        absorbed = effect_of(data, fixed_effects="pair", **arguments)
+        dummies = pd.get_dummies(data["pair"].astype(str), dtype=float).assign(nudge=data["nudge"])
+        model = sm.WLS(data["treated"], dummies, weights=1.0 if weights is None else data["w"])
+        f = model.fit(cov_type="HC1").tvalues["nudge"] ** 2
+        assert f < 10
+        assert f"(robust first-stage F {f:.4g})" in absorbed.estimator
+        assert "weak_instrument" in [note.kind for note in absorbed.notes]
+        # Pairs within clusters are not counted, as in the second stage.
+        clustered = effect_of(data, fixed_effects="pair", vcov={"CRV1": "pair"}, **arguments)
+        fit = model.fit(cov_type="cluster", cov_kwds={"groups": data["pair"]})
+        f = fit.tvalues["nudge"] ** 2 / ((300 - 151) / (300 - 2))
+        assert f"(clustered first-stage F {f:.4g})" in clustered.estimator
 
     def test_removes_hidden_confounding(self):
         data = make_encouragement(4, 20_000)
@@ -466,9 +536,25 @@ class TestFewClustersInPanels:
         assert ours.df == pytest.approx(df, rel=1e-5)
         assert ours.vcov == "CR2 by region (9 clusters)"
 
-    def test_clusters_must_hold_whole_units(self):
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_clusters_may_cut_across_units(self, weighted):
+        """Effects that are not nested in the clusters come back as columns, however many of them there are."""
+        data = make_panel(3, units=18, periods=4, staggered=True).assign(
+            region=lambda d: np.arange(len(d)) % 7
+        )
+        w = data["w"].to_numpy() if weighted else np.ones(len(data))
+        dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
+        design = sm.add_constant(dummies.assign(x=data["x"], treated=data["treated"])).to_numpy(dtype=float)
+        variance, df = _dense_cr2(design, w, data["wealth"].to_numpy(), data["region"].to_numpy())
+        arguments = {"covariates": ["x"], "weights": "w" if weighted else None, "vcov": {"CR2": "region"}}
+        ours = effect_of(data, **PANEL, **arguments)
+        assert ours.std_error == pytest.approx(np.sqrt(variance), rel=1e-7)
+        assert ours.df == pytest.approx(df, rel=1e-5)
+
+    def test_too_many_levels_across_clusters(self, monkeypatch):
+        monkeypatch.setattr(few_clusters, "MOST_LEVELS", 40)
         data = make_panel(3).assign(region=lambda frame: np.arange(len(frame)) % 7)
-        with pytest.raises(EffectError, match="cut across these clusters"):
+        with pytest.raises(EffectError, match="effects of 45 levels that cut across the clusters"):
             effect_of(data, vcov={"CR2": "region"}, **PANEL)
 
     def test_other_designs(self):

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.errors import EffectError
+from sustain.stats.covariance import joint_codes
 
-__all__ = ["Absorbed", "codes_of", "is_nested"]
+__all__ = ["Absorbed", "is_nested", "params_between", "rank_of"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -76,11 +77,6 @@ class Absorbed:
         return np.asarray((scaled - self._dummies @ found[0]) / self._root)
 
 
-def codes_of(labels: NDArray[Any]) -> Codes:
-    """Labels of any kind as numbers from 0."""
-    return np.unique(labels.astype(str), return_inverse=True)[1].astype(np.intp)
-
-
 def rank_of(effects: Sequence[Codes]) -> int:
     """Count the independent dummies of these effects, the constant included; 1 for none.
 
@@ -98,8 +94,17 @@ def rank_of(effects: Sequence[Codes]) -> int:
 
 def is_nested(inner: Codes, outer: Codes) -> bool:
     """Whether each level of `inner` lies within one level of `outer`."""
-    pairs = inner.astype(np.int64) * (int(outer.max()) + 1) + outer
-    return len(np.unique(pairs)) == len(np.unique(inner))
+    return int(joint_codes((inner, outer)).max()) == len(np.unique(inner)) - 1
+
+
+def params_between(n_params: int, effects: Sequence[Codes], clusters: Sequence[Codes]) -> int:
+    """Coefficients that a clustered variance counts, of `n_params` with the dummies of `effects` among them.
+
+    Effects within clusters use up nothing between clusters and are not counted, as in fixest and Stata; with clusters
+    of two kinds, effects within either.
+    """
+    across = [code for code in effects if not any(is_nested(code, way) for way in clusters)]
+    return n_params - rank_of(effects) + rank_of(across)
 
 
 def _components(one: Codes, other: Codes) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.estimators.absorb import Absorbed
-from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.estimators.absorb import Absorbed, params_between
+from sustain.causal.estimators.least_squares import Adjustment, LinearEstimator
 from sustain.errors import EffectError
 from sustain.stats.covariance import cluster_covariance, robust_covariance
 from sustain.stats.line import Regressors
@@ -16,19 +17,17 @@ from sustain.stats.line import Regressors
 __all__ = ["WEAK_F", "first_stage_f", "two_stage_least_squares"]
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
 
 WEAK_F = 10.0  # Staiger and Stock's rule of thumb
 
 
 def two_stage_least_squares(
-    treated: Floats,
-    covariates: Floats,
-    names: Sequence[str],
+    adjustment: Adjustment,
     instruments: Floats,
     instrument_names: Sequence[str],
-    weights: Floats,
     absorbed: Absorbed | None = None,
-    clusters: NDArray[np.intp] | None = None,
+    clusters: Sequence[Codes] = (),
 ) -> LinearEstimator:
     """Coefficient of treatment in a regression where instruments stand for it; covariates stand for themselves.
 
@@ -37,13 +36,12 @@ def two_stage_least_squares(
 
     Parameters
     ----------
-    treated, covariates, names, weights
-        As in `least_squares`.
+    adjustment : Adjustment
     instruments : ndarray, shape (n, m)
     instrument_names : sequence of str
     absorbed : Absorbed, optional
         Fixed effects, which are taken out of every column first.
-    clusters : ndarray of int, shape (n,), optional
+    clusters : sequence of ndarray of int, shape (n,)
         For the F of the first stage: an instrument given to whole clusters is as strong as they are many.
 
     Raises
@@ -51,9 +49,10 @@ def two_stage_least_squares(
     EffectError
         When columns are dependent, or the instruments do not move the treatment at all.
     """
+    treated, weights = adjustment.treated, adjustment.weights
     root = np.sqrt(weights)
-    columns = np.column_stack([covariates, instruments])
-    labels = [*names, *instrument_names]
+    columns = np.column_stack([adjustment.covariates, instruments])
+    labels = [*adjustment.names, *instrument_names]
     within = _unchanged if absorbed is None else absorbed.residual
     size = None if absorbed is None else np.linalg.norm(root[:, None] * columns, axis=0)
     both = Regressors.of(
@@ -76,10 +75,16 @@ def two_stage_least_squares(
         left = left - held @ (held.T @ left)
         return np.asarray(omega * (left - float(omega @ outcome) * treatment_left) / root)
 
-    f = first_stage_f(target, held, both[:, held.shape[1] :], clusters)
-    kind = "robust" if clusters is None else "clustered"
+    f = first_stage_f(target, held, both[:, held.shape[1] :], absorbed, clusters)
+    kind = "clustered" if clusters else "robust"
     notes: tuple[tuple[str, str], ...] = ()
-    if f < WEAK_F:
+    if math.isnan(f):
+        text = (
+            "The two-way clustered variance of the first stage is not positive, so how strong the instruments are is "
+            "not known. Cluster one way to see."
+        )
+        notes = (("weak_instrument", text),)
+    elif f < WEAK_F:
         text = (
             f"The instruments are weak: the {kind} F of the first stage is {f:.3g}, under {WEAK_F:g}. The "
             "estimate leans towards least squares, and its interval is too short: regress the outcome on the "
@@ -99,27 +104,39 @@ def _unchanged(values: Floats) -> Floats:
 
 
 def first_stage_f(
-    target: Floats, held: Floats, moving: Floats, clusters: NDArray[np.intp] | None = None
+    target: Floats,
+    held: Floats,
+    moving: Floats,
+    absorbed: Absorbed | None = None,
+    clusters: Sequence[Codes] = (),
 ) -> float:
     """Wald F of the instruments in the first stage: robust (HC1), or with clusters CRV1.
 
-    With one instrument it is the effective F of Montiel Olea and Pflueger (2013, doi:10.1080/00401706.2013.806694).
+    With one instrument it is the effective F of Montiel Olea and Pflueger (2013, doi:10.1080/00401706.2013.806694). NaN
+    when a two-way clustered variance is not positive.
 
     Parameters
     ----------
     target : ndarray, shape (n,)
-        Treatment times the root of the weights.
+        Treatment times the root of the weights, without what fixed effects explain.
     held, moving : ndarray, shape (n, k) and (n, m)
         Orthonormal bases of the covariates, and of the instruments without them.
-    clusters : ndarray of int, shape (n,), optional
+    absorbed : Absorbed, optional
+        Fixed effects that were taken out of all of these: their dummies are coefficients of the first stage too.
+    clusters : sequence of ndarray of int, shape (n,)
     """
     basis = np.column_stack([held, moving])
     residual = target - basis @ (basis.T @ target)
     coefficients = moving.T @ target
     influence, n_params = moving * residual[:, None], basis.shape[1]
-    covariance = (
-        robust_covariance(influence, n_params)
-        if clusters is None
-        else cluster_covariance(influence, clusters, n_params)
-    )
+    effects: tuple[Codes, ...] = ()
+    if absorbed is not None:
+        n_params, effects = n_params + absorbed.rank, absorbed.effects
+    if clusters:
+        n_params = params_between(n_params, effects, clusters)
+        covariance = cluster_covariance(influence, clusters, n_params, error=EffectError)
+    else:
+        covariance = robust_covariance(influence, n_params, error=EffectError)
+    if np.linalg.eigvalsh(covariance)[0] < -1e-12 * np.trace(np.abs(covariance)):
+        return math.nan
     return float(coefficients @ np.linalg.pinv(covariance, hermitian=True) @ coefficients / moving.shape[1])

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.estimators.least_squares import Adjustment, LinearEstimator
 from sustain.causal.estimators.propensity import FOLDS, CrossFitted, Fold, Regress, augmented, doubly_robust
 from sustain.errors import EffectError
 
 __all__ = ["LearnedEstimator", "learned_doubly_robust"]
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
 Rows = NDArray[np.intp]
 
 
@@ -36,22 +37,19 @@ class LearnedEstimator(LinearEstimator):
 
 
 def learned_doubly_robust(
-    treated: Floats,
-    covariates: Floats,
-    names: Sequence[str],
-    weights: Floats,
+    adjustment: Adjustment,
     *,
     outcome_model: Any = None,
     propensity_model: Any = None,
     n_folds: int = FOLDS,
     seed: int = 0,
-    clusters: NDArray[Any] | None = None,
+    clusters: Sequence[Codes] = (),
 ) -> LinearEstimator:
     """`doubly_robust` with learners, cross-fitted.
 
     Parameters
     ----------
-    treated, covariates, names, weights, n_folds, seed, clusters
+    adjustment, n_folds, seed, clusters
         As in `doubly_robust`. Learners that draw at random and have no ``random_state`` take `seed`.
     outcome_model : regressor, optional
         Cloned and fitted for each arm and fold; least squares by default.
@@ -66,6 +64,7 @@ def learned_doubly_robust(
     """
     _check("outcome_model", outcome_model, "regressor", "predict")
     _check("propensity_model", propensity_model, "classifier", "predict_proba")
+    treated, covariates, weights = adjustment.treated, adjustment.covariates, adjustment.weights
     equal = bool(np.all(weights == weights[0]))
 
     def fitted(role: str, model: Any, rows: Rows, target: Floats) -> Any:
@@ -76,10 +75,7 @@ def learned_doubly_robust(
         return np.asarray(model.predict_proba(covariates[rows])[:, 1], dtype=float)
 
     linear = doubly_robust(
-        treated,
-        covariates,
-        names,
-        weights,
+        adjustment,
         n_folds=n_folds,
         seed=seed,
         clusters=clusters,

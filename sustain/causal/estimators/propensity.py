@@ -6,20 +6,21 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.estimators.least_squares import Adjustment, LinearEstimator
 from sustain.errors import EffectError
-from sustain.stats.line import require_full_rank
+from sustain.stats.line import Regressors
 
 __all__ = [
     "FOLDS",
     "CrossFitted",
     "Fold",
     "Regress",
+    "Split",
     "augmented",
     "default_folds",
     "doubly_robust",
@@ -30,12 +31,16 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Classify = Callable[[NDArray[np.intp], NDArray[np.intp]], Floats]
+Codes = NDArray[np.intp]
+Rows = NDArray[np.intp]
+Classify = Callable[[Rows, Rows], Floats]
 
 # A propensity this close to 0 or 1 is a fit that separates the arms, not an estimate.
 SEPARATION = 1e-6
 # A unit with more than this share of its arm's weight is said.
 HEAVY = 0.1
+# Mean score of a standardised column, up to which a likelihood is at its maximum.
+CONVERGED = 1e-8
 # Sums of inverse propensities over more than this many times the number of units are said.
 REACH = 1.5
 # Folds of cross-fitting, and those of few clusters.
@@ -47,25 +52,18 @@ _NO_OVERLAP = (
 )
 
 
-def inverse_propensity(
-    treated: Floats, covariates: Floats, names: Sequence[str], weights: Floats
-) -> LinearEstimator:
+def inverse_propensity(adjustment: Adjustment) -> LinearEstimator:
     """Inverse-propensity weighting with weights that add up to one in each arm (Hajek).
 
     The propensity is a logistic regression on the covariates. The influence includes that it is estimated
     (Lunceford and Davidian 2004, doi:10.1002/sim.1903, the M-estimation of their second estimator).
-
-    Parameters
-    ----------
-    treated, covariates, names, weights
-        As in `least_squares`.
 
     Raises
     ------
     EffectError
         When covariates are linearly dependent, or tell (almost) exactly who is treated: no overlap.
     """
-    z = _with_constant(covariates, names, weights)
+    treated, weights, z = adjustment.treated, adjustment.weights, _standardised(adjustment)
     coefficients = fit_propensity(treated, z, weights)
     propensity = _logistic(z, coefficients)
     arms = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
@@ -88,8 +86,8 @@ def inverse_propensity(
 class Fold:
     """One fold of `doubly_robust`: its rows, and its nuisances fitted elsewhere."""
 
-    rows: NDArray[np.intp]
-    train: tuple[NDArray[np.intp], NDArray[np.intp]]  # rows of treated and control training units
+    rows: Rows
+    train: tuple[Rows, Rows]  # rows of treated and control training units
     bread: tuple[Floats, Floats]  # inverse of each arm's Z'WZ, shape (k, k)
     propensity: Floats
 
@@ -106,14 +104,11 @@ class CrossFitted(LinearEstimator):
 
 
 def doubly_robust(
-    treated: Floats,
-    covariates: Floats,
-    names: Sequence[str],
-    weights: Floats,
+    adjustment: Adjustment,
     *,
     n_folds: int = FOLDS,
     seed: int = 0,
-    clusters: NDArray[Any] | None = None,
+    clusters: Sequence[Codes] = (),
     classify: Classify | None = None,
 ) -> CrossFitted:
     """Augmented inverse-propensity weighting, cross-fitted (Chernozhukov et al. 2018, doi:10.1111/ectj.12097).
@@ -126,13 +121,12 @@ def doubly_robust(
 
     Parameters
     ----------
-    treated, covariates, names, weights
-        As in `least_squares`.
+    adjustment : Adjustment
     n_folds : int
         Number of folds, at least 2.
     seed : int
         Of the folds.
-    clusters : ndarray, shape (n,), optional
+    clusters : sequence of ndarray of int, shape (n,)
         Units of one cluster stay in one fold, so that a unit's nuisances know nothing of its neighbours.
     classify : callable, optional
         Takes the rows to train on and the rows to predict for, and returns the propensities of the latter; a logistic
@@ -151,20 +145,13 @@ def doubly_robust(
     robust, and keeps what it adds to the regressions within the range of the residuals (Robins, Sued, Lei-Gomez
     and Rotnitzky 2007, doi:10.1214/07-STS227D).
     """
-    z = _with_constant(covariates, names, weights)
-    n, share = len(treated), weights / weights.sum()
-    # Nuisances use columns of one size, so that normal equations are as good as orthogonalisation.
-    size = np.sqrt(share @ z**2)
-    z = z / size
+    treated, weights, z = adjustment.treated, adjustment.weights, _standardised(adjustment)
+    share = weights / weights.sum()
     if classify is None:
         classify = partial(_logit_propensity, treated, z, weights)
-    folds = [
-        _fit_fold(
-            rows, np.setdiff1d(np.arange(n), rows, assume_unique=True), treated, z, weights, names, classify
-        )
-        for rows in make_folds(treated, n_folds, seed, clusters)
-    ]
-    propensity = np.empty(n)
+    splits = make_folds(treated, n_folds, seed, clusters)
+    folds = [_fit_fold(split, adjustment, z, classify) for split in splits]
+    propensity = np.empty(len(treated))
     for fold in folds:
         propensity[fold.rows] = fold.propensity
     inverse = (weights * treated / propensity, weights * (1 - treated) / (1 - propensity))
@@ -190,7 +177,7 @@ def doubly_robust(
         )
         notes = (*notes, ("overlap", text))
     return CrossFitted(
-        f"doubly robust (AIPW, Hajek weights, {n_folds} folds)",
+        f"doubly robust (AIPW, Hajek weights, {' x '.join([str(n_folds)] * max(1, len(clusters)))} folds)",
         omega,
         lambda outcome: augmented(folds, share, arms, outcome, regress)[1],
         1,
@@ -241,54 +228,58 @@ def augmented(
     return regression + left[0] - left[1], influence
 
 
-def _fit_fold(
-    rows: NDArray[np.intp],
-    rest: NDArray[np.intp],
-    treated: Floats,
-    z: Floats,
-    weights: Floats,
-    names: Sequence[str],
-    classify: Classify,
-) -> Fold:
-    train = rest[treated[rest] == 1], rest[treated[rest] == 0]
+def _fit_fold(split: Split, adjustment: Adjustment, z: Floats, classify: Classify) -> Fold:
+    rows, rest = split
+    treated = adjustment.treated[rest]
+    train = rest[treated == 1], rest[treated == 0]
     breads = []
     for arm, part in zip(("treated", "control"), train, strict=True):
         try:
-            require_full_rank(z[part][:, 1:], names, weights[part], EffectError)
+            # In the columns of all units, each of which is one of the covariates up to those before it.
+            line = Regressors.of(
+                z[part][:, 1:], adjustment.names, adjustment.weights[part], error=EffectError
+            )
         except EffectError as error:
             raise EffectError(
                 f"aipw: outside one of the folds the {arm} units cannot carry a regression on the "
                 f"covariates: {error} Fewer folds (n_folds=2) or estimator='ols' ask for less."
             ) from error
-        breads.append(np.linalg.inv((weights[part][:, None] * z[part]).T @ z[part]))
+        breads.append(line.back @ line.back.T)
     propensity = classify(rest, rows)
     require_overlap(propensity)
     return Fold(rows, train, (breads[0], breads[1]), propensity)
 
 
-def _logit_propensity(
-    treated: Floats, z: Floats, weights: Floats, rest: NDArray[np.intp], rows: NDArray[np.intp]
-) -> Floats:
+def _logit_propensity(treated: Floats, z: Floats, weights: Floats, rest: Rows, rows: Rows) -> Floats:
     return _logistic(z[rows], fit_propensity(treated[rest], z[rest], weights[rest]))
 
 
-def default_folds(clusters: NDArray[Any] | None) -> int:
+def default_folds(clusters: Sequence[Codes]) -> int:
     """Count the folds of cross-fitting: 5, or with few clusters 20 (or one for each cluster).
 
     Folds of whole clusters leave out a fifth of few clusters at a time, and which ones they are moves the estimate by
     more than its standard error knows of: in trials of 40 regions, 95% intervals cover 0.924 with 5 folds and 0.935
-    with 20 (medians of `benchmarks/coverage.py`).
+    with 20 (medians of `benchmarks/coverage.py`). Clusters of two kinds have folds of either, and so many fits.
     """
-    if clusters is None:
+    if not clusters:
         return FOLDS
-    n_clusters = len(np.unique(clusters))
-    return FOLDS if n_clusters >= FEW_CLUSTERS else max(2, min(MORE_FOLDS, n_clusters))
+    fewest = min(int(codes.max()) + 1 for codes in clusters)
+    most = MORE_FOLDS if fewest < FEW_CLUSTERS and len(clusters) == 1 else FOLDS
+    return max(2, min(most, fewest))
 
 
-def make_folds(
-    treated: Floats, n_folds: int, seed: int, clusters: NDArray[Any] | None = None
-) -> list[NDArray[np.intp]]:
-    """Rows of each fold: at random and balanced by arm, or whole clusters at random.
+class Split(NamedTuple):
+    """Rows of one fold, and those that its nuisances are fitted on."""
+
+    rows: Rows
+    rest: Rows
+
+
+def make_folds(treated: Floats, n_folds: int, seed: int, clusters: Sequence[Codes] = ()) -> list[Split]:
+    """Folds at random and balanced by arm, or of whole clusters at random.
+
+    With clusters of two kinds each kind has `n_folds` folds, every pair of them is a fold, and its nuisances are fitted
+    on the rows that share neither (Chiang, Kato, Ma and Sasaki 2022, doi:10.1080/07350015.2021.1895815).
 
     Raises
     ------
@@ -298,7 +289,9 @@ def make_folds(
     if n_folds < 2:
         raise EffectError(f"n_folds: got {n_folds}, expected 2 or more.")
     rng = np.random.default_rng(seed)
-    if clusters is None:
+    if clusters:
+        ways = [_cluster_folds(codes, n_folds, rng) for codes in clusters]
+    else:
         fold = np.empty(len(treated), dtype=np.intp)
         for arm in (0.0, 1.0):
             rows = np.flatnonzero(treated == arm)
@@ -307,42 +300,56 @@ def make_folds(
                     f"n_folds: {n_folds} folds for an arm of {len(rows)} units. Use fewer folds."
                 )
             fold[rng.permutation(rows)] = np.arange(len(rows)) % n_folds
-    else:
-        names, code = np.unique(clusters, return_inverse=True)
-        if len(names) < n_folds:
-            raise EffectError(f"n_folds: {n_folds} folds of {len(names)} clusters. Use fewer folds.")
-        fold = np.asarray(rng.permutation(np.arange(len(names)) % n_folds)[code])
-    return [np.flatnonzero(fold == k) for k in range(n_folds)]
+        ways = [fold]
+    shared = np.column_stack(ways)
+    return [
+        Split(
+            np.flatnonzero((shared == fold).all(axis=1)),
+            np.flatnonzero((shared != fold).all(axis=1)),
+        )
+        for fold in np.unique(shared, axis=0)
+    ]
+
+
+def _cluster_folds(codes: Codes, n_folds: int, rng: np.random.Generator) -> Rows:
+    n_clusters = int(codes.max()) + 1
+    if n_clusters < n_folds:
+        raise EffectError(f"n_folds: {n_folds} folds of {n_clusters} clusters. Use fewer folds.")
+    return np.asarray(rng.permutation(np.arange(n_clusters) % n_folds)[codes])
 
 
 def fit_propensity(treated: Floats, z: Floats, weights: Floats) -> Floats:
     """Coefficients of a weighted logistic regression of `treated` on the columns of `z`, by maximum likelihood.
 
+    The columns must be standardised: of calendar years and their powers no solver finds the maximum.
+
     Raises
     ------
     EffectError
-        When the likelihood has no maximum or propensities come (almost) to 0 or 1.
+        When the likelihood has no maximum, propensities come (almost) to 0 or 1, or the fit has not converged.
     """
     from scipy.linalg import LinAlgWarning
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    size = np.abs(z).max(axis=0)
     # Newton's method on the k by k Hessian, so that millions of units need little more than their own columns.
     model = LogisticRegression(
         C=np.inf, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=100
     )
     with warnings.catch_warnings():
-        # Both end in the error below, which says what to do.
+        # Both end in an error below, which says what to do.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", LinAlgWarning)
-        model.fit(z / size, treated, sample_weight=weights / weights.mean())
-    coefficients: Floats = np.asarray(model.coef_[0], dtype=float) / size
+        model.fit(z, treated, sample_weight=weights / weights.mean())
+    coefficients = np.asarray(model.coef_[0], dtype=float)
     propensity = _logistic(z, coefficients)
     require_overlap(propensity)
-    score = (weights * (treated - propensity)) @ (z / size) / weights.sum()
-    if np.abs(score).max() > 1e-6:
-        raise EffectError(_NO_OVERLAP)
+    score = (weights * (treated - propensity)) @ z / weights.sum()
+    if np.abs(score).max() > CONVERGED:
+        raise EffectError(
+            f"covariates: the logistic regression of treatment on them has not converged (score "
+            f"{np.abs(score).max():.1g} for columns of variance one). Use fewer of them, or estimator='ols'."
+        )
     return coefficients
 
 
@@ -365,9 +372,16 @@ def _overlap_notes(share: Sequence[Floats], propensity: Floats) -> tuple[tuple[s
     return (("overlap", text),)
 
 
-def _with_constant(covariates: Floats, names: Sequence[str], weights: Floats) -> Floats:
-    z = np.column_stack([np.ones(len(covariates)), covariates])
-    require_full_rank(covariates, names, weights, EffectError)
+def _standardised(adjustment: Adjustment) -> Floats:
+    """Columns that span a constant and the covariates, uncorrelated and of variance one; the constant first.
+
+    Each is a covariate without what those before it explain. Fits are the same as on the covariates, and as good for
+    years, their powers and coordinates in metres as for standardised numbers.
+    """
+    covariates, weights = adjustment.covariates, adjustment.weights
+    found = Regressors.of(covariates, adjustment.names, weights, error=EffectError)
+    z = np.asarray(found.basis * (np.sqrt(weights.sum()) / found.root)[:, None])
+    z[:, 0] = 1.0
     return z
 
 

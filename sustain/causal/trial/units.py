@@ -100,13 +100,6 @@ class Units:
             rows=self.rows[rows],
         )
 
-    def swapped(self, place: int) -> Units:
-        """Units whose treatment changes places with a covariate, whose coefficient is then estimated instead."""
-        covariates = self.covariates.copy()
-        covariates[:, place] = self.treated
-        names = (*self.names[:place], "the treatment", *self.names[place + 1 :])
-        return replace(self, treated=self.covariates[:, place], covariates=covariates, names=names)
-
 
 def read_units(
     data: pd.DataFrame,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.estimators.absorb import Absorbed, is_nested
 from sustain.causal.estimators.least_squares import LeastSquares
+from sustain.errors import EffectError
 
 __all__ = ["bias_reduced_covariance"]
 
@@ -13,6 +15,8 @@ Floats = NDArray[np.float64]
 
 # A cluster's leverage this close to 1 means that a coefficient is its own: it has no residual to learn from.
 OWN = 1e-10
+MOST_LEVELS = 1000  # of fixed effects across clusters, each of which is a column
+DEPENDENT = 1e-8  # singular value of scaled dummies, under which it is rounding
 
 
 def bias_reduced_covariance(
@@ -27,9 +31,6 @@ def bias_reduced_covariance(
     Parameters
     ----------
     estimator : LeastSquares
-        Fixed effects that it absorbed must be nested in the clusters: their dummies are then orthogonal, cluster by
-        cluster, to what is left of the regressors, and the adjustment is that of the full regression (Pustejovsky and
-        Tipton 2018, doi:10.1080/07350015.2016.1247004, theorem 2).
     outcomes : ndarray, shape (m, n)
     clusters : ndarray of int, shape (n,)
         Cluster codes.
@@ -39,15 +40,25 @@ def bias_reduced_covariance(
     covariance : ndarray, shape (m, m)
     df : float
 
+    Raises
+    ------
+    EffectError
+        When fixed effects that cut across the clusters have more than 1000 levels.
+
     Notes
     -----
+    Absorbed fixed effects that are nested in the clusters need not be there: their dummies are orthogonal, cluster by
+    cluster, to what is left of the regressors, and the adjustment is that of the full regression (Pustejovsky and
+    Tipton 2018, doi:10.1080/07350015.2016.1247004, theorem 2). Those that cut across clusters, such as the periods of a
+    panel, come back as columns.
+
     With k regressors H_gg = Q_g Q_g' has rank k at most, so one thin singular value decomposition a cluster
     is enough, and the degrees of freedom need only one k-vector a cluster: time and memory are linear in n.
     """
-    basis, root = estimator.basis, estimator.root
+    basis, root = _basis(estimator, clusters), estimator.root
     loading = estimator.weights / root
     # What a unit adds to the estimate is loading times residual.
-    scaled = np.stack([_residual(estimator, outcome) for outcome in outcomes], axis=1)
+    scaled = np.stack([root * estimator.residual(outcome) for outcome in outcomes], axis=1)
     order = np.argsort(clusters, kind="stable")
     ends = np.flatnonzero(np.diff(clusters[order], append=-1)) + 1
     scores, norms, shadows = [], [], []
@@ -72,6 +83,22 @@ def bias_reduced_covariance(
     return score.T @ score, trace**2 / square
 
 
-def _residual(estimator: LeastSquares, outcome: Floats) -> Floats:
-    """Residual times the root of the weight."""
-    return np.asarray(estimator.root * estimator.residual(outcome))
+def _basis(estimator: LeastSquares, clusters: NDArray[np.intp]) -> Floats:
+    """Orthonormal basis of the regressors and of fixed effects across clusters, without effects within clusters."""
+    within = [code for code in estimator.effects if is_nested(code, clusters)]
+    across = [code for code in estimator.effects if not is_nested(code, clusters)]
+    if not across:
+        return estimator.basis
+    n_levels = sum(int(code.max()) + 1 for code in across)
+    if n_levels > MOST_LEVELS:
+        raise EffectError(
+            f"vcov: CR2 with fixed effects of {n_levels} levels that cut across the clusters, each of which it needs "
+            "as a column. Use 'CRV1'."
+        )
+    root = estimator.root
+    dummies = np.hstack([code[:, None] == np.arange(code.max() + 1) for code in across]).astype(float)
+    dummies /= np.linalg.norm(root[:, None] * dummies, axis=0)
+    if within:
+        dummies = Absorbed(within, root**2).residual(dummies)
+    left, size, _ = np.linalg.svd(root[:, None] * dummies, full_matrices=False)
+    return np.column_stack([left[:, size > DEPENDENT], estimator.basis])

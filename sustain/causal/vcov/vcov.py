@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.estimators.absorb import is_nested, rank_of
+from sustain.causal.estimators.absorb import params_between
 from sustain.causal.estimators.least_squares import LeastSquares, LinearEstimator
+from sustain.causal.trial.columns import read
 from sustain.causal.vcov.blocks import block_bootstrap, spatial_blocks
 from sustain.causal.vcov.conley import conley_covariance, read_degrees
 from sustain.causal.vcov.few_clusters import bias_reduced_covariance
@@ -27,12 +28,13 @@ SOME_UNITS = 2000
 FEW_DF = 4.0  # under which Imbens and Kolesar's t is no longer near its nominal size
 
 Floats = NDArray[np.float64]
-Columns = Mapping[str, NDArray[Any]]
+Codes = NDArray[np.intp]
+Columns = Mapping[Any, NDArray[Any]]
 Estimates = Callable[[NDArray[np.int64]], Floats]
 
 _EXPECTED = (
-    "expected 'HC1', {'CRV1': column}, {'CR2': column}, {'conley': {'lat': column, 'lon': column, 'cutoff_km': "
-    "number}} or {'block': {'lat': column, 'lon': column, 'block_km': number}}."
+    "expected 'HC1', {'CRV1': column or two columns}, {'CR2': column}, {'conley': {'lat': column, 'lon': "
+    "column, 'cutoff_km': number}} or {'block': {'lat': column, 'lon': column, 'block_km': number}}."
 )
 
 
@@ -56,7 +58,7 @@ class Vcov:
     ----------
     kind : {"HC1", "CRV1", "CR2", "conley", "block"}
     columns : tuple of str
-        Columns of the data that it needs: the clusters; or lat and lon.
+        Columns of the data that it needs: the clusters, of one or (for CRV1) two kinds; or lat and lon.
     distance_km : float
         Cutoff of ``conley``, side of a ``block``.
     kernel : {"bartlett", "uniform"}
@@ -66,7 +68,7 @@ class Vcov:
     """
 
     kind: Literal["HC1", "CRV1", "CR2", "conley", "block"]
-    columns: tuple[str, ...] = ()
+    columns: tuple[Any, ...] = ()
     distance_km: float = math.nan
     kernel: Literal["bartlett", "uniform"] = "bartlett"
     n_boot: int = 399
@@ -79,10 +81,10 @@ class Vcov:
             return cls("HC1")
         if isinstance(vcov, Mapping) and len(vcov) == 1:
             kind, value = next(iter(vcov.items()))
-            if kind == "CRV1" and isinstance(value, str):
-                return cls("CRV1", (value,))
-            if kind == "CR2" and isinstance(value, str):
-                return cls("CR2", (value,))
+            if kind == "CRV1":
+                return cls("CRV1", _cluster_columns(kind, value, most=2))
+            if kind == "CR2":
+                return cls("CR2", _cluster_columns(kind, value, most=1))
             if kind == "conley" and isinstance(value, Mapping):
                 options = _options(value, kind, "cutoff_km", "kernel")
                 kernel = options.get("kernel", "bartlett")
@@ -93,14 +95,14 @@ class Vcov:
                 return cls("conley", *_place(options, kind, "cutoff_km"), kernel)
             if kind == "block" and isinstance(value, Mapping):
                 options = _options(value, kind, "block_km", "n_boot")
-                n_boot = options.get("n_boot", 399)
-                if isinstance(n_boot, bool) or not isinstance(n_boot, int) or n_boot < 50:
-                    raise EffectError(f"vcov: block's n_boot is {n_boot!r}, expected 50 resamples or more.")
+                n_boot = read.whole(
+                    "vcov: block's n_boot", options.get("n_boot", 399), "50 resamples or more", least=50
+                )
                 return cls("block", *_place(options, kind, "block_km"), n_boot=n_boot, seed=seed)
         raise EffectError(f"vcov: got {vcov!r}, {_EXPECTED}")
 
-    def clusters(self, columns: Columns) -> NDArray[np.intp] | None:
-        """Cluster codes of the units, or None where units are not clustered.
+    def clusters(self, columns: Columns) -> tuple[Codes, ...]:
+        """Cluster codes of the units, one for each kind of clusters; none where units are not clustered.
 
         Raises
         ------
@@ -108,7 +110,7 @@ class Vcov:
             With a single cluster.
         """
         if self.kind in ("HC1", "conley"):
-            return None
+            return ()
         if self.kind == "block":
             lat, lon = self._coordinates(columns)
             code = spatial_blocks(lat, lon, self.distance_km, self.seed)
@@ -117,15 +119,16 @@ class Vcov:
                     f"vcov: all units lie in one block of {self.distance_km:g} km, so nothing can be drawn "
                     "again. Use smaller blocks, or another vcov."
                 )
-            return code
-        names, code = np.unique(columns[self.columns[0]].astype(str), return_inverse=True)
-        if len(names) < 2:
-            raise EffectError(
-                f"vcov: column {self.columns[0]!r} holds a single cluster ({str(names[0])!r}), so no "
-                "clustered variance can be estimated. Cluster at a finer level, or use vcov='HC1' if units "
-                "are independent."
-            )
-        return code
+            return (code,)
+        found = [read.labels(f"vcov: column {name!r}", columns[name]) for name in self.columns]
+        for name, labels in zip(self.columns, found, strict=True):
+            if labels.n < 2:
+                raise EffectError(
+                    f"vcov: column {name!r} holds a single cluster ({labels.names[0]!r}), so no "
+                    "clustered variance can be estimated. Cluster at a finer level, or use vcov='HC1' if units "
+                    "are independent."
+                )
+        return tuple(labels.codes for labels in found)
 
     def covariance(
         self,
@@ -148,15 +151,15 @@ class Vcov:
         Raises
         ------
         EffectError
-            With a single cluster, too few units, or a spatial variance that is not positive.
+            With a single cluster, too few units, or a spatial or two-way clustered variance that is not positive.
         """
         clusters = self.clusters(columns)
-        if self.kind == "CR2" and clusters is not None:
-            return self._bias_reduced(estimator, outcomes, clusters)
-        if self.kind == "block" and clusters is not None:
-            return self._resampled(clusters, estimates)
+        if self.kind == "CR2":
+            return self._bias_reduced(estimator, outcomes, clusters[0])
+        if self.kind == "block":
+            return self._resampled(clusters[0], estimates)
         psi = np.stack([estimator.influence(outcome) for outcome in outcomes], axis=1)
-        if clusters is not None:
+        if clusters:
             return self._clustered(psi, estimator, clusters)
         if self.kind == "conley":
             return self._conley(psi, estimator, columns)
@@ -164,36 +167,31 @@ class Vcov:
         return TrialCovariance(robust_covariance(psi, estimator.n_params), df, "HC1")
 
     def _clustered(
-        self, psi: Floats, estimator: LinearEstimator, clusters: NDArray[np.intp]
+        self, psi: Floats, estimator: LinearEstimator, clusters: tuple[Codes, ...]
     ) -> TrialCovariance:
-        n_clusters = int(clusters.max()) + 1
-        n_params = estimator.n_params
-        if estimator.effects:
-            # Effects within clusters use up nothing between clusters: not counted, as in fixest and Stata.
-            across = [code for code in estimator.effects if not is_nested(code, clusters)]
-            n_params -= rank_of(estimator.effects) - rank_of(across)
-        reducible = isinstance(estimator, LeastSquares)
-        few = n_clusters < FEW_CLUSTERS
-        notes = [_few_clusters(n_clusters, self.columns[0], reducible)] if few else []
-        return TrialCovariance(
-            cluster_covariance(psi, clusters, n_params),
-            float(n_clusters - 1),
-            self._label(n_clusters),
-            tuple(notes),
+        counts = [int(codes.max()) + 1 for codes in clusters]
+        n_params = params_between(estimator.n_params, estimator.effects, clusters)
+        covariance = cluster_covariance(psi, clusters, n_params, error=EffectError)
+        if len(clusters) > 1 and _is_rounding(covariance, psi):
+            raise EffectError(
+                f"vcov: the variance clustered by {' and '.join(map(repr, self.columns))} is not positive "
+                f"({np.diag(covariance).min():.3g}), as two-way variances can be with few clusters. Cluster by the one "
+                "in which errors go together most."
+            )
+        df = min(counts) - 1
+        reducible = isinstance(estimator, LeastSquares) and len(clusters) == 1
+        notes = tuple(
+            _few_clusters(count, column, df, reducible)
+            for count, column in zip(counts, self.columns, strict=True)
+            if count < FEW_CLUSTERS
         )
+        return TrialCovariance(covariance, float(df), self._label(counts), notes)
 
-    def _bias_reduced(
-        self, estimator: LinearEstimator, outcomes: Floats, clusters: NDArray[np.intp]
-    ) -> TrialCovariance:
+    def _bias_reduced(self, estimator: LinearEstimator, outcomes: Floats, clusters: Codes) -> TrialCovariance:
         if not isinstance(estimator, LeastSquares):
             raise EffectError(
                 "vcov: CR2 is for the estimators 'difference', 'ols' and 'did', not for "
                 f"{estimator.name}. Use 'CRV1'."
-            )
-        if not all(is_nested(code, clusters) for code in estimator.effects):
-            raise EffectError(
-                f"vcov: CR2 by {self.columns[0]!r} with fixed effects that cut across these clusters. Name that "
-                "effect among the covariates, as categories, or use 'CRV1'."
             )
         covariance, df = bias_reduced_covariance(estimator, outcomes, clusters)
         notes: tuple[tuple[str, str], ...] = ()
@@ -203,7 +201,7 @@ class Vcov:
                 "or few that the treatment divides. The interval is a rough one."
             )
             notes = (("few_clusters", text),)
-        return TrialCovariance(covariance, df, self._label(int(clusters.max()) + 1), notes)
+        return TrialCovariance(covariance, df, self._label([int(clusters.max()) + 1]), notes)
 
     def _conley(self, psi: Floats, estimator: LinearEstimator, columns: Columns) -> TrialCovariance:
         lat, lon = self._coordinates(columns)
@@ -222,8 +220,7 @@ class Vcov:
         mean_weight = conley_covariance(
             alike, lat[some], lon[some], self.distance_km, kernel=self.kernel
         ).item()
-        # Influences sum to zero: where all units are neighbours, what is left is rounding.
-        if np.any(np.diag(covariance) <= 1e-12 * np.square(psi).sum(axis=0)):
+        if _is_rounding(covariance, psi):
             raise EffectError(
                 f"vcov: the Conley variance with a {self.kernel} kernel and cutoff_km={self.distance_km:g} is "
                 f"not positive ({np.diag(covariance).min():.3g}). That can happen when the cutoff spans much of the "
@@ -270,8 +267,22 @@ class Vcov:
         lat, lon = (read_degrees(columns[name], name) for name in self.columns)
         return lat, lon
 
-    def _label(self, n_clusters: int) -> str:
-        return f"{self.kind} by {self.columns[0]} ({n_clusters} clusters)"
+    def _label(self, counts: Sequence[int]) -> str:
+        by, many = (" and ".join(map(str, items)) for items in (self.columns, counts))
+        return f"{self.kind} by {by} ({many} clusters)"
+
+
+def _cluster_columns(kind: str, value: Any, most: int) -> tuple[Any, ...]:
+    columns = () if isinstance(value, Mapping) else read.names(f"vcov: {kind}", value)
+    if not 1 <= len(columns) <= most:
+        expected = "one column of clusters, or two" if most == 2 else "one column of clusters"
+        raise EffectError(f"vcov: {kind} got {value!r}, expected {expected}.")
+    return columns
+
+
+def _is_rounding(covariance: Floats, psi: Floats) -> bool:
+    """Whether a variance is negative, or what rounding leaves of influences that sum to zero in every cluster."""
+    return bool(np.any(np.diag(covariance) <= 1e-12 * np.square(psi).sum(axis=0)))
 
 
 def _options(value: Mapping[str, Any], kind: str, distance: str, optional: str) -> Mapping[str, Any]:
@@ -283,17 +294,17 @@ def _options(value: Mapping[str, Any], kind: str, distance: str, optional: str) 
     return value
 
 
-def _place(options: Mapping[str, Any], kind: str, key: str) -> tuple[tuple[str, str], float]:
-    distance = options[key]
-    if isinstance(distance, bool) or not isinstance(distance, int | float) or not 0 < distance < math.inf:
-        raise EffectError(f"vcov: {kind}'s {key} is {distance!r}, expected kilometres above 0.")
-    return (str(options["lat"]), str(options["lon"])), float(distance)
+def _place(options: Mapping[str, Any], kind: str, key: str) -> tuple[tuple[Any, Any], float]:
+    name, least = f"vcov: {kind}'s {key}", float(np.finfo(float).tiny)
+    return (options["lat"], options["lon"]), read.number(
+        name, options[key], "kilometres above 0", least=least
+    )
 
 
-def _few_clusters(n_clusters: int, column: str, reducible: bool) -> tuple[str, str]:
+def _few_clusters(n_clusters: int, column: str, df: int, reducible: bool) -> tuple[str, str]:
     text = (
         f"Only {n_clusters} clusters in {column!r}: clustered standard errors are too small with so few, "
-        f"and the interval, by t with {n_clusters - 1} degrees of freedom, is still optimistic."
+        f"and the interval, by t with {df} degrees of freedom, is still optimistic."
     )
     if reducible:
         text += f" vcov={{'CR2': {column!r}}} is made for this."
