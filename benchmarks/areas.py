@@ -30,8 +30,8 @@ from sustain.config import load_params
 from sustain.data.synthetic.world import Streams, build_landscape, tile_means
 from sustain.debias import build_card
 from sustain.files import write_text
-from sustain.maps.correct.raster import correct_raster
-from sustain.maps.read.areas import area_means
+from sustain.maps.correct import correct_raster
+from sustain.maps.read import area_means
 from sustain.sphere import arc_km, on_sphere
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,13 +27,13 @@ from rasterio.windows import Window
 from sustain.config import MapParams, PublishParams
 from sustain.debias import build_card
 from sustain.files import write_text
-from sustain.maps.correct.raster import correct_raster
+from sustain.maps.correct import correct_raster
 from sustain.maps.grid import Grid
-from sustain.maps.imagery.scene import Scene
+from sustain.maps.imagery import Scene
 from sustain.maps.predict.dense import dense_predictions
 from sustain.maps.predict.exact import BlockWork, cut_tiles
 from sustain.maps.predict.predict import block_store, predict_map
-from sustain.maps.publish.publish import publish_map
+from sustain.maps.publish import publish_map
 
 BANDS = ("BLUE", "GREEN", "RED", "SWIR1", "SWIR2", "TEMP1", "NIR", "NIGHTLIGHTS")
 TILE_PX = 224

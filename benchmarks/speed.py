@@ -190,7 +190,7 @@ def step(name: str, folder: Path) -> None:
     """One timed half of the raster benchmark, in a process of its own so that its peak memory can be read."""
     import resource
 
-    from sustain.maps.correct.raster import correct_raster
+    from sustain.maps.correct import correct_raster
 
     start = time.perf_counter()
     if name == "correct":

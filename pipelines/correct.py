@@ -1,9 +1,8 @@
 """Stage `correct`: the corrected map with its standard error and support, the raw one beside it."""
 
 from sustain.config import Params
-from sustain.maps.correct.raster import correct_raster
-from sustain.maps.correct.survey_tiles import CELLS_FILE, correct_survey_tiles
-from sustain.maps.publish.publish import copy_into
+from sustain.maps.correct import CELLS_FILE, correct_raster, correct_survey_tiles
+from sustain.maps.publish import copy_into
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -4,8 +4,8 @@ import pandas as pd
 
 from sustain.config import Params
 from sustain.debias import CalibrationCard
-from sustain.maps.correct.survey_tiles import CELLS_FILE, read_survey_tiles
-from sustain.maps.read.zonal import sample_points
+from sustain.maps.correct import CELLS_FILE, read_survey_tiles
+from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
 from sustain.trials.results import write_results
 from sustain.trials.tiles import tile_trials

@@ -1,9 +1,7 @@
 """Stage `map`: predictions before correction, wall to wall where there is a scene, else at the survey's tiles."""
 
 from sustain.config import Params
-from sustain.maps.correct.survey_tiles import CELLS_FILE, map_survey_tiles
-from sustain.maps.predict.predict import predict_map
-from sustain.models.predictor import TilePredictor
+from sustain.maps.correct import CELLS_FILE, map_survey_tiles
 from sustain.stage import Artefacts, required, run_stage
 
 SCENES = {"scene_baseline.tif": "wealth.tif", "scene_endline.tif": "wealth_endline.tif"}
@@ -15,6 +13,10 @@ def main(params: Params, artefacts: Artefacts) -> None:
     if params.maps_survey_tiles:
         map_survey_tiles(artefacts.predictions / "survey.parquet", artefacts.raw_maps / CELLS_FILE)
         return
+    # A table of survey tiles needs neither torch nor a model.
+    from sustain.maps.predict import predict_map
+    from sustain.models.predictor import TilePredictor
+
     predictor = TilePredictor.load(artefacts.model)
     for scene, name in SCENES.items():
         predict_map(

@@ -3,9 +3,8 @@
 from sustain.config import DownloadParams, Params
 from sustain.data.catalogue.manifest import load_manifest
 from sustain.data.catalogue.terms import may_publish_coordinates
-from sustain.maps.correct.survey_tiles import CELLS_FILE
-from sustain.maps.publish.publish import publish_map
-from sustain.maps.publish.tiles import publish_survey_tiles
+from sustain.maps.correct import CELLS_FILE
+from sustain.maps.publish import publish_map, publish_survey_tiles
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -7,7 +7,7 @@ from sustain.data.yeh2020 import RASTERS
 from sustain.debias import CalibrationCard
 from sustain.debias.judge.agreement import agreement_by_level, bias_by_tenth
 from sustain.files import atomic_directory
-from sustain.maps.read.zonal import sample_points
+from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
 
 

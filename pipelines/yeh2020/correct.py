@@ -2,7 +2,7 @@
 
 from sustain.config import Params
 from sustain.data.yeh2020 import RASTERS, imported_predictions
-from sustain.maps.correct.raster import correct_raster
+from sustain.maps.correct import correct_raster
 from sustain.stage import Artefacts, required, run_stage
 
 

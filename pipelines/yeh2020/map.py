@@ -2,7 +2,7 @@
 
 from sustain.config import Params
 from sustain.data.yeh2020 import RASTERS, TARGET, imported_predictions
-from sustain.maps.correct.adopt import adopt_raster
+from sustain.maps.correct import adopt_raster
 from sustain.stage import Artefacts, run_stage
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from sustain.config import Params
 from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.debias import CalibrationCard
-from sustain.maps.read.zonal import sample_points
+from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
 from sustain.trials.family import as_trials
 from sustain.trials.results import write_results

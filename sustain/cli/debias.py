@@ -97,7 +97,7 @@ def correct(
     from sustain.errors import DataError
 
     if source.suffix.lower() not in SUFFIXES:
-        from sustain.maps.correct.raster import correct_raster
+        from sustain.maps.correct import correct_raster
 
         if stratum is not None:
             raise DataError(

@@ -58,7 +58,7 @@ def map_(
 ) -> None:
     """Predict every cell of a scene; a killed run goes on where it stopped."""
     from sustain.config import MapParams
-    from sustain.maps.predict.predict import predict_map
+    from sustain.maps.predict import predict_map
     from sustain.models.predictor import TilePredictor
 
     params = MapParams(
@@ -137,7 +137,7 @@ def areas(
     """Write the mean wealth of areas, with intervals that carry the uncertainty of the calibration."""
     from sustain.cli.tables import require_table, write_table
     from sustain.errors import ConfigError
-    from sustain.maps.read.areas import areas_table
+    from sustain.maps.read import areas_table
 
     raster = map_path / "wealth.tif" if map_path.is_dir() else map_path
     card = card or (map_path / "card.json" if map_path.is_dir() else None)
@@ -167,7 +167,7 @@ def publish(
 ) -> None:
     """Write the folder that others download: raster, cells, card, STAC items, a page on how to use it."""
     from sustain.config import load_params
-    from sustain.maps.publish.publish import publish_map
+    from sustain.maps.publish import publish_map
     from sustain.stage import required
 
     content = load_params(params, source)

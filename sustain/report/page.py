@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sustain import __version__
 from sustain.config import Params, SurveyPredictionsParams, SyntheticWorldParams
 from sustain.files import atomic_path, write_json, write_text
-from sustain.maps.correct.survey_tiles import CELLS_FILE
+from sustain.maps.correct import CELLS_FILE
 from sustain.report import map_figures
 from sustain.report.blocks import Headline, Section
 from sustain.report.findings import Findings

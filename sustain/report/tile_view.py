@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sustain.maps.correct.survey_tiles import read_survey_tiles
+from sustain.maps.correct import read_survey_tiles
 from sustain.maps.geotiff import (
     NO_IMAGERY,
     OUTSIDE_SUPPORT,

@@ -29,8 +29,7 @@ from sustain.maps.geotiff import (
     read_values,
 )
 from sustain.maps.places import WGS84, cells_of, inside_of, read_coordinates
-from sustain.maps.read.areas import area_means, published_card
-from sustain.maps.read.zonal import zonal_mean
+from sustain.maps.read import area_means, published_card, zonal_mean
 from sustain.viewer.regions import region_on_map
 
 __all__ = ["MapLayers"]

@@ -13,7 +13,7 @@ from shapely import box
 
 from sustain.config import TrainParams
 from sustain.debias import build_card
-from sustain.maps.correct.raster import correct_raster
+from sustain.maps.correct import correct_raster
 from sustain.models.predictor import TilePredictor
 from tests.cli.test_debias import sustain
 from tests.maps.fakes import make_card, write_raster, write_scene
@@ -23,7 +23,7 @@ from tests.maps.stac_fakes import asset, collection, item
 @pytest.fixture(scope="module")
 def model(packed_tiles, tmp_path_factory):
     """Folder of a barely trained model, with a scene of its kind of imagery beside it."""
-    from sustain.models.train import train
+    from sustain.models.training.model import train
 
     folder = tmp_path_factory.mktemp("mapping") / "model"
     train(packed_tiles, folder, TrainParams(epochs=1, batch_size=32, threads=1), seed=5)

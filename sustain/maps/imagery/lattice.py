@@ -18,10 +18,10 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
-from rasterio.warp import transform as transform_coordinates
 from rasterio.warp import transform_bounds
 
 from sustain.errors import ConfigError, DataWarning, RasterError
+from sustain.maps.antimeridian import is_torn, shortest_arc
 from sustain.maps.geotiff import crs_of
 from sustain.maps.places import WGS84
 
@@ -47,9 +47,6 @@ RELATIVE = 1e-6
 _STRETCHED = 0.05  # relative difference of a pixel's side on the ground from what it says
 _EDGE_POINTS = 21  # of a raster's edge that are projected; edges bulge between corners
 _MOST_PIXELS = 2**31 - 1  # a side, in GDAL
-_TEAR_M = (
-    1000.0  # two points 22 m apart across 180 degrees that lie farther apart than this lie at a torn edge
-)
 
 
 @dataclass(frozen=True)
@@ -170,11 +167,14 @@ def choose_lattice(
     RasterError
         When the rasters cross 180 degrees where `crs` is torn.
     """
-    west, east = _longitudes(outlines)
+    in_degrees = [outline.bounds(WGS84) for outline in outlines]
+    west, east = shortest_arc([(left, right) for left, _, right, _ in in_degrees])
+    lats = [lat for bounds in in_degrees for lat in bounds[1::2]]
+    zone = _utm((west + east) / 2, min(lats) + max(lats))
     if crs == "auto":
         shared = {crs_of(outline.geobox) for outline in outlines}
         chosen = shared.pop() if len(shared) == 1 else None
-        target = chosen if in_metres(chosen) else _utm((west + east) / 2, outlines)
+        target = chosen if in_metres(chosen) else zone
     else:
         try:
             target = CRS.from_user_input(crs)
@@ -187,8 +187,11 @@ def choose_lattice(
                 f"crs: {crs} is not projected in metres; a projected one is needed, so that a tile covers the same "
                 "ground everywhere. Pass a UTM zone or an equal-area system, or auto."
             )
-    if east > 180:
-        _require_whole(target, outlines, (west + east) / 2)
+    if east > 180 and is_torn(target, sum(in_degrees[0][1::2]) / 2):
+        raise RasterError(
+            f"{outlines[0].name}: the imagery crosses 180 degrees, where {target} is torn apart. Choose a coordinate "
+            f"system that is whole there: crs {zone} (UTM), EPSG:3832 (PDC Mercator), or auto."
+        )
     first = outlines[0].geobox
     fits = crs_of(first) == target and is_square(first.affine, pixel_m)
     x, y = (first.affine.c, first.affine.f) if fits else (0.0, 0.0)
@@ -237,37 +240,6 @@ def is_square(transform: Affine, pixel_m: float) -> bool:
     )
 
 
-def _longitudes(outlines: Sequence[Outline]) -> tuple[float, float]:
-    """Find the shortest arc of longitudes that holds all rasters; its east exceeds 180 where it crosses 180 degrees."""
-    arcs = []
-    for outline in outlines:
-        left, _, right, _ = outline.bounds(WGS84)
-        width = min(right - left if right >= left else right - left + 360, 360)
-        start = (left + 180) % 360 - 180
-        arcs.append((start, start + width))
-    arcs.sort()
-    # The arc begins after the widest gap between neighbours, going round once.
-    end = max(stop for _, stop in arcs) - 360
-    gaps = []
-    for start, stop in arcs:
-        gaps.append((start - end, start))
-        end = max(end, stop)
-    gap, west = max(gaps)
-    return (west, west + 360 - gap) if gap > 0 else (-180.0, 180.0)
-
-
-def _utm(lon: float, outlines: Sequence[Outline]) -> CRS:
-    lats = [lat for outline in outlines for lat in outline.bounds(WGS84)[1::2]]
+def _utm(lon: float, lat: float) -> CRS:
     zone = int((lon + 180) % 360 // 6) + 1
-    return CRS.from_epsg((32600 if min(lats) + max(lats) >= 0 else 32700) + zone)
-
-
-def _require_whole(crs: CRS, outlines: Sequence[Outline], middle: float) -> None:
-    """Refuse a coordinate system that puts the two sides of 180 degrees at opposite ends of the world."""
-    _, bottom, _, top = outlines[0].bounds(WGS84)
-    xs, ys = transform_coordinates(WGS84, crs, [179.9999, -179.9999], [(bottom + top) / 2] * 2)
-    if not math.hypot(xs[1] - xs[0], ys[1] - ys[0]) <= _TEAR_M:
-        raise RasterError(
-            f"{outlines[0].name}: the imagery crosses 180 degrees, where {crs} is torn apart. Choose a coordinate "
-            f"system that is whole there: crs {_utm(middle, outlines)} (UTM), EPSG:3832 (PDC Mercator), or auto."
-        )
+    return CRS.from_epsg((32600 if lat >= 0 else 32700) + zone)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from sustain.errors import RasterError
+from sustain.maps.antimeridian import counted_from_its_middle
 from sustain.maps.geotiff import read_window
 from sustain.maps.grid import Span
 from sustain.maps.imagery.lattice import Lattice, Outline
@@ -26,8 +23,6 @@ __all__ = ["WarpedRaster"]
 
 # Positions as good as exact, so that a pixel is the same in whatever window it is read. (rasterio 1.4 takes no 0.)
 _TOLERANCE = 1e-9
-_GREENWICH = re.compile(r'PRIMEM\["Greenwich",0,AUTHORITY\[[^]]*\]\]')
-_CODE = re.compile(r',AUTHORITY\["\w+","\w+"\]\]$')  # of the whole system, which is another one now
 
 
 class WarpedRaster:
@@ -55,7 +50,7 @@ class WarpedRaster:
     ) -> None:
         self.name = name
         self._stack = ExitStack()
-        counted = _counted_from_its_middle(name, dataset)
+        counted = counted_from_its_middle(name, dataset)
         method = "nearest" if lattice.holds(Outline.of(name, dataset).geobox) else lattice.resampling
         numbers: dict[str, Any] = {"src_nodata": nodata, "nodata": nodata}
         if nodata is None or not all(_can_hold(kind, nodata) for kind in dataset.dtypes):
@@ -106,27 +101,6 @@ class WarpedRaster:
             return nearest, missing
         pixels = read_window(self._smooth, indexes, part, self.name)
         return pixels, missing | _is_missing(pixels, self.nodata)
-
-
-def _counted_from_its_middle(name: str, dataset: Any) -> dict[str, Any]:
-    """Coordinates of a raster in degrees that go beyond 180: the same ground, with longitudes from its own middle.
-
-    GDAL looks for a place at its longitude between -180 and 180, and would find nothing beyond. The datum stays.
-    """
-    left, right = sorted((dataset.bounds.left, dataset.bounds.right))
-    if not dataset.crs.is_geographic or (left >= -180 and right <= 180):
-        return {}
-    middle = (left + right) / 2
-    system, n_changed = _GREENWICH.subn(f'PRIMEM["middle of the raster",{middle!r}]', dataset.crs.to_wkt())
-    if n_changed != 1:
-        raise RasterError(
-            f"{name}: its longitudes go from {left} to {right}, beyond 180, and do not count from Greenwich. Cut it at "
-            "180 degrees (gdal_translate -projwin), and pass both parts."
-        )
-    return {
-        "src_crs": CRS.from_wkt(_CODE.sub("]", system)),
-        "src_transform": Affine.translation(-middle, 0) @ dataset.transform,
-    }
 
 
 def _can_hold(kind: str, number: float) -> bool:

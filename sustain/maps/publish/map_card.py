@@ -40,7 +40,7 @@ Python, with the effect of a programme on places of your own:
 ```python
 import pandas as pd
 from sustain.causal import estimate_effect
-from sustain.maps.read.zonal import sample_points
+from sustain.maps.read import sample_points
 
 trial = pd.read_csv("trial.csv")                         # lon, lat, treated
 raw = sample_points("wealth.tif", trial["lon"], trial["lat"])["wealth_raw"]

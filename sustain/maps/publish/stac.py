@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pystac
 import rasterio
-import shapely
 from pyproj import Geod
 from rasterio.warp import transform as transform_coordinates
 from rasterio.warp import transform_bounds
@@ -21,6 +20,7 @@ import sustain
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.files import sha256_of
+from sustain.maps.antimeridian import cut_ring
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
 from sustain.maps.places import WGS84
 from sustain.maps.read.cells import MapSummary
@@ -234,15 +234,8 @@ def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[
     bbox = [round(value, _DEGREE_DIGITS) for value in (west, south, east, north)]
     if west <= east:
         return {"type": "Polygon", "coordinates": [_ring(zip(lons, lats, strict=True))]}, bbox
-    # Longitudes that do not jump, and the halves of their plane on either side of 180 degrees.
-    whole = shapely.Polygon([(lon % 360, lat) for lon, lat in zip(lons, lats, strict=True)])
-    halves = [(whole & shapely.box(0, -90, 180, 90), 0), (whole & shapely.box(180, -90, 360, 90), 360)]
-    rings = [
-        _ring((lon - turn, lat) for lon, lat in shapely.orient_polygons(half).exterior.coords)
-        for half, turn in halves
-        if half.area > 0  # the corners may lie on one side, and only the bulge of an edge beyond
-    ]
-    return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}, bbox
+    rings = [[_ring(ring)] for ring in cut_ring(zip(lons, lats, strict=True))]
+    return {"type": "MultiPolygon", "coordinates": rings}, bbox
 
 
 def _ring(corners: Iterable[tuple[float, float]]) -> list[list[float]]:
