@@ -9,10 +9,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from sustain.causal.labels.ppi import ppi_effect, ppi_mean, ppi_ols
-from sustain.causal.labels.stability import stability_test
-from sustain.causal.planning.power import effective_sample_size, minimum_detectable_effect
+from sustain.causal import (
+    effective_sample_size,
+    minimum_detectable_effect,
+    ppi_effect,
+    ppi_mean,
+    ppi_ols,
+    stability_test,
+)
 from sustain.debias import build_card
 from sustain.errors import EffectError
 
@@ -23,24 +29,29 @@ X, X_U = np.column_stack([np.ones(40), HERE % 2]), np.column_stack([np.ones(200)
 
 
 class TestKnownAnswers:
-    """Of ppi_py, which our numbers equal."""
+    """Of ppi_py, which our numbers equal but for the small-sample factors."""
 
     def test_mean(self):
         result = ppi_mean(Y, F, F_U)
         assert result.lam[0] == pytest.approx(0.382010434803, abs=1e-12)
         assert result.estimate == pytest.approx(0.040364104397, abs=1e-12)
-        assert result.std_error == pytest.approx(0.147874368959, abs=1e-12)
-        np.testing.assert_allclose(result.conf_int(), [-0.249464332999, 0.330192541793], atol=1e-12)
+        # ppi_py: standard error 0.147874368959, interval -0.249464332999 to 0.330192541793, with variances over n. Here
+        # the 40 labels are worth 38 (a mean, a factor), the 200 others 199, and the interval is Student's t.
+        rest, others = Y - result.lam[0] * F, result.lam[0] * F_U
+        assert math.sqrt(rest.var() / 40 + others.var() / 200) == pytest.approx(0.147874368959, abs=1e-12)
+        parts = np.array([np.square(rest - rest.mean()).sum() / 38 / 40, others.var(ddof=1) / 200])
+        assert result.std_error == pytest.approx(math.sqrt(parts.sum()), rel=1e-12)
+        assert result.df == pytest.approx(parts.sum() ** 2 / (parts**2 / [38, 199]).sum(), rel=1e-12)
+        half = stats.t.ppf(0.975, result.df) * result.std_error
+        np.testing.assert_allclose(
+            result.conf_int(), [result.estimate - half, result.estimate + half], rtol=1e-12
+        )
 
     def test_regression(self):
         results = ppi_ols(X, Y, F, X_U, F_U)
         assert [r.estimate for r in results] == pytest.approx([-0.027284239986, 0.135241452806], abs=1e-11)
-        # ppi_py tunes once more for its interval, at the estimate above.
-        slope = ppi_ols(X, Y, F, X_U, F_U, lam=_tuned_again(results))[1]
-        np.testing.assert_allclose(slope.conf_int(), [-0.450217893879, 0.720693474311], atol=1e-9)
         slope = ppi_ols(X, Y, F, X_U, F_U, lam=1.0)[1]
         assert slope.estimate == pytest.approx(0.154613330887, abs=1e-11)
-        np.testing.assert_allclose(slope.conf_int(), [-0.500702453994, 0.809929115769], atol=1e-9)
 
     def test_effect(self):
         data = pd.DataFrame(
@@ -48,7 +59,14 @@ class TestKnownAnswers:
         ).assign(t=np.concatenate([HERE % 2, THERE % 2]))
         result = ppi_effect(data, label="y", prediction="f", treatment="t")
         assert result.estimate == pytest.approx(0.135207819165, abs=1e-12)
-        assert result.std_error == pytest.approx(0.294971447756, abs=1e-12)
+        # With variances over n it is 0.294971447756; here the 20 labels of an arm are worth 18.
+        plain = factors = 0.0
+        for arm, lam in enumerate(result.lam):
+            rest, others = (Y - lam * F)[HERE % 2 == arm], lam * F_U[THERE % 2 == arm]
+            plain += rest.var() / 20 + others.var() / 100
+            factors += np.square(rest - rest.mean()).sum() / 18 / 20 + others.var(ddof=1) / 100
+        assert math.sqrt(plain) == pytest.approx(0.294971447756, abs=1e-12)
+        assert result.std_error == pytest.approx(math.sqrt(factors), rel=1e-12)
         assert (result.n_labelled, result.n_unlabelled) == (40, 200)
 
     def test_effective_sample_size(self):
@@ -56,16 +74,6 @@ class TestKnownAnswers:
         assert round(effective_sample_size(418, 5398, rho)) == 3557
         assert round(effective_sample_size(4115, 53100, rho)) == 34998
         assert round(effective_sample_size(3267, 9856, 0.49393859104677634)) == 4000
-
-
-def _tuned_again(results) -> float:
-    """The tuning formula at the tuned coefficients, as in the paper's algorithm."""
-    point = np.array([r.estimate for r in results])
-    inverse = np.linalg.inv((X.T @ X + X_U.T @ X_U) / 240)
-    g, g_f, g_u = ((x * (x @ point - v)[:, None]) for x, v in ((X, Y), (X, F), (X_U, F_U)))
-    cross = (g - g.mean(0)).T @ (g_f - g_f.mean(0)) / 40
-    spread = np.cov(np.vstack([g_f, g_u]).T)
-    return np.trace(inverse @ (cross + cross.T) @ inverse) / (2 * 1.2 * np.trace(inverse @ spread @ inverse))
 
 
 def make_sample(seed: int, n: int = 60, n_u: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,7 +88,19 @@ class TestInvariants:
         y, f, f_u = make_sample(0)
         result = ppi_mean(y, f, f_u, lam=0.0)
         assert result.estimate == pytest.approx(y.mean())
-        assert result.std_error == pytest.approx(y.std() / math.sqrt(len(y)))
+        assert result.std_error == pytest.approx(y.std(ddof=1) / math.sqrt(len(y)))
+        test = stats.ttest_1samp(y, 0.1)
+        assert result.pvalue(0.1) == pytest.approx(test.pvalue)
+        np.testing.assert_allclose(result.conf_int(), test.confidence_interval())
+
+    def test_lam_zero_of_an_effect_is_welch(self):
+        data = make_labelled_trial(0, visible=False).drop(index=range(20))
+        has = data.dropna()
+        test = stats.ttest_ind(has["y"][has["t"] == 1], has["y"][has["t"] == 0], equal_var=False)
+        result = ppi_effect(data, label="y", prediction="f", treatment="t", lam=0)
+        assert result.df == pytest.approx(test.df)
+        assert result.pvalue() == pytest.approx(test.pvalue)
+        np.testing.assert_allclose(result.conf_int(), test.confidence_interval())
 
     @settings(deadline=None)
     @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(0.1, 10), shift=st.floats(-5, 5))
@@ -97,6 +117,8 @@ class TestInvariants:
         (result,) = ppi_ols(np.ones((60, 1)), y, f, np.ones((400, 1)), f_u)
         assert result.estimate == pytest.approx(ppi_mean(y, f, f_u).estimate, abs=1e-10)
         assert result.lam[0] == pytest.approx(ppi_mean(y, f, f_u).lam[0], rel=1e-9)
+        assert result.std_error == pytest.approx(ppi_mean(y, f, f_u).std_error, rel=1e-9)
+        assert result.df == pytest.approx(ppi_mean(y, f, f_u).df, rel=1e-9)
 
     def test_tuned_is_shortest(self):
         y, f, f_u = make_sample(1, n=1000, n_u=9000)
@@ -115,7 +137,8 @@ class TestInvariants:
         y, f, f_u = make_sample(2)
         plain = ppi_mean(y, f, f_u)
         alone = ppi_mean(y, f, f_u, clusters=np.arange(60), clusters_unlabelled=np.arange(100, 500))
-        assert alone.std_error == pytest.approx(plain.std_error * math.sqrt(460 / 459))
+        assert alone.std_error == pytest.approx(plain.std_error)
+        assert alone.df == pytest.approx(plain.df)
         with pytest.raises(EffectError, match="or for neither"):
             ppi_mean(y, f, f_u, clusters=np.arange(60))
 
@@ -292,13 +315,13 @@ class TestBadInput:
             ppi_effect(data.assign(t=data["t"] + 1), label="y", prediction="f", treatment="t")
         with pytest.raises(EffectError, match="use the labels as the outcome"):
             ppi_effect(data.assign(y=1.0), label="y", prediction="f", treatment="t")
-        with pytest.raises(EffectError, match="Leave out units without a prediction"):
+        with pytest.raises(EffectError, match="column 'f': 3000 of 3000 values are NaN"):
             ppi_effect(data.assign(f=np.nan), label="y", prediction="f", treatment="t")
 
     def test_shapes(self):
-        with pytest.raises(EffectError, match="one of each"):
+        with pytest.raises(EffectError, match="y_pred: has 40 values, but y has 39"):
             ppi_mean(Y[:-1], F, F_U)
-        with pytest.raises(EffectError, match="Pass one row for each unit"):
+        with pytest.raises(EffectError, match="x: has 39 rows, but y has 40"):
             ppi_ols(X[:-1], Y, F, X_U, F_U)
-        with pytest.raises(EffectError, match="finite table"):
+        with pytest.raises(EffectError, match="table of shape"):
             ppi_ols(X[:, 0], Y, F, X_U, F_U)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sustain.causal.correction.ratio import CorrectedEffect, corrected_mean
-from sustain.causal.labels.assumptions import require_arms, require_clusters
+from sustain.causal.labels.labelled import require_clusters_in_arms, require_rows_in_arms
+from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 
 __all__ = ["Line", "arm_lines", "effect_with_arm_lines", "effect_with_slope_ratio"]
@@ -71,7 +72,7 @@ def effect_with_slope_ratio(
     ratio : float
         Slope among treated places over that among the others, above 0.
     """
-    if not ratio > 0:
+    if not read.number("ratio", ratio, "a ratio of slopes above 0; 1 is no difference") > 0:
         raise EffectError(f"ratio: got {ratio!r}, expected a ratio of slopes above 0; 1 is no difference.")
     intercept, slope, cov = line
     (m1, v1), (m0, v0) = treated_mean, control_mean
@@ -110,14 +111,15 @@ def arm_lines(
     CalibrationError
         On unusable rows, or when the labels of an arm vary less than their noise.
     """
-    from sustain.debias.sample import as_sample, noise_variance, read
+    from sustain.debias.sample import as_sample, noise_variance
     from sustain.stats.line import fit_line
 
     read.require_same_index("treated", treated, "y_pred", y_pred)
-    arm = require_arms(np.asarray(treated, dtype=float), "treated")
     sample = as_sample(y_pred, y_true, None, clusters)
+    arm = read.arms("treated", treated, sample.n)
+    require_rows_in_arms(arm)
     noise = noise_variance(target_noise_var)
-    require_clusters(sample.group, arm)
+    require_clusters_in_arms(sample.group, arm)
     lines = []
     for value in (1.0, 0.0):
         part = sample.take(np.flatnonzero(arm == value))

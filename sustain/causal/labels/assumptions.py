@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sustain.causal.labels.labelled import LabelledTrial, require_clusters_in_arms, require_rows_in_arms
 from sustain.errors import CalibrationError, EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AssumptionTests", "assumption_tests", "require_arms", "require_clusters"]
-
-Floats = NDArray[np.float64]
+__all__ = ["AssumptionTests", "assumption_tests"]
 
 
 @dataclass(frozen=True)
@@ -135,24 +133,27 @@ def assumption_tests(
     from sustain.stats.covariance import wald_test
     from sustain.stats.line import EXACT, fit_line, least_squares
 
-    used = (label, prediction, treatment, *covariates, *(() if clusters is None else (clusters,)))
-    for name in used:
-        if name not in data.columns:
-            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
-    rows = data.loc[data[list(used)].notna().all(axis=1)]
-    truth, predicted, *others = (_numbers(rows, name) for name in (label, prediction, *covariates))
-    treated = require_arms(_numbers(rows, treatment), treatment)
-    group = None if clusters is None else np.unique(rows[clusters].astype(str), return_inverse=True)[1]
-    require_clusters(group, treated)
-    one = np.ones(len(rows))
+    trial = LabelledTrial.read(
+        data,
+        label=label,
+        prediction=prediction,
+        treatment=treatment,
+        covariates=covariates,
+        clusters=clusters,
+        complete=True,
+    )
+    truth, predicted, treated, group = trial.label, trial.prediction, trial.treated, trial.group
+    require_rows_in_arms(treated)
+    require_clusters_in_arms(group, treated)
+    one = np.ones(trial.n)
 
-    columns = np.column_stack([treated, predicted, *others])
+    columns = np.column_stack([treated, predicted, trial.covariates])
     names = (treatment, prediction, *covariates)
     on_truth, truth_cov, df = least_squares(columns, names, truth, one, group, error=EffectError)
     centred = truth - truth.mean()
     # A slope for each arm: noise of the labels is then in one column of each row, and their difference is the test's.
     arms = np.column_stack([treated, 1 - treated])
-    columns = np.column_stack([treated, arms * centred[:, None], *others])
+    columns = np.column_stack([treated, arms * centred[:, None], trial.covariates])
     names = (treatment, f"{label} of treated", f"{label} of others", *covariates)
     noise = np.zeros_like(columns)
     try:
@@ -176,39 +177,3 @@ def assumption_tests(
         n_treated=int(treated.sum()),
         n_control=int((1 - treated).sum()),
     )
-
-
-def require_clusters(group: NDArray[np.intp] | None, treated: Floats) -> None:
-    """Raise `EffectError` when an arm lies in a single cluster, of which no variance can be told."""
-    for name, value in (("treated", 1.0), ("control", 0.0)):
-        if group is not None and len(np.unique(group[treated == value])) < 2:
-            raise EffectError(
-                f"clusters: the {name} rows lie in a single cluster, so that nothing is seen of how clusters differ. "
-                "Cluster at a finer level."
-            )
-
-
-def _numbers(rows: pd.DataFrame, name: str) -> Floats:
-    try:
-        values = rows[name].to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise EffectError(f"column {name!r} is {rows[name].dtype}, expected numbers.") from error
-    if not np.isfinite(values).all():
-        raise EffectError(f"column {name!r} holds infinite values. Mark what is missing as NaN.")
-    return values
-
-
-def require_arms(treated: Floats, name: str) -> Floats:
-    """Check that a column of labelled rows is 0 and 1, with ten of each."""
-    if not np.isin(treated, (0.0, 1.0)).all():
-        raise EffectError(f"treatment: column {name!r} must hold 0 and 1 only.")
-    n_treated = int(treated.sum())
-    if min(n_treated, len(treated) - n_treated) < MIN_ROWS:
-        raise EffectError(
-            f"treatment: {n_treated} treated and {len(treated) - n_treated} control rows have a label; both arms need "
-            f"{MIN_ROWS} or more."
-        )
-    return treated
-
-
-MIN_ROWS = 10

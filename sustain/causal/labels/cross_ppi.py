@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.labels.ppi import PPIResult, cluster_labels, ppi_effect
+from sustain.causal.labels.ppi import ppi_effect
+from sustain.causal.labels.result import PPIResult
+from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:
@@ -109,36 +111,20 @@ def cross_predict(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    columns = [features] if isinstance(features, str) else list(features)
-    for name in (label, *columns, *(() if clusters is None else (clusters,))):
-        if name not in data.columns:
-            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
+    columns = read.names("features", features)
     if not columns or label in columns:
         raise EffectError(
-            f"features: got {columns}; name columns to predict from, without the label {label!r}."
+            f"features: got {list(columns)}; name columns to predict from, without the label {label!r}."
         )
-    try:
-        truth = data[label].to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise EffectError(f"label: {label!r} must hold numbers ({error}).") from error
-    if np.isinf(truth).any():
-        raise EffectError(f"label: {label!r} holds infinite values. Mark what is missing as NaN.")
-    try:
-        table = data[columns].to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise EffectError(f"features: {columns} must hold numbers ({error}).") from error
-    if not np.isfinite(table).all():
-        bad = [name for name, column in zip(columns, table.T, strict=True) if not np.isfinite(column).all()]
-        raise EffectError(
-            f"features: {', '.join(bad)} hold missing or infinite values. Leave these units out."
-        )
+    read.require_columns(data, (label, *columns, *(() if clusters is None else (clusters,))))
+    truth = read.vector(f"label {label!r}", data[label], missing=True)
+    table = np.column_stack([read.vector(f"feature {name!r}", data[name]) for name in columns])
     labelled = np.flatnonzero(~np.isnan(truth))
     # A fold holds whole clusters: neighbours of a left-out unit would tell the model its label.
-    codes = (
-        np.arange(len(labelled))
-        if clusters is None
-        else np.unique(cluster_labels(data[clusters], clusters)[labelled], return_inverse=True)[1]
-    )
+    codes = np.arange(len(labelled))
+    if clusters is not None:
+        group = read.labels(f"column {clusters!r}", data[clusters]).codes
+        codes = np.unique(group[labelled], return_inverse=True)[1]
     n_groups = int(codes.max()) + 1 if len(codes) else 0
     if not 2 <= n_folds <= n_groups:
         raise EffectError(

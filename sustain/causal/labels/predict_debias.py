@@ -16,18 +16,25 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.causal.labels.ppi import cluster_labels, clustered_df
+from sustain.causal.estimate import Note
+from sustain.causal.labels.parts import Part, few_notes
+from sustain.causal.labels.result import note_lines
+from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
+from sustain.stats.line import Regressors
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DebiasedEstimates", "least_squares", "predict_then_debias"]
+__all__ = ["DebiasedEstimates", "LeastSquares", "least_squares", "predict_then_debias"]
 
 Floats = NDArray[np.float64]
 Estimator = Callable[["pd.DataFrame"], ArrayLike]
 Tuning = Literal["full", "diagonal", "none"]
+
+FAILING = 0.2
+"""Share of draws without an estimate from which on none is given: an arm in one cluster is missing in a third."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,12 @@ class DebiasedEstimates:
         Tuning matrix.
     draws : ndarray, shape (n_boot, p)
     n_labelled, n_unlabelled : int
-    df : float
-        Degrees of freedom of intervals: infinite for independent units, and with clusters those that hold labels, less
-        one.
+    df : ndarray, shape (p,)
+        Degrees of freedom of intervals: of a regression by `least_squares` those that the labelled units (or clusters
+        with labels) leave each coefficient, see `sustain.causal.labels.parts`; of any other estimator labelled units
+        (or clusters) less p.
+    notes : tuple of Note
+        What a reader should know, such as that few labels or few clusters say little.
     """
 
     estimates: Floats
@@ -61,7 +71,8 @@ class DebiasedEstimates:
     draws: Floats = field(repr=False, compare=False)
     n_labelled: int
     n_unlabelled: int
-    df: float = math.inf
+    df: Floats = field(default_factory=lambda: np.array(math.inf))
+    notes: tuple[Note, ...] = ()
 
     @property
     def std_errors(self) -> Floats:
@@ -69,11 +80,12 @@ class DebiasedEstimates:
         return np.sqrt(np.diag(self.cov))
 
     def conf_int(self, level: float = 0.95, method: Literal["normal", "percentile"] = "normal") -> Floats:
-        """Confidence intervals, shape (p, 2): normal with the bootstrap's errors, or its percentiles.
+        """Confidence intervals, shape (p, 2): with the bootstrap's errors (``"normal"``), or its percentiles.
 
-        With clusters the former is Student's t with `df` degrees of freedom.
+        The former is by Student's t with `df` degrees of freedom.
         """
-        half = critical_value(level, self.df) * self.std_errors
+        df = np.broadcast_to(self.df, self.estimates.shape)
+        half = np.array([critical_value(level, each, EffectError) for each in df]) * self.std_errors
         if method == "normal":
             return np.column_stack([self.estimates - half, self.estimates + half])
         if method == "percentile":
@@ -92,7 +104,7 @@ class DebiasedEstimates:
                 f"{f'{low:.4g} to {high:.4g}':>24}{self.labels_only[number]:>13.4g}"
                 f"{self.labels_only_std_error[number]:>11.4g}{self.naive[number]:>10.4g}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *note_lines(self.notes)])
 
 
 def predict_then_debias(
@@ -131,16 +143,14 @@ def predict_then_debias(
     Raises
     ------
     EffectError
-        When a column or a cluster is missing, there are fewer than two labelled or unlabelled units (clusters), or the
-        estimator gives something that is not finite.
+        When a column or a cluster is missing, there are fewer than two labelled or unlabelled units (clusters), the
+        estimator gives something that is not finite, or does so in a fifth of the draws: an arm (or category) that lies
+        in a single cluster, or whose labels do, is missing in a third of them.
     """
-    for name in (*predicted, *predicted.values(), *(() if clusters is None else (clusters,))):
-        if name not in data.columns:
-            raise EffectError(f"no column {name!r} in data; it has {', '.join(map(str, data.columns))}.")
+    read.require_columns(data, (*predicted, *predicted.values(), *(() if clusters is None else (clusters,))))
     if not predicted:
         raise EffectError("predicted: name at least one true column and the column of its predictions.")
-    if n_boot < 50:
-        raise EffectError(f"n_boot: {n_boot} draws cannot describe a variance. Pass 50 or more.")
+    n_boot = read.whole("n_boot", n_boot, "50 draws or more: fewer cannot describe a variance", least=50)
     if tuning not in ("full", "diagonal", "none"):
         raise EffectError(f"tuning: got {tuning!r}, expected 'diagonal', 'full' or 'none'.")
     truth, proxies = list(predicted), list(predicted.values())
@@ -154,9 +164,7 @@ def predict_then_debias(
             "predictions are needed."
         )
     stand_in = data.assign(**{name: data[proxy] for name, proxy in predicted.items()})
-    group = None
-    if clusters is not None:
-        group = np.unique(cluster_labels(data[clusters], clusters), return_inverse=True)[1]
+    group = None if clusters is None else read.labels(f"column {clusters!r}", data[clusters]).codes
 
     def estimates(rows: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
         has, lacks = rows[labelled[rows]], rows[~labelled[rows]]
@@ -164,29 +172,44 @@ def predict_then_debias(
         first, second, third = (_numbers(estimator, part) for part in parts)
         return first, second, third
 
-    every = np.arange(len(data))
-    theta, gamma, gamma_u = estimates(every)
+    theta, gamma, gamma_u = estimates(np.arange(len(data)))
+    factor, df = _small_sample(estimator, data.iloc[np.flatnonzero(labelled)], labelled, group, theta.size)
+    resample = _resampler(labelled, group)
     rng = np.random.default_rng(seed)
-    drawn = [estimates(rows) for rows in _resamples(labelled, group, n_boot, rng)]
+    drawn: list[tuple[Floats, Floats, Floats]] = []
+    failed = 0
+    while len(drawn) < n_boot:
+        try:
+            drawn.append(estimates(resample(rng)))
+        except EffectError as error:
+            # A draw without an arm, a category, or any label estimates nothing; it is drawn again.
+            failed += 1
+            if failed > max(10, FAILING * (failed + len(drawn))):
+                raise EffectError(
+                    f"estimator: {failed} of {failed + len(drawn)} resamples gave no estimate ({error}) An arm or a "
+                    "category has one or two labels, or lies in one or two clusters, so that nothing is seen of how "
+                    "they differ. Use more labels, or cluster at a finer level."
+                ) from error
     thetas = np.stack([first for first, _, _ in drawn])
     gaps = np.stack([second - third for _, second, third in drawn])
     omega = _omega(thetas, gaps, tuning)
     draws = thetas - gaps @ omega.T
     return DebiasedEstimates(
         estimates=theta - omega @ (gamma - gamma_u),
-        cov=np.atleast_2d(np.cov(draws, rowvar=False)),
+        cov=np.atleast_2d(np.cov(draws, rowvar=False)) * np.sqrt(np.outer(factor, factor)),
         labels_only=theta,
         naive=gamma_u,
-        labels_only_std_error=thetas.std(axis=0, ddof=1),
+        labels_only_std_error=thetas.std(axis=0, ddof=1) * np.sqrt(factor),
         omega=omega,
         draws=draws,
         n_labelled=n,
         n_unlabelled=n_unlabelled,
-        df=clustered_df(group, labelled),
+        df=df,
+        notes=_notes(df, labelled, group, failed, n_boot),
     )
 
 
-def least_squares(outcome: str, regressors: Sequence[str], weights: str | None = None) -> Estimator:
+def least_squares(outcome: str, regressors: Sequence[str], weights: str | None = None) -> LeastSquares:
     """Coefficients of a regression of `outcome` on a constant and `regressors`, for `predict_then_debias`.
 
     Parameters
@@ -199,24 +222,102 @@ def least_squares(outcome: str, regressors: Sequence[str], weights: str | None =
 
     Returns
     -------
-    callable
-        From rows to the coefficients, the constant first, shape (1 + k,).
+    LeastSquares
+        Called with rows it gives the coefficients, the constant first, shape (1 + k,).
+    """
+    return LeastSquares(outcome, tuple(read.names("regressors", regressors)), weights)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Regression for `predict_then_debias`, which counts the degrees of freedom of its coefficients.
+
+    Attributes
+    ----------
+    outcome : str
+    regressors : tuple of str
+    weights : str or None
     """
 
-    def fit(rows: pd.DataFrame) -> Floats:
-        design = np.column_stack(
-            [np.ones(len(rows)), *(rows[name].to_numpy(dtype=float) for name in regressors)]
-        )
-        response = rows[outcome].to_numpy(dtype=float)
-        if weights is not None:
-            root = np.sqrt(rows[weights].to_numpy(dtype=float))
-            design, response = design * root[:, None], response * root
-        return np.asarray(np.linalg.lstsq(design, response, rcond=None)[0])
+    outcome: str
+    regressors: tuple[str, ...]
+    weights: str | None = None
 
-    return fit
+    def __call__(self, rows: pd.DataFrame) -> Floats:
+        """Coefficients, the constant first."""
+        read.require_columns(rows, (self.outcome,))
+        return self.design(rows).solve(read.vector(f"column {self.outcome!r}", rows[self.outcome]))
+
+    def design(self, rows: pd.DataFrame) -> Regressors:
+        """Constant and regressors, orthogonalised."""
+        weighted = () if self.weights is None else (self.weights,)
+        read.require_columns(rows, (*self.regressors, *weighted))
+        columns = [read.vector(f"column {name!r}", rows[name]) for name in self.regressors]
+        table = np.column_stack(columns) if columns else np.empty((len(rows), 0))
+        given = None if self.weights is None else rows[self.weights]
+        weight = read.weights(f"column {self.weights!r}", given, len(rows), like="data")
+        return Regressors.of(table, self.regressors, weight, error=EffectError)
+
+
+def _small_sample(
+    estimator: Estimator,
+    rows: pd.DataFrame,
+    labelled: NDArray[np.bool_],
+    group: NDArray[np.intp] | None,
+    p: int,
+) -> tuple[Floats, Floats]:
+    """Factor on the bootstrap's variances, and degrees of freedom, each shape (p,)."""
+    codes = None if group is None else np.unique(group[labelled], return_inverse=True)[1]
+    if isinstance(estimator, LeastSquares):
+        design = estimator.design(rows)
+        loadings = design.basis @ design.back.T
+        none = np.zeros(len(rows))
+        parts = [Part(none, column, design.basis, codes) for column in loadings.T]
+        told = np.array([not part.alone for part in parts])
+        if not told.any():
+            raise EffectError(
+                "clusters: a single cluster decides each coefficient (an arm lies in one, or all its labels do), so "
+                "that nothing is seen of how clusters differ. Cluster at a finer level."
+            )
+        found = np.array(
+            [
+                (part.factor, part.df) if ok else (math.nan, math.nan)
+                for part, ok in zip(parts, told, strict=True)
+            ]
+        )
+        return found[:, 0], found[:, 1]
+    m = len(rows) if codes is None else int(codes.max()) + 1
+    return np.full(p, m / (m - 1)), np.full(p, float(max(1, m - p)))
+
+
+def _notes(
+    df: Floats, labelled: NDArray[np.bool_], group: NDArray[np.intp] | None, failed: int, n_boot: int
+) -> tuple[Note, ...]:
+    held = (
+        f"{int(labelled.sum())} labels"
+        if group is None
+        else f"{np.unique(group[labelled]).size} clusters with labels"
+    )
+    notes = few_notes(float(np.nanmin(df)), group is not None, held)
+    if np.isnan(df).any():
+        which = ", ".join(str(k) for k in np.flatnonzero(np.isnan(df)))
+        text = (
+            f"A single cluster or unit decides coefficient {which} (the constant is 0): nothing is seen of how these "
+            "differ, and no standard error can be given."
+        )
+        notes = (*notes, Note("single_cluster", text))
+    if not failed:
+        return notes
+    text = (
+        f"{failed} resamples gave no estimate and were drawn again, beside {n_boot} that did: an arm or a category has "
+        "few labels, or lies in few clusters, and its standard error is likely too small."
+    )
+    return (*notes, Note("failed_draws", text))
 
 
 def _numbers(estimator: Estimator, rows: pd.DataFrame) -> Floats:
+    if rows.empty:
+        raise EffectError("no labelled or no unlabelled unit in the resample.")
     values = np.atleast_1d(np.asarray(estimator(rows), dtype=float))
     if values.ndim != 1 or not np.isfinite(values).all():
         raise EffectError(
@@ -226,15 +327,13 @@ def _numbers(estimator: Estimator, rows: pd.DataFrame) -> Floats:
     return values
 
 
-def _resamples(
-    labelled: NDArray[np.bool_], group: NDArray[np.intp] | None, n_boot: int, rng: np.random.Generator
-) -> list[NDArray[np.intp]]:
-    """Rows of each draw: labelled and unlabelled apart, or whole clusters."""
+def _resampler(
+    labelled: NDArray[np.bool_], group: NDArray[np.intp] | None
+) -> Callable[[np.random.Generator], NDArray[np.intp]]:
+    """Draws rows with replacement: labelled and unlabelled apart, or whole clusters."""
     if group is None:
         has, lacks = np.flatnonzero(labelled), np.flatnonzero(~labelled)
-        return [
-            np.concatenate([rng.choice(has, has.size), rng.choice(lacks, lacks.size)]) for _ in range(n_boot)
-        ]
+        return lambda rng: np.concatenate([rng.choice(has, has.size), rng.choice(lacks, lacks.size)])
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(group))[:-1])
     mixed = sum(labelled[rows].any() for rows in members), sum((~labelled[rows]).any() for rows in members)
@@ -243,13 +342,7 @@ def _resamples(
             f"clusters: {mixed[0]} hold labelled and {mixed[1]} unlabelled units; both need at least 2. Cluster at a "
             "finer level."
         )
-    draws: list[NDArray[np.intp]] = []
-    while len(draws) < n_boot:
-        rows = np.concatenate([members[code] for code in rng.integers(0, len(members), len(members))])
-        # A draw without a labelled or an unlabelled unit estimates nothing; with few clusters it is drawn again.
-        if labelled[rows].any() and not labelled[rows].all():
-            draws.append(rows)
-    return draws
+    return lambda rng: np.concatenate([members[code] for code in rng.integers(0, len(members), len(members))])
 
 
 def _omega(thetas: Floats, gaps: Floats, tuning: Tuning) -> Floats:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sustain.causal.correction.card import load_card
-from sustain.causal.correction.correct import draws_variance
-from sustain.causal.estimators.least_squares import difference_in_means
-from sustain.causal.labels.ppi import cluster_labels, clustered_variance, ppi_effect
+from sustain.causal.correction.correct import combined_df, draws_variance
+from sustain.causal.estimate import Note
+from sustain.causal.labels.labelled import LabelledTrial
+from sustain.causal.labels.parts import mean_part
+from sustain.causal.labels.ppi import effect_of
+from sustain.causal.labels.result import note_lines
+from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value, p_value
 
@@ -31,10 +37,12 @@ class StabilityTest(NamedTuple):
     difference, std_error : float
         Corrected less prediction-powered effect.
     pvalue : float
-        A small one says that the correction does not hold in this trial. By Student's t: normal for independent units,
-        and with clusters those that hold labels, less one.
+        A small one says that the correction does not hold in this trial. By Student's t with `df` degrees of freedom.
     corrected, powered : float
         The two effects.
+    df : float
+    notes : tuple of Note
+        Those of the labels' effect.
     """
 
     difference: float
@@ -42,16 +50,21 @@ class StabilityTest(NamedTuple):
     pvalue: float
     corrected: float
     powered: float
+    df: float = math.inf
+    notes: tuple[Note, ...] = ()
 
     def __str__(self) -> str:
         verdict = (
             "the correction does not hold here" if self.pvalue < 0.05 else "no sign against the correction"
         )
-        return (
+        # Found at the 5% level in 80% of trials.
+        seen = (critical_value(0.95, self.df) + critical_value(0.6, self.df)) * self.std_error
+        text = (
             f"corrected effect {self.corrected:.4g}, labels' effect {self.powered:.4g}: difference "
             f"{self.difference:.3g} (standard error {self.std_error:.2g}), p = {self.pvalue:.2g}: {verdict}. "
-            f"Differences under {2.8 * self.std_error:.2g} often go unseen."
+            f"Differences under {seen:.2g} often go unseen."
         )
+        return "\n".join([text, *note_lines(self.notes)])
 
 
 def stability_test(
@@ -60,7 +73,7 @@ def stability_test(
     label: str,
     prediction: str,
     treatment: str,
-    calibration: CalibrationCard,
+    calibration: CalibrationCard | str | Path,
     method: str = "linear",
     clusters: str | None = None,
 ) -> StabilityTest:
@@ -73,7 +86,7 @@ def stability_test(
     ----------
     data, label, prediction, treatment, clusters
         As in `ppi_effect`.
-    calibration : CalibrationCard
+    calibration : CalibrationCard or path of one
     method : str
         Correction that the card holds.
     """
@@ -95,7 +108,9 @@ class CombinedEffect:
     note : str
         What was done, in words.
     df : float
-        Degrees of freedom of intervals; see `PPIResult`.
+        Degrees of freedom of intervals; see `sustain.causal.labels.parts`.
+    notes : tuple of Note
+        Those of the labels' effect.
     """
 
     estimate: float
@@ -105,17 +120,18 @@ class CombinedEffect:
     passed: bool
     note: str
     df: float = math.inf
+    notes: tuple[Note, ...] = ()
 
     def __str__(self) -> str:
         low, high = self.conf_int()
         numbers = (
             f"{self.estimate:.4g} (standard error {self.std_error:.3g}), 95% interval {low:.4g} to {high:.4g}"
         )
-        return f"{numbers}\n{self.note}"
+        return "\n".join([numbers, self.note, *note_lines(self.notes)])
 
     def conf_int(self, level: float = 0.95) -> tuple[float, float]:
         """Give a confidence interval, by Student's t with `df` degrees of freedom."""
-        half = critical_value(level, self.df) * self.std_error
+        half = critical_value(level, self.df, EffectError) * self.std_error
         return self.estimate - half, self.estimate + half
 
 
@@ -125,7 +141,7 @@ def combined_effect(
     label: str,
     prediction: str,
     treatment: str,
-    calibration: CalibrationCard,
+    calibration: CalibrationCard | str | Path,
     method: str = "linear",
     clusters: str | None = None,
     test_level: float = 0.1,
@@ -149,7 +165,7 @@ def combined_effect(
     rejects by chance are those in which the labels err). So combine where the assumption is believed beforehand; the
     test guards against gross failure only.
     """
-    if not 0 < test_level < 1:
+    if not 0 < read.number("test_level", test_level, "a level between 0 and 1, such as 0.1") < 1:
         raise EffectError(f"test_level: got {test_level!r}, expected a level between 0 and 1, such as 0.1.")
     both = _compare(data, label, prediction, treatment, calibration, method, clusters)
     test, powered = both.test, both.test.powered
@@ -158,7 +174,9 @@ def combined_effect(
             f"Not combined: corrected effect {test.corrected:.4g} and labels' effect {powered:.4g} differ (Hausman "
             f"test, p = {test.pvalue:.2g}), so the correction does not hold in this trial. The effect is the labels'."
         )
-        return CombinedEffect(powered, math.sqrt(both.powered_var), 0.0, test, False, note, both.df)
+        return CombinedEffect(
+            powered, math.sqrt(both.powered_var), 0.0, test, False, note, both.df, test.notes
+        )
     spread = both.corrected_var + both.powered_var - 2 * both.covariance
     weight = (both.powered_var - both.covariance) / spread
     variance = (both.corrected_var * both.powered_var - both.covariance**2) / spread
@@ -167,7 +185,7 @@ def combined_effect(
         f"(Hausman test, p = {test.pvalue:.2g})."
     )
     estimate = weight * test.corrected + (1 - weight) * powered
-    return CombinedEffect(estimate, math.sqrt(variance), weight, test, True, note, both.df)
+    return CombinedEffect(estimate, math.sqrt(variance), weight, test, True, note, both.df, test.notes)
 
 
 class _Comparison(NamedTuple):
@@ -183,29 +201,41 @@ def _compare(
     label: str,
     prediction: str,
     treatment: str,
-    calibration: CalibrationCard,
+    calibration: CalibrationCard | str | Path,
     method: str,
     clusters: str | None,
 ) -> _Comparison:
-    powered = ppi_effect(data, label=label, prediction=prediction, treatment=treatment, clusters=clusters)
-    treated, predicted = data[treatment].to_numpy(dtype=float), data[prediction].to_numpy(dtype=float)
-    linear = difference_in_means(treated, np.ones(len(treated)))
     card = load_card(calibration)
     if card is None:
         raise EffectError("calibration: got None, expected the map's card, which the labels are to test.")
-    outcome = np.asarray(card.transform(predicted, method=method, check_support=False))
-    corrected = linear.estimate(outcome)
-    groups = None if clusters is None else cluster_labels(data[clusters], clusters)
+    trial = LabelledTrial.read(
+        data, label=label, prediction=prediction, treatment=treatment, clusters=clusters
+    )
+    powered = effect_of(trial)
+    outcome = np.asarray(card.transform(trial.prediction, method=method, check_support=False))
+    weights, influence = np.empty(trial.n), np.empty(trial.n)
+    for value, sign in ((1.0, 1.0), (0.0, -1.0)):
+        arm = trial.treated == value
+        group = None if trial.group is None else trial.group[arm]
+        part = mean_part(outcome[arm] - outcome[arm].mean(), sign, group)
+        weights[arm], influence[arm] = part.loading, part.scaled
+    corrected = float(weights @ outcome)
     spread = 0.0
     if method != "none":
-        spread = draws_variance(card.draws(method).weighted_sum(predicted, linear.weights), card)
-    influence = linear.influence(outcome)
-    gap_var = clustered_variance(influence - powered.influence, groups)
-    trial_var = clustered_variance(influence, groups)
+        spread = draws_variance(card.draws(method).weighted_sum(trial.prediction, weights), card)
+    gap_var = _variance(influence - powered.influence, trial.group)
+    trial_var = _variance(influence, trial.group)
     powered_var = powered.std_error**2
     difference, error = corrected - powered.estimate, math.sqrt(gap_var + spread)
-    statistic = difference / error if error > 0 else math.nan
-    test = StabilityTest(difference, error, p_value(statistic, powered.df), corrected, powered.estimate)
+    df = combined_df(gap_var, powered.df, spread, float(card.prediction_on_truth.df))
+    pvalue = p_value(difference / error if error > 0 else math.nan, df)
+    test = StabilityTest(difference, error, pvalue, corrected, powered.estimate, df, powered.notes)
     # Polarisation: the covariance of two estimates from the variance of their difference.
     covariance = (trial_var + powered_var - gap_var) / 2
     return _Comparison(test, trial_var + spread, powered_var, covariance, powered.df)
+
+
+def _variance(influence: NDArray[np.float64], group: NDArray[np.intp] | None) -> float:
+    """Variance from influences with their small-sample factors."""
+    sums = influence if group is None else np.bincount(group, influence)
+    return float(sums @ sums)
