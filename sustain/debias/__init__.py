@@ -6,13 +6,13 @@ relate to the truth in the trial as they do in the calibration sample ("measurem
 """
 
 from sustain.debias.bridge.calibration import BridgeCalibration
-from sustain.debias.card.build import build_card
+from sustain.debias.build import build_card
 from sustain.debias.card.card import CalibrationCard
 from sustain.debias.contrasts.families import ContrastFamily, DonorTrials
-from sustain.debias.diagnosis.diagnose import diagnose
 from sustain.debias.diagnosis.diagnosis import Diagnosis
 from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
 from sustain.debias.judge.compare import Comparison, compare
+from sustain.debias.judge.diagnose import diagnose
 from sustain.debias.level import LevelCalibration, LevelSlope
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.tweedie.calibration import TweedieCalibration

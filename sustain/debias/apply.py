@@ -7,6 +7,7 @@ attributes). Floating types keep their type and are computed in float64; integer
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 
 from sustain.debias.sample import read
 from sustain.debias.table import Table
-from sustain.errors import CalibrationError
+from sustain.errors import CalibrationError, SupportWarning
+from sustain.stats.columns import matched_label
 
-__all__ = ["apply_by_label", "apply_elementwise", "is_lazy", "named"]
+__all__ = ["EXPECTED_OUTSIDE", "apply_by_label", "apply_elementwise", "is_lazy", "warn_outside"]
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
+
+EXPECTED_OUTSIDE = 0.02
+"""Share of predictions beyond the support that passes without a warning: twice what the calibration has itself."""
 
 
 def apply_elementwise(function: Function, values: Any, whole: bool = False) -> Any:
@@ -83,7 +88,7 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
         As `apply_elementwise` takes, by label.
     values : as for `apply_elementwise`
     labels : str or array_like of the shape of `values`
-        One label for all values, or one for each; numbers are compared as text. Lazy arrays take one.
+        One label for all values, or one for each; compared as `sustain.stats.columns` says. Lazy arrays take one.
 
     Raises
     ------
@@ -92,37 +97,61 @@ def apply_by_label(functions: Mapping[str, Function], values: Any, labels: Any) 
         a lazy array.
     """
     if np.ndim(labels) == 0:
-        return apply_elementwise(named(functions, str(labels)), values)
+        return apply_elementwise(_named(functions, labels), values)
     if is_lazy(values) or is_lazy(labels):
         raise CalibrationError(
             "strata: a lazy array takes one stratum for all its values. Correct each stratum by itself and combine "
             "them, for example with xarray.where."
         )
     read.require_same_index("strata", labels, "y_pred", values)
-    names = np.asarray(labels).astype(str)
-    if names.shape != np.shape(values):
+    if np.shape(labels) != np.shape(values):
         raise CalibrationError(
-            f"strata: has shape {names.shape}, but y_pred has {np.shape(values)}. Pass one name, or one for each."
+            f"strata: has shape {np.shape(labels)}, but y_pred has {np.shape(values)}. Pass one name, or one for each."
         )
-    by_name = {name: named(functions, str(name)) for name in np.unique(names)}
-    flat = names.reshape(-1)
+    column = labels if np.ndim(labels) == 1 else np.asarray(labels).reshape(-1)
+    codes, names = read.labels("strata", column)
+    pieces = [_named(functions, name) for name in names]
 
     def function(x: Array) -> Array:
         out = np.empty(x.shape)
-        for name, piece in by_name.items():
-            rows = np.flatnonzero(flat == name)
+        for code, piece in enumerate(pieces):
+            rows = np.flatnonzero(codes == code)
             out[rows] = piece(x[rows])
         return out
 
     return apply_elementwise(function, values, whole=True)
 
 
-def named(functions: Mapping[str, Any], name: str) -> Any:
+def _named(functions: Mapping[str, Function], label: Any) -> Function:
     """Get what belongs to a stratum; raises `CalibrationError` when there is no such stratum."""
-    if name not in functions:
+    name = matched_label(functions, label)
+    if name is None:
         known = ", ".join(functions) or "none: fit with strata=..."
-        raise CalibrationError(f"strata: {name!r} was not there at the fit; known strata: {known}.")
+        raise CalibrationError(f"strata: {str(label)!r} was not there at the fit; known strata: {known}.")
     return functions[name]
+
+
+def warn_outside(y_pred: Any, support: tuple[float, float]) -> None:
+    """Warn when more predictions than expected lie outside the support; lazy arrays are not looked at."""
+    if is_lazy(y_pred):
+        return
+    values = y_pred.compressed() if isinstance(y_pred, np.ma.MaskedArray) else y_pred
+    values = np.asarray(getattr(values, "values", values))
+    if values.dtype.kind not in "fiu" or not values.size:
+        return
+    low, high = support
+    outside = int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
+    if not outside:
+        return
+    seen = int(np.count_nonzero(values == values))
+    if outside > EXPECTED_OUTSIDE * seen:
+        warnings.warn(
+            f"{outside / seen:.1%} of {seen} predictions lie outside [{low:.4g}, {high:.4g}], the support of the "
+            "calibration. There the correction is a straight line that no label supports. Calibrate on rows "
+            "with such predictions, or leave these places out.",
+            SupportWarning,
+            stacklevel=3,
+        )
 
 
 def is_lazy(values: Any) -> bool:

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.apply import apply_by_label, apply_elementwise, is_lazy
-from sustain.debias.sample import CalibrationSample, as_sample, noise_variance, read
-from sustain.debias.table import Grid, Table
-from sustain.errors import CalibrationError, InSampleWarning, SupportWarning, WeakCalibrationWarning
+from sustain.debias.apply import apply_by_label, apply_elementwise, warn_outside
+from sustain.debias.card.assemble import card_of
+from sustain.debias.card.card import CalibrationCard
+from sustain.debias.card.tabulate import FittedCurve
+from sustain.debias.sample import CalibrationSample, as_sample
+from sustain.debias.strata import StratumFit, fit_strata, stratum_curve
+from sustain.debias.table import Nodes, Table
+from sustain.errors import CalibrationError, InSampleWarning, WeakCalibrationWarning
 from sustain.stats.line import Line
 
-if TYPE_CHECKING:
-    from sustain.debias.card.card import CalibrationCard
-    from sustain.debias.strata import StratumFit
-
-__all__ = ["EXPECTED_OUTSIDE", "Calibration", "check_line", "warn_outside"]
+__all__ = ["Calibration", "check_line"]
 
 Array = NDArray[np.float64]
-
-EXPECTED_OUTSIDE = 0.02
-"""Share of predictions beyond the support that passes without a warning: twice what the calibration has itself."""
-
 
 FITTED = 1e-6
 """Distance of intercept and slope from 0 and 1 below which predictions are taken to be fitted values."""
@@ -39,6 +36,7 @@ class Calibration:
     """What calibrations share. See `LinearCalibration` and `TweedieCalibration`."""
 
     method: ClassVar[str]
+    straight: ClassVar[bool] = False
 
     _sample: CalibrationSample
     strata_: dict[str, StratumFit]
@@ -48,6 +46,7 @@ class Calibration:
     prediction_on_truth_: Line
     truth_on_prediction_: Line
     target_noise_var_: float
+    weaknesses_: dict[str, str]
 
     def fit(
         self,
@@ -84,25 +83,41 @@ class Calibration:
         Warns
         -----
         WeakCalibrationWarning
-            When r2 is below `min_r2`, or a stratum cannot carry a correction of its own.
+            When r2 is below `min_r2`, the slope of prediction on truth below 0.2, there are fewer than 100 pairs, or a
+            stratum cannot carry a correction of its own.
         InSampleWarning
             When the predictions are least-squares fitted values of these very labels. Other models' training rows
             cannot be told from their numbers alone: hold rows out, and see ``diagnose(train=...)``.
         """
-        from sustain.debias.strata import fit_strata
-
         self._check_parameters()
-        sample = as_sample(y_pred, y_true, sample_weight, groups, strata)
-        self._fit_sample(sample, noise_variance(target_noise_var))
+        sample = as_sample(y_pred, y_true, sample_weight, groups, strata, target_noise_var)
+        sample.warn_of_weaknesses(stacklevel=2)
+        return self.fit_sample(sample)
+
+    def fit_sample(self, sample: CalibrationSample) -> Self:
+        """Learn the correction from checked rows; errors and warnings as for `fit`, but for those of the rows alone."""
+        self._check_parameters()
+        self.learn(sample)
         _warn_fitted_values(self.truth_on_prediction_, float(np.std(sample.y_pred)))
-        self.strata_ = fit_strata(self)
+        self.strata_ = fit_strata(self, sample)
         return self
+
+    def learn(self, sample: CalibrationSample) -> None:
+        """Learn the pooled correction, without those of strata."""
+        self._sample = sample
+        self.target_noise_var_ = sample.noise
+        self.prediction_on_truth_ = sample.prediction_on_truth
+        self.truth_on_prediction_ = sample.truth_on_prediction
+        self.support_ = sample.support
+        self.r2_, self.n_, self.n_groups_ = sample.prediction_on_truth.r2, sample.n, sample.n_groups
+        self.weaknesses_ = {}
+        self._learn(sample)
 
     def _check_parameters(self) -> None:
         """Raise `CalibrationError` when a parameter is out of range."""
 
-    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
-        """Learn the pooled correction."""
+    def _learn(self, sample: CalibrationSample) -> None:
+        """Learn what is this method's own."""
         raise NotImplementedError
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -182,77 +197,50 @@ class Calibration:
         slopes = {name: fit.table.derivative for name, fit in self.strata_.items()}
         return apply_by_label(slopes, y_pred, strata)
 
-    def influence(self, y_pred: Any, weight: Any = None, strata: Any = None) -> Array:
-        """Influence of every calibration row on ``sum_j weight_j h(y_pred_j)``.
-
-        It is all that a downstream variance needs of the calibration: with psi this influence, the calibration's
-        part of the variance of the sum is ``sum(psi^2) / n^2``; for clustered rows sum psi within clusters first.
-        Where trial and calibration share places, add psi / n to the trial's own influences before squaring.
-
-        Parameters
-        ----------
-        y_pred : array_like, shape (n_trial,)
-            Predictions to be corrected, such as a trial's.
-        weight : array_like, shape (n_trial,), optional
-            Their weights in the estimate, of any sign: ``treated / n_treated - control / n_control`` for a difference
-            of means. Without them the estimate is the mean.
-        strata : str or array_like of shape (n_trial,), optional
-            As for `transform`.
-
-        Returns
-        -------
-        ndarray, shape (n,)
-            One value a calibration row, in the order of `fit`. What is held fixed: `sustain.debias.influence`.
-
-        Raises
-        ------
-        CalibrationError
-            On missing or infinite values, or a stratum that was not there at the fit.
-        """
-        from sustain.debias.influence import sum_influence
-
-        self._require_fit()
-        x = read.vector("y_pred", y_pred)
-        read.require_same_index("weight", weight, "y_pred", y_pred)
-        read.require_same_index("strata", strata, "y_pred", y_pred)
-        shares = (
-            np.full(x.size, 1 / max(1, x.size)) if weight is None else read.vector("weight", weight, x.size)
-        )
-        return sum_influence(self, x, shares, strata)
-
     def to_card(
         self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
     ) -> CalibrationCard:
         """Make the calibration card of this fit alone; arguments as for `sustain.debias.build_card`."""
-        from sustain.debias.card.build import card_of
-
         self._require_fit()
         return card_of(
             [self], self._sample, target=target, predictor=predictor, n_boot=n_boot, seed=seed, **about
         )
 
-    # What a card needs of a calibration.
+    # What a card needs of a calibration; see `sustain.debias.card.tabulate.FittedCorrection`.
 
-    def _grid(self) -> Grid:
+    @property
+    def own_strata(self) -> frozenset[str]:
+        """Strata that have a correction of their own."""
+        return frozenset(name for name, fit in self.strata_.items() if fit.own is not None)
+
+    def nodes(self) -> Nodes:
         """Nodes on which a card should tabulate this correction."""
-        return Grid.around(*self.support_)
+        return Nodes.around(*self.support_)
 
-    def _tabulate(self, grid: Grid) -> tuple[Table, float]:
+    def curves(self, counts: Array, grid: Nodes) -> Iterator[FittedCurve]:
+        """Tabulate the pooled correction and those of strata on `grid`, with refits on resampled groups.
+
+        Parameters
+        ----------
+        counts : ndarray, shape (n_draws, n_groups)
+            How often each group (row, without groups) is in each draw.
+        grid : Nodes
+        """
+        table, error = self.tabulate(grid)
+        pooled = FittedCurve(None, table, error, self.bootstrap(counts, grid), self.notes())
+        yield pooled
+        for name, fit in self.strata_.items():
+            yield stratum_curve(fit, pooled, counts[:, self._sample.groups_of(name)])
+
+    def tabulate(self, grid: Nodes) -> tuple[Table, float]:
         """Evaluate the correction on `grid`; also give the greatest difference from the formula inside the support."""
         raise NotImplementedError
 
-    def _bootstrap(self, counts: Array, grid: Grid) -> Array | tuple[Array, Array]:
-        """Refit the pooled correction on resampled groups.
-
-        Gives curves, shape (n_draws, grid.n), or (intercepts, slopes) of prediction on truth.
-        """
+    def bootstrap(self, counts: Array, grid: Nodes) -> Array:
+        """Refit the pooled correction on resampled groups: curves, shape (n_draws, grid.n)."""
         raise NotImplementedError
 
-    def _influence_of(self, nodes: Array) -> Array:
-        """Influence of every row on ``nodes @ table_.h``, shape (n,)."""
-        raise NotImplementedError
-
-    def _notes(self) -> dict[str, float]:
+    def notes(self) -> dict[str, float]:
         """Numbers about the fit that a reader of the card should see."""
         return {}
 
@@ -270,7 +258,7 @@ def check_line(line: Line, what: str, level: float, min_r2: float) -> None:
     WeakCalibrationWarning
         When r2 is below `min_r2`.
     """
-    low, high = line.slope_interval(level)
+    low, high = line.slope_interval(level, CalibrationError)
     if not low > 0:
         raise CalibrationError(
             f"The slope of {what} is {line.slope:.3g} with a {level:.0%} interval of [{low:.3g}, {high:.3g}] "
@@ -282,7 +270,7 @@ def check_line(line: Line, what: str, level: float, min_r2: float) -> None:
             f"The predictions explain {line.r2:.1%} of the variance of the labels (less than {min_r2:.0%}). "
             "A correction will multiply their noise; expect wide intervals.",
             WeakCalibrationWarning,
-            stacklevel=3,
+            stacklevel=6,
         )
 
 
@@ -297,28 +285,5 @@ def _warn_fitted_values(line: Line, spread: float) -> None:
             "values have it on their own training rows. Their errors are smaller than elsewhere, and so is the "
             "correction. Calibrate on rows that the model has not seen, such as left-out folds.",
             InSampleWarning,
-            stacklevel=3,
-        )
-
-
-def warn_outside(y_pred: Any, support: tuple[float, float]) -> None:
-    """Warn when more predictions than expected lie outside the support; lazy arrays are not looked at."""
-    if is_lazy(y_pred):
-        return
-    values = y_pred.compressed() if isinstance(y_pred, np.ma.MaskedArray) else y_pred
-    values = np.asarray(getattr(values, "values", values))
-    if values.dtype.kind not in "fiu" or not values.size:
-        return
-    low, high = support
-    outside = int(np.count_nonzero(values < low) + np.count_nonzero(values > high))
-    if not outside:
-        return
-    seen = int(np.count_nonzero(values == values))
-    if outside > EXPECTED_OUTSIDE * seen:
-        warnings.warn(
-            f"{outside / seen:.1%} of {seen} predictions lie outside [{low:.4g}, {high:.4g}], the support of the "
-            "calibration. There the correction is a straight line that no label supports. Calibrate on rows "
-            "with such predictions, or leave these places out.",
-            SupportWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -12,14 +12,16 @@ doi:10.1080/07350015.1995.10524597).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.apply import apply_elementwise
-from sustain.debias.base import warn_outside
-from sustain.debias.contrasts.families import Design, require_quiet_labels
+from sustain.debias.apply import apply_elementwise, warn_outside
+from sustain.debias.card.assemble import card_of
+from sustain.debias.card.card import CalibrationCard
+from sustain.debias.contrasts.families import ContrastDesign, require_quiet_labels
 from sustain.debias.contrasts.slopes import (
     LevelSlope,
     Term,
@@ -30,13 +32,9 @@ from sustain.debias.contrasts.slopes import (
     nested,
     slope_of,
 )
-from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, noise_variance, read
-from sustain.debias.table import support_of
+from sustain.debias.linear import LinearCalibration
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, read
 from sustain.errors import CalibrationError
-from sustain.stats.line import fit_line
-
-if TYPE_CHECKING:
-    from sustain.debias.card.card import CalibrationCard
 
 __all__ = ["LevelCalibration", "LevelSlope"]
 
@@ -96,7 +94,7 @@ class LevelCalibration:
         groups: Any = None,
         strata: Any = None,
         target_noise_var: float = 0.0,
-        families: Iterable[Design] = (),
+        families: Iterable[ContrastDesign] = (),
     ) -> LevelCalibration:
         """Estimate the slope at every level.
 
@@ -125,25 +123,32 @@ class LevelCalibration:
             On unusable rows, when there is neither a level, nor a stratum, nor a family, or with donor trials on labels
             with noise.
         """
-        sample = as_sample(y_pred, y_true, sample_weight, groups)
-        noise, families = noise_variance(target_noise_var), tuple(families)
-        if not levels and strata is None and not families:
+        sample = as_sample(y_pred, y_true, sample_weight, groups, strata, target_noise_var)
+        return self.fit_sample(sample, levels, families)
+
+    def fit_sample(
+        self,
+        sample: CalibrationSample,
+        levels: Mapping[str, Any] | None = None,
+        families: Iterable[ContrastDesign] = (),
+    ) -> LevelCalibration:
+        """Estimate the slope at every level from checked rows, whose strata are used; arguments as for `fit`."""
+        families = tuple(families)
+        if not levels and sample.stratum is None and not families:
             raise CalibrationError(
                 "levels: expected at least one, such as {'region': labels}, or strata, or families; got none."
             )
         for family in families:
-            require_quiet_labels(family, noise)
-        read.require_same_index("strata", strata, "y_pred", y_pred)
+            require_quiet_labels(family, sample.noise)
         for name, labels in (levels or {}).items():
-            read.require_same_index(f"levels[{name!r}]", labels, "y_pred", y_pred)
-        self._sample, self.target_noise_var_ = sample, noise
-        self.support_ = support_of(sample.y_pred, sample.weight)
+            read.require_same_index(f"levels[{name!r}]", labels, "y_pred", sample)
+        self._sample, self.target_noise_var_, self.support_ = sample, sample.noise, sample.support
         self.centre_ = (
             float(np.average(sample.y_pred, weights=sample.weight)),
             float(np.average(sample.y_true, weights=sample.weight)),
         )
         self._terms, self.levels_ = {}, {}
-        line = fit_line(sample.y_true, sample.y_pred, sample.weight, sample.group, noise)
+        line = sample.prediction_on_truth
         self.pooled_ = LevelSlope("pooled", line.slope, line.slope_se, line.df, sample.n)
         top = parent = np.zeros(sample.n, dtype=np.intp)
         name = ""
@@ -153,14 +158,14 @@ class LevelCalibration:
             parent, top = group, group if k == 0 else top
         self._top = top if levels else np.arange(sample.n)
         if levels:
-            self._keep(f"within {name}", inside(sample, parent, noise))
-        if strata is not None:
-            self._keep("within stratum", inside(sample, nested(top, "strata", strata), noise))
+            self._keep(f"within {name}", inside(sample, parent))
+        if sample.stratum is not None:
+            self._keep("within stratum", inside(sample, nested(top, "strata", sample.stratum)))
         for family in families:
             self._keep(family.name, contrasts(sample, family))
         return self
 
-    def matched(self, design: Design) -> LevelSlope:
+    def matched(self, design: ContrastDesign) -> LevelSlope:
         """Slope for a family of contrasts, built from covariates or places.
 
         Parameters
@@ -233,53 +238,15 @@ class LevelCalibration:
             warn_outside(y_pred, self.support_)
         return apply_elementwise(lambda x: mean_y + (x - mean_x) / found.slope, y_pred)
 
-    def slope_influence(self) -> Array:
-        """Influence of every calibration row on each slope of `levels_`, shape (n, k).
-
-        A unit's jackknife influence is shared out evenly among its rows, so that sums within clusters divided by n
-        are the clusters' influences.
-        """
-        self._require_fit()
-        columns = [slope_of(name, term, self._sample)[1] for name, term in self._terms.items()]
-        return np.column_stack(columns) if columns else np.empty((self._sample.n, 0))
-
-    def influence(self, y_pred: Any, weight: Any = None, *, level: str) -> Array:
-        """Influence of every calibration row on ``sum_j weight_j h(y_pred_j)`` at one level.
-
-        Parameters
-        ----------
-        y_pred, weight : array_like, shape (n_trial,)
-            Predictions to be corrected and their weights in the estimate; without weights the estimate is the mean.
-        level : str
-            A key of `levels_`.
-
-        Returns
-        -------
-        ndarray, shape (n,)
-            One value a calibration row. Sum it within clusters at least as wide as the level's own groups.
-        """
-        found, s = self._usable(level), self._sample
-        x = read.vector("y_pred", y_pred)
-        read.require_same_index("weight", weight, "y_pred", y_pred)
-        shares = (
-            np.full(x.size, 1 / max(1, x.size)) if weight is None else read.vector("weight", weight, x.size)
-        )
-        mean_x, mean_y = self.centre_
-        on_slope = slope_of(level, self._terms[level], s)[1]
-        on_centre = s.weight * ((s.y_true - mean_y) - (s.y_pred - mean_x) / found.slope)
-        return np.asarray(
-            shares.sum() * on_centre - (shares @ (x - mean_x)) / found.slope**2 * on_slope, dtype=np.float64
-        )
-
     @property
     def cov_(self) -> Array:
         """Covariance of the slopes, shape (k, k)."""
+        self._require_fit()
         group = self._top if self._sample.group is None else self._sample.group
-        influence = np.column_stack(
-            [np.bincount(group, weights=column) for column in self.slope_influence().T]
-        )
+        rows = [slope_of(name, term, self._sample)[1] for name, term in self._terms.items()]
+        influence = np.column_stack([np.bincount(group, weights=row) for row in rows])
         few = influence.shape[0] / (influence.shape[0] - 1)
-        cov = influence.T @ influence / self._sample.n**2 * few
+        cov = influence.T @ influence * few
         # Where the level's own groups are wider than the clusters, the errors are those of its groups.
         own = np.array([item.std_error for item in self.levels_.values()])
         scale = own / np.sqrt(np.maximum(np.diag(cov), 1e-300))
@@ -296,16 +263,17 @@ class LevelCalibration:
         self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
     ) -> CalibrationCard:
         """Make a card with the linear correction and these levels; arguments as for `sustain.debias.build_card`."""
-        from sustain.debias.card.build import card_of
-        from sustain.debias.linear import LinearCalibration
-
         self._require_fit()
-        s = self._sample
-        linear = LinearCalibration().fit(
-            s.y_pred, s.y_true, s.weight, s.group, target_noise_var=self.target_noise_var_
-        )
+        sample = replace(self._sample, stratum=None, stratum_names=())  # strata are levels here
         return card_of(
-            [linear], s, target=target, predictor=predictor, n_boot=n_boot, seed=seed, levels=self, **about
+            [LinearCalibration().fit_sample(sample)],
+            sample,
+            target=target,
+            predictor=predictor,
+            n_boot=n_boot,
+            seed=seed,
+            levels=self,
+            **about,
         )
 
     def slope_draws(self, level: str, n_draws: int, rng: np.random.Generator) -> Array | None:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from sustain.debias.base import Calibration, check_line
 from sustain.debias.sample import CalibrationSample
-from sustain.debias.table import Grid, Table, support_of
+from sustain.debias.table import Nodes, Table
 from sustain.errors import CalibrationError
 from sustain.stats.covariance import critical_value
 from sustain.stats.fieller import fieller_set
-from sustain.stats.line import fit_line, weighted_moments
+from sustain.stats.line import weighted_moments
 
 __all__ = ["LinearCalibration"]
 
@@ -61,27 +61,27 @@ class LinearCalibration(Calibration):
     """
 
     method: ClassVar[str] = "linear"
+    straight: ClassVar[bool] = True
 
     def __init__(self, level: float = 0.95, min_r2: float = 0.1) -> None:
         self.level = level
         self.min_r2 = min_r2
 
-    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
-        line = fit_line(sample.y_true, sample.y_pred, sample.weight, sample.group, noise)
+    def _learn(self, sample: CalibrationSample) -> None:
+        line = sample.prediction_on_truth
         check_line(line, "prediction on truth", self.level, self.min_r2)
-        self._sample = sample
-        self.target_noise_var_ = noise
-        self.prediction_on_truth_ = line
-        self.truth_on_prediction_ = fit_line(sample.y_pred, sample.y_true, sample.weight, sample.group)
-        self.intercept_, self.slope_, self.cov_ = line.intercept, line.slope, line.cov
-        self.r2_, self.sigma_, self.n_, self.n_groups_ = line.r2, line.sigma, line.n, sample.n_groups
-        self.support_ = support_of(sample.y_pred, sample.weight)
-        self.table_, self.table_error_ = self._tabulate(self._grid())
+        self.intercept_, self.slope_, self.cov_, self.sigma_ = (
+            line.intercept,
+            line.slope,
+            line.cov,
+            line.sigma,
+        )
+        self.table_, self.table_error_ = self.tabulate(self.nodes())
 
     def slope_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the slope ``b``."""
         self._require_fit()
-        return self.prediction_on_truth_.slope_interval(level)
+        return self.prediction_on_truth_.slope_interval(level, CalibrationError)
 
     def factor_interval(self, level: float = 0.95, method: str = "delta") -> tuple[float, float]:
         """Confidence interval of ``1 / b``, by which naive effects are multiplied.
@@ -95,7 +95,7 @@ class LinearCalibration(Calibration):
             at `level`.
         """
         self._require_fit()
-        critical = critical_value(level, self.prediction_on_truth_.df)
+        critical = critical_value(level, self.prediction_on_truth_.df, CalibrationError)
         error = self.prediction_on_truth_.slope_se
         if method == "delta":
             margin = critical * error / self.slope_**2
@@ -104,16 +104,14 @@ class LinearCalibration(Calibration):
             return fieller_set(1.0, 0.0, self.slope_, error**2, critical).hull
         raise CalibrationError(f"method: {method!r} is unknown. Pass 'delta' or 'fieller'.")
 
-    def _influence_of(self, nodes: Array) -> Array:
-        estimate = nodes @ self.table_.h
-        on_line = self.prediction_on_truth_.influence
-        return np.asarray(-(on_line[:, 0] * nodes.sum() + on_line[:, 1] * estimate) / self.slope_)
-
-    def _tabulate(self, grid: Grid) -> tuple[Table, float]:
+    def tabulate(self, grid: Nodes) -> tuple[Table, float]:
+        """Evaluate the correction on `grid`, with the error of the table."""
         return Table(grid, (grid.x - self.intercept_) / self.slope_), 0.0
 
-    def _bootstrap(self, counts: Array, grid: Grid) -> tuple[Array, Array]:
+    def bootstrap(self, counts: Array, grid: Nodes) -> Array:
+        """Curves refitted on resampled groups, shape (n_draws, grid.n)."""
         s = self._sample
         m = weighted_moments(s.y_true, s.y_pred, s.weight, s.group, counts)
-        slope = m.cov_xy / (m.var_x - self.target_noise_var_)
-        return m.mean_y - slope * m.mean_x, slope
+        slope = m.cov_xy / (m.var_x - s.noise)
+        intercept = m.mean_y - slope * m.mean_x
+        return np.asarray((grid.x - intercept[:, None]) / slope[:, None])

@@ -1,19 +1,24 @@
-"""The calibration sample: labels beside out-of-sample predictions, checked once on the way in."""
+"""The calibration sample: labels beside out-of-sample predictions, checked once, and what is computed of them once."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.errors import CalibrationError
+from sustain.debias.table import support_of
+from sustain.errors import CalibrationError, WeakCalibrationWarning
 from sustain.stats.columns import ColumnReader
+from sustain.stats.line import Line, fit_line
 
 __all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "noise_variance", "read"]
 
 Array = NDArray[np.float64]
+Codes = NDArray[np.intp]
 
 read = ColumnReader(CalibrationError)
 """Reads every column that is passed to a calibration."""
@@ -21,10 +26,16 @@ read = ColumnReader(CalibrationError)
 MIN_PAIRS = 20
 """Fewer pairs than this are refused: the slope of so small a sample is mostly noise."""
 
+FEW_PAIRS = 100
+"""Fewer pairs than this are warned of."""
+
+WEAK_SLOPE = 0.2
+"""A slope of prediction on truth below this is warned of: its correction multiplies noise by five or more."""
+
 
 @dataclass(frozen=True)
 class CalibrationSample:
-    """Checked calibration rows.
+    """Checked calibration rows. Lines, support and strata are computed when first asked for, and kept.
 
     Attributes
     ----------
@@ -38,14 +49,20 @@ class CalibrationSample:
         Stratum of each row, as codes into `stratum_names`.
     stratum_names : tuple of str
         Names of the strata, sorted.
+    noise : float
+        Variance of the labels' own sampling error.
+    index : pandas.Index or None
+        Index of the columns as they were passed, against which later columns are checked.
     """
 
     y_pred: Array
     y_true: Array
     weight: Array
-    group: NDArray[np.intp] | None = None
-    stratum: NDArray[np.intp] | None = None
+    group: Codes | None = None
+    stratum: Codes | None = None
     stratum_names: tuple[str, ...] = ()
+    noise: float = 0.0
+    index: Any = None
 
     @property
     def n(self) -> int:
@@ -77,6 +94,79 @@ class CalibrationSample:
         """Kish's effective sample size, ``(sum w)^2 / sum w^2``."""
         return float(self.weight.sum() ** 2 / np.square(self.weight).sum())
 
+    @cached_property
+    def prediction_on_truth(self) -> Line:
+        """Line of the prediction on the truth, the labels' noise taken off.
+
+        Clustered, unless all pairs lie in one cluster (as those of a stratum may). Raises `CalibrationError` where the
+        labels vary less than their noise.
+        """
+        group = None if self.in_one_group else self.group
+        return fit_line(self.y_true, self.y_pred, self.weight, group, self.noise, CalibrationError)
+
+    @cached_property
+    def truth_on_prediction(self) -> Line:
+        """Line of the truth on the prediction."""
+        group = None if self.in_one_group else self.group
+        return fit_line(self.y_pred, self.y_true, self.weight, group, error=CalibrationError)
+
+    @cached_property
+    def support(self) -> tuple[float, float]:
+        """Range of the predictions in which a correction is learned."""
+        return support_of(self.y_pred, self.weight)
+
+    @cached_property
+    def strata(self) -> dict[str, CalibrationSample]:
+        """Pairs of each stratum whose weight is not zero, as samples of their own."""
+        return {name: self.take(self._rows_of(code)) for code, name in enumerate(self.stratum_names)}
+
+    @cached_property
+    def strata_with_lines(self) -> dict[str, CalibrationSample]:
+        """Strata of `MIN_PAIRS` pairs or more whose labels vary by more than their noise."""
+        found = {}
+        for name, part in self.strata.items():
+            try:
+                if part.n >= MIN_PAIRS and np.isfinite(part.prediction_on_truth.slope):
+                    found[name] = part
+            except CalibrationError:  # labels that vary less than their noise have no slope
+                continue
+        return found
+
+    def groups_of(self, stratum: str) -> Codes:
+        """Numbers in this sample of the groups (pairs, without groups) of one of `strata`, in their order there."""
+        rows = self._rows_of(self.stratum_names.index(stratum))
+        return rows if self.group is None else np.unique(self.group[rows])
+
+    def _rows_of(self, code: int) -> Codes:
+        return np.flatnonzero((self.stratum == code) & (self.weight > 0))
+
+    @cached_property
+    def weaknesses(self) -> dict[str, str]:
+        """What makes any correction learned from this sample weak, in words by subject."""
+        said = {}
+        if self.n_used < FEW_PAIRS:
+            said["few pairs"] = (
+                f"{self.n_used} calibration pairs are few: below {FEW_PAIRS} a correction is known too badly for its "
+                "intervals to be trusted. Calibrate on more rows."
+            )
+        slopes = {"all pairs": self.prediction_on_truth.slope}
+        slopes |= {
+            f"stratum {name}": part.prediction_on_truth.slope for name, part in self.strata_with_lines.items()
+        }
+        weak = {where: slope for where, slope in slopes.items() if 0 < slope < WEAK_SLOPE}
+        if weak:
+            told = ", ".join(f"{slope:.3g} ({where})" for where, slope in weak.items())
+            said["weak slope"] = (
+                f"the slope of prediction on truth is {told}: below {WEAK_SLOPE} a correction multiplies the noise of "
+                "predictions by more than five. Use a better model, or expect intervals that say little."
+            )
+        return said
+
+    def warn_of_weaknesses(self, stacklevel: int) -> None:
+        """Warn of each of `weaknesses`, by `WeakCalibrationWarning`."""
+        for subject, sentence in self.weaknesses.items():
+            warnings.warn(f"{subject}: {sentence}", WeakCalibrationWarning, stacklevel=stacklevel + 1)
+
     def require_substance(self) -> None:
         """Raise `CalibrationError` on fewer than 20 pairs, or on predictions or labels that do not vary."""
         if self.n < MIN_PAIRS:
@@ -106,11 +196,17 @@ class CalibrationSample:
             group,
             None if self.stratum is None else self.stratum[rows],
             self.stratum_names,
+            self.noise,
         )
 
 
 def as_sample(
-    y_pred: Any, y_true: Any, sample_weight: Any = None, groups: Any = None, strata: Any = None
+    y_pred: Any,
+    y_true: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    strata: Any = None,
+    target_noise_var: float = 0.0,
 ) -> CalibrationSample:
     """Check calibration rows and put them into a `CalibrationSample`.
 
@@ -124,23 +220,28 @@ def as_sample(
         Cluster of each row (survey, spatial block, ...).
     strata : array_like, shape (n,), optional
         Stratum of each row (urban or rural, country, ...).
+    target_noise_var : float
+        Variance of the labels' own sampling error.
 
     Raises
     ------
     CalibrationError
         On fewer than 20 pairs, different lengths or (among pandas objects) indexes, missing, masked or infinite values,
-        constant predictions or labels, or weights that are negative or all zero.
+        constant predictions or labels, weights that are negative or all zero, or a noise that is no variance.
     """
     predictions = read.vector("y_pred", y_pred)
     n = predictions.size
     labels = read.vector("y_true", y_true, n)
-    read.require_index_of(
-        "y_pred", y_pred, y_true=y_true, sample_weight=sample_weight, groups=groups, strata=strata
+    index = read.require_one_index(
+        y_pred=y_pred, y_true=y_true, sample_weight=sample_weight, groups=groups, strata=strata
     )
     weight = read.weights("sample_weight", sample_weight, n)
     stratum, names = (None, ()) if strata is None else read.labels("strata", strata, n)
     group = None if groups is None else read.labels("groups", groups, n).codes
-    sample = CalibrationSample(predictions, labels, weight / weight.mean(), group, stratum, names)
+    noise = noise_variance(target_noise_var)
+    sample = CalibrationSample(
+        predictions, labels, weight / weight.mean(), group, stratum, names, noise, index
+    )
     sample.require_substance()
     if sample.in_one_group:
         raise CalibrationError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "SUPPORT_QUANTILES",
-    "Grid",
+    "Nodes",
     "Table",
     "mass_on",
     "ordered",
@@ -33,7 +33,7 @@ _BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Grid:
+class Nodes:
     """Evenly spaced nodes from `start` to `stop`."""
 
     start: float
@@ -41,8 +41,8 @@ class Grid:
     n: int
 
     @classmethod
-    def around(cls, low: float, high: float, core: int = 256, margin: int = 64) -> Grid:
-        """Grid with `core` steps inside the support and `margin` steps on either side; both edges are nodes."""
+    def around(cls, low: float, high: float, core: int = 256, margin: int = 64) -> Nodes:
+        """Nodes with `core` steps inside the support and `margin` steps on either side; both edges are nodes."""
         step = (high - low) / core
         return cls(low - margin * step, high + margin * step, core + 2 * margin + 1)
 
@@ -64,7 +64,7 @@ class Table:
     Evaluation costs two look-ups a value, whatever the table was made from.
     """
 
-    grid: Grid
+    grid: Nodes
     h: Array
 
     @cached_property
@@ -131,13 +131,13 @@ def quantiles_of(x: Array, weight: Array, shares: Array) -> Array:
     return np.array(edges)
 
 
-def table_error(grid: Grid, h: Array, formula: Callable[[Array], Array]) -> float:
+def table_error(grid: Nodes, h: Array, formula: Callable[[Array], Array]) -> float:
     """Greatest difference between `formula` and the table of its values, half-way between nodes."""
     between = (grid.x[1:] + grid.x[:-1]) / 2
     return float(np.abs((h[1:] + h[:-1]) / 2 - formula(between)).max())
 
 
-def mass_on(grid: Grid, x: Array, weight: Array) -> Array:
+def mass_on(grid: Nodes, x: Array, weight: Array) -> Array:
     """Share of the rows at each node (a row counts for the two nodes about it), at least 1e-9."""
     along = np.clip((x - grid.start) / grid.step, 0, grid.n - 1 - 1e-9)
     index = along.astype(np.intp)

@@ -80,13 +80,13 @@ def label_text(value: Any) -> str:
 def matched_label(known: Iterable[str], label: Any) -> str | None:
     """Name among `known` that a label stands for, or None.
 
-    Names that an older card holds as ``True`` and ``False`` are met by 1 and 0.
+    Booleans that became text (in an older card, or in a file) and booleans that became 1 and 0 meet each other.
     """
     names, text = set(known), label_text(label)
     if text in names:
         return text
-    old = {"1": "True", "0": "False"}.get(text)
-    return old if old in names else None
+    other = {"1": "True", "0": "False", "True": "1", "False": "0"}.get(text)
+    return other if other in names else None
 
 
 @dataclass(frozen=True)
@@ -247,6 +247,19 @@ class ColumnReader:
                 f"{other_name} and {name} are pandas objects with different indexes. Align them first "
                 f"(for example {name}.loc[{other_name}.index]), or pass .to_numpy() of both."
             )
+
+    def require_one_index(self, **columns: Any) -> Any:
+        """Raise unless all pandas objects among some arguments have one index; give it, or None where there is none."""
+        first, index = "", None
+        for name, values in columns.items():
+            own: Any = getattr(values, "index", None)
+            if not hasattr(own, "equals"):
+                continue
+            if index is None:
+                first, index = name, own
+            else:
+                self.require_same_index(name, values, first, columns[first])
+        return index
 
     def require_index_of(self, other_name: str, other: Any, **columns: Any) -> None:
         """`require_same_index` for several arguments by name."""

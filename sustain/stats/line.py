@@ -282,9 +282,11 @@ class Line:
         """Standard error of the slope."""
         return math.sqrt(self.cov[1, 1])
 
-    def slope_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the slope, by Student's t with `df` degrees of freedom."""
-        margin = critical_value(level, self.df) * self.slope_se
+    def slope_interval(
+        self, level: float = 0.95, error: type[StatisticsError] = StatisticsError
+    ) -> tuple[float, float]:
+        """Confidence interval of the slope, by Student's t with `df` degrees of freedom; raises `error` on no level."""
+        margin = critical_value(level, self.df, error) * self.slope_se
         return self.slope - margin, self.slope + margin
 
 

@@ -345,9 +345,9 @@ class TestSpread:
 
     def test_known_answer(self):
         """DerSimonian and Laird by hand: slopes 1..5 with variance 1 each have Q = 10, tau^2 = (10 - 4) / 4."""
-        from sustain.debias.card.spread import _random_effects
+        from sustain.stats.random_effects import random_effects
 
-        found = _random_effects(np.arange(1.0, 6.0), np.ones(5))
+        found = random_effects(np.arange(1.0, 6.0), np.ones(5))
         assert found.q == pytest.approx(10)
         assert found.sd**2 == pytest.approx(1.5)
         assert found.mean == pytest.approx(3)

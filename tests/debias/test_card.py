@@ -13,13 +13,12 @@ from sustain.debias import (
     TweedieCalibration,
     build_card,
 )
-from sustain.debias.card.build import _private_generator
+from sustain.debias.card.assemble import _private_generator
 from sustain.debias.card.card import SCHEMA_VERSION
 from sustain.debias.card.draws import Decomposition, Draws, compress, expand
 from sustain.debias.card.noise import NoiseProfile
 from sustain.debias.sample import as_sample
-from sustain.debias.strata import curves_of, stratum_columns
-from sustain.debias.table import Grid
+from sustain.debias.table import Nodes
 from sustain.errors import CalibrationError, CardError, CardWarning, SupportWarning
 from tests.debias.samples import pairs
 
@@ -228,7 +227,7 @@ def test_standard_error_is_noise_and_calibration(card):
 
 
 def test_compression_keeps_draws():
-    grid = Grid(0.0, 1.0, 129)
+    grid = Nodes(0.0, 1.0, 129)
     rng = np.random.default_rng(0)
     draws = grid.x + rng.normal(size=(100, 1)) * np.sin(3 * grid.x) + rng.normal(size=(100, 1)) * 0.1
     (parts,) = compress([Decomposition.of(draws, grid.x)], 10_000)
@@ -242,11 +241,11 @@ def test_stored_draws_give_the_variance_of_effects():
     """Also those of several strata: shifts and random contrasts have the variance they have under the refits."""
     x, y, _, strata = _sample(900)
     fitted = BridgeCalibration().fit(x, y, strata=strata)
-    grid, rng = fitted._grid(), np.random.default_rng(0)
+    grid, rng = fitted.nodes(), np.random.default_rng(0)
     counts = rng.multinomial(900, np.full(900, 1 / 900), size=200).astype(float)
-    refits = [curves_of(fitted, counts, grid)]
-    for code, stratum in enumerate(fitted.strata_.values()):
-        refits.append(curves_of(stratum.own, counts[:, stratum_columns(fitted._sample, code)], grid))
+    refits = [fitted.bootstrap(counts, grid)]
+    for name, stratum in fitted.strata_.items():
+        refits.append(stratum.own.bootstrap(counts[:, fitted._sample.groups_of(name)], grid))
     found = [Decomposition.of(curves, curves.mean(axis=0)) for curves in refits]
     for curves, parts in zip(refits, compress(found, 60_000), strict=True):
         full, kept = Draws(grid, curves), Draws(grid, expand(parts, curves.mean(axis=0)))
@@ -377,7 +376,7 @@ def test_published_estimator_fits_in_a_card():
 
 
 def test_draws_object_is_straight_beyond_its_ends():
-    draws = Draws(Grid(0.0, 1.0, 3), np.array([[0.0, 1.0, 3.0], [0.0, 2.0, 3.0]]))
+    draws = Draws(Nodes(0.0, 1.0, 3), np.array([[0.0, 1.0, 3.0], [0.0, 2.0, 3.0]]))
     np.testing.assert_allclose(draws(np.array([2.0, -1.0])), [[7.0, -2.0], [5.0, -4.0]])
 
 

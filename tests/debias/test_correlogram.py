@@ -54,9 +54,10 @@ def test_noise_of_the_labels_is_left_out():
     lon, lat = places(rng, 1500)
     truth = rng.normal(size=1500)
     pred = 0.5 * truth + 0.3 * field(rng, lon, lat, 30.0)
-    clean = spatial_errors(as_sample(pred, truth), 0.0, lon, lat)
-    noisy = spatial_errors(as_sample(pred, truth + 0.6 * rng.normal(size=1500)), 0.36, lon, lat)
-    blind = spatial_errors(as_sample(pred, truth + 0.6 * rng.normal(size=1500)), 0.0, lon, lat)
+    clean = spatial_errors(as_sample(pred, truth), lon, lat)
+    labels = truth + 0.6 * rng.normal(size=1500)
+    noisy = spatial_errors(as_sample(pred, labels, target_noise_var=0.36), lon, lat)
+    blind = spatial_errors(as_sample(pred, truth + 0.6 * rng.normal(size=1500)), lon, lat)
     at = np.array([8.0, 20.0])
     for name in ("prediction_given_truth", "truth_given_prediction"):
         expected, found, diluted = (getattr(errors, name)(at) for errors in (clean, noisy, blind))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sustain.debias import CalibrationCard, LinearCalibration, TweedieCalibration, build_card
-from sustain.debias.table import Grid, Table
+from sustain.debias.table import Nodes, Table
 from tests.debias.samples import pairs
 
 CALIBRATIONS = [
@@ -168,7 +168,7 @@ def test_tails_are_straight_and_tame():
     seed=seeds,
 )
 def test_table_matches_interpolation(h, start, width, seed):
-    grid = Grid(start, start + width, h.size)
+    grid = Nodes(start, start + width, h.size)
     assume(grid.step > 1e-6)
     table, x = Table(grid, h), np.random.default_rng(seed).uniform(start, start + width, 500)
     tolerance = 1e-9 * (1 + np.abs(h).max()) * (1 + (abs(start) + width) / grid.step)

@@ -132,8 +132,10 @@ def test_rogan_gladen_is_the_linear_correction():
     trial = np.repeat([0.0, 1.0], [270, 680])
     prevalence = float(calibration.transform(trial, check_support=False).mean())
     assert prevalence == pytest.approx(0.80231396, abs=1e-8)
-    on_mean = calibration.influence(trial)
-    variance = trial.var() / trial.size / calibration.slope_**2 + (on_mean @ on_mean) / on_mean.size**2
+    # Influence of the line on the mean of (trial - a) / b.
+    on_line = calibration.prediction_on_truth_.influence
+    on_mean = -(on_line[:, 0] + on_line[:, 1] * prevalence) / calibration.slope_
+    variance = trial.var() / trial.size / calibration.slope_**2 + on_mean @ on_mean
     assert math.sqrt(variance) == pytest.approx(0.0395155144, abs=1e-10)
     margin = critical_value(0.95) * math.sqrt(variance)
     assert prevalence - margin == pytest.approx(0.72486497, abs=1e-8)

@@ -6,10 +6,10 @@ import pytest
 from sustain.debias import BridgeCalibration, LinearCalibration
 from sustain.debias.card.noise import NoiseProfile, corrected_noise, noise_profile
 from sustain.debias.sample import as_sample
-from sustain.debias.table import Grid, Table
+from sustain.debias.table import Nodes, Table
 from tests.debias.samples import pairs
 
-GRID = Grid(-4.0, 4.0, 801)
+GRID = Nodes(-4.0, 4.0, 801)
 
 
 def test_a_line_multiplies_the_noise_by_its_slope():
@@ -47,7 +47,7 @@ def test_profile_takes_label_noise_off_and_bends_for_none():
     np.testing.assert_allclose(bent.sd, 0.3, rtol=0.1)
     straight = 0.7 * truth + rng.normal(scale=0.4, size=truth.size)
     labels = truth + rng.normal(scale=0.3, size=truth.size)
-    middle = noise_profile(as_sample(straight, labels), 0.09).sd[2:-2]
+    middle = noise_profile(as_sample(straight, labels, target_noise_var=0.09)).sd[2:-2]
     assert middle.mean() == pytest.approx(0.4, rel=0.05)
 
 

@@ -64,10 +64,6 @@ def test_strata_in_another_order_are_refused_by_transform_and_influence(columns)
     for use in (fit.transform, fit.derivative):
         with pytest.raises(CalibrationError, match="strata are pandas objects"):
             use(columns.x, strata=shuffled(columns.s))
-    with pytest.raises(CalibrationError, match="strata are pandas objects"):
-        fit.influence(columns.x, strata=shuffled(columns.s))
-    with pytest.raises(CalibrationError, match="weight are pandas objects"):
-        fit.influence(columns.x, shuffled(columns.w))
 
 
 def test_the_rest_of_the_room_refuses_them_too(columns):

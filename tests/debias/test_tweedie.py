@@ -237,7 +237,7 @@ def test_a_variance_that_runs_away_is_not_used(seed):
     assert not fitted.heteroskedastic_
     assert np.abs(fitted.transform(x, check_support=False)).max() < 20
     counts = rng.multinomial(400, np.full(400, 1 / 400), size=20)
-    assert np.abs(fitted._bootstrap(counts.astype(float), fitted.table_.grid)).max() < 100
+    assert np.abs(fitted.bootstrap(counts.astype(float), fitted.table_.grid)).max() < 100
 
 
 def test_errors_that_the_formula_does_not_hold_for_are_said():

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.base import Calibration, check_line
-from sustain.debias.bridge.moments import Moments
+from sustain.debias.bridge.moments import BridgeMoments
 from sustain.debias.sample import CalibrationSample
-from sustain.debias.table import Grid, Table, mass_on, ordered, share_changed, support_of, table_error
+from sustain.debias.table import Nodes, Table, mass_on, ordered, share_changed, table_error
 from sustain.errors import CalibrationError
-from sustain.stats.line import fit_line
 
 __all__ = ["BridgeCalibration"]
 
@@ -95,24 +94,19 @@ class BridgeCalibration(Calibration):
         if self.n_knots < 3:
             raise CalibrationError(f"n_knots: {self.n_knots!r}; at least 3 knots are needed.")
 
-    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
-        x, y, weight = sample.y_pred, sample.y_true, sample.weight
-        line = fit_line(y, x, weight, sample.group, noise)
+    def _learn(self, sample: CalibrationSample) -> None:
+        line = sample.prediction_on_truth
         check_line(line, "prediction on truth", self.level, self.min_r2)
-        self._sample = sample
-        self.target_noise_var_ = noise
-        self.prediction_on_truth_ = line
-        self.truth_on_prediction_ = fit_line(x, y, weight, sample.group)
-        self.r2_, self.sigma_, self.n_, self.n_groups_ = line.r2, line.sigma, line.n, sample.n_groups
-        self.support_ = support_of(x, weight)
-        self._problem = Moments.of(sample, noise, self.support_, line.slope, self.n_knots)
+        self.sigma_ = line.sigma
+        self._problem = BridgeMoments.of(sample, self.n_knots)
         folds = self._problem.sums(_fold_counts(sample))
         self.penalty_ = self._choose_penalty(folds) if self.penalty is None else float(self.penalty)
         whole = folds.sum(axis=0, keepdims=True)
         self._values = self._problem.solve(whole, self.penalty_)[0]
-        self.j_test_ = self._problem.j_test(sample)
-        self.table_, self.table_error_ = self._tabulate(self._grid())
-        self.share_changed_ = share_changed(self.table_, self.exact(self.table_.grid.x), x, weight)
+        self.j_test_ = self._problem.j_test()
+        self.table_, self.table_error_ = self.tabulate(self.nodes())
+        raw = self.exact(self.table_.grid.x)
+        self.share_changed_ = share_changed(self.table_, raw, sample.y_pred, sample.weight)
 
     def _choose_penalty(self, folds: Array) -> float:
         """Penalty whose fit to the other folds meets the moments of the left-out fold best.
@@ -128,7 +122,7 @@ class BridgeCalibration(Calibration):
             ]
         )
         best = int(np.argmin(loss.mean(axis=1)))
-        if self.target_noise_var_ > 0:
+        if self._sample.noise > 0:
             behind = loss - loss[best]
             error = behind.std(axis=1, ddof=1) / np.sqrt(len(folds))
             best = int(np.flatnonzero(behind.mean(axis=1) <= CLEARLY * error)[0])  # of descending penalties
@@ -139,27 +133,25 @@ class BridgeCalibration(Calibration):
         curve: Array = self._problem.evaluate(np.asarray(y_pred, dtype=np.float64), self._values[None])[0]
         return curve
 
-    def _tabulate(self, grid: Grid) -> tuple[Table, float]:
+    def tabulate(self, grid: Nodes) -> tuple[Table, float]:
+        """Evaluate the correction on `grid`, with the error of the table."""
         raw = self.exact(grid.x)
         error = table_error(grid, raw, self.exact)
         return Table(grid, self._ordered(raw[None], grid)[0]), error
 
-    def _ordered(self, curves: Array, grid: Grid) -> Array:
+    def _ordered(self, curves: Array, grid: Nodes) -> Array:
         if not self.monotone:
             return curves
         weight = mass_on(grid, self._sample.y_pred, self._sample.weight)
         return np.stack([ordered(curve, weight) for curve in curves])
 
-    def _bootstrap(self, counts: Array, grid: Grid) -> Array:
+    def bootstrap(self, counts: Array, grid: Nodes) -> Array:
+        """Curves refitted on resampled groups, shape (n_draws, grid.n)."""
         values = self._problem.solve(self._problem.sums(counts), self.penalty_)
         return self._ordered(self._problem.evaluate(grid.x, values), grid)
 
-    def _influence_of(self, nodes: Array) -> Array:
-        from sustain.debias.influence import bridge_influence
-
-        return bridge_influence(self, nodes)
-
-    def _notes(self) -> dict[str, float]:
+    def notes(self) -> dict[str, float]:
+        """Numbers about the fit that a reader of the card should see."""
         notes = {"penalty": self.penalty_, "share_changed": self.share_changed_}
         if self.j_test_ is not None and np.isfinite(self.j_test_.p_value):
             notes["j_test_p"] = self.j_test_.p_value

@@ -13,7 +13,7 @@ from sustain.debias.table import support_of
 from sustain.stats.covariance import Wald, wald_test
 from sustain.stats.line import robust_or_clustered
 
-__all__ = ["Moments"]
+__all__ = ["BridgeMoments"]
 
 Array = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ _ROWS = 4096  # rows at a time when products of bases are summed
 
 
 @dataclass(frozen=True)
-class Moments:
+class BridgeMoments:
     """Moments of a bridge function in standardised units, as sums that any resample can be made of.
 
     With regressors B (splines in the prediction) and instruments q (one, the truth, splines in the truth), the
@@ -38,13 +38,11 @@ class Moments:
     tail_slope : float
         Slope of h beyond the outermost knots, that of the linear correction: there are too few rows to learn one.
     rows : CalibrationSample
-        The sample, standardised.
+        The sample, standardised, the variance of its labels' noise included.
     instruments, slopes : ndarray, shape (n, m)
         q and its derivative at every row.
     shifted : ndarray, shape (n, m, len(SHIFTS))
         Change of q at every row when its truth is moved by each shift, over the shift.
-    noise : float
-        Variance of the labels' error in standardised units.
     """
 
     centre_x: float
@@ -57,18 +55,15 @@ class Moments:
     instruments: Array
     slopes: Array
     shifted: Array
-    noise: float
 
     @classmethod
-    def of(
-        cls, sample: CalibrationSample, noise: float, support: tuple[float, float], slope: float, n_knots: int
-    ) -> Moments:
+    def of(cls, sample: CalibrationSample, n_knots: int) -> BridgeMoments:
         """Set the problem up for a sample."""
         weight = sample.weight
         centre_x, scale_x = _centre_and_scale(sample.y_pred, weight)
         centre_y, scale_y = _centre_and_scale(sample.y_true, weight)
         x, y = (sample.y_pred - centre_x) / scale_x, (sample.y_true - centre_y) / scale_y
-        low, high = ((edge - centre_x) / scale_x for edge in support)
+        low, high = ((edge - centre_x) / scale_x for edge in sample.support)
         spline = NaturalSpline.on(quantile_knots(x, weight, low, high, n_knots))
         truth_spline = NaturalSpline.on(quantile_knots(y, weight, *support_of(y, weight), n_knots + 2))
 
@@ -78,13 +73,12 @@ class Moments:
 
         step = 1e-4
         slopes = (instruments(y + step) - instruments(y - step)) / (2 * step)
-        rows = replace(sample, y_pred=x, y_true=y)
+        rows = replace(sample, y_pred=x, y_true=y, noise=sample.noise / scale_y**2)
         values = instruments(y)
         room = np.maximum(truth_spline.knots[-1] - y, 0.0)
         shifted = np.stack([(instruments(y + np.minimum(t, room)) - values) / t for t in SHIFTS], axis=2)
-        tail = scale_x / scale_y / slope
-        noise /= scale_y**2
-        return cls(centre_x, scale_x, centre_y, scale_y, spline, tail, rows, values, slopes, shifted, noise)
+        tail = scale_x / scale_y / sample.prediction_on_truth.slope
+        return cls(centre_x, scale_x, centre_y, scale_y, spline, tail, rows, values, slopes, shifted)
 
     def sums(self, counts: Array) -> Array:
         """Sum the products of instruments with (B, truth, instruments), and their shifts, by resample.
@@ -117,16 +111,10 @@ class Moments:
         other = np.column_stack([basis, rows.y_true[part] - tail, q[part]])
         products = np.empty((len(other), m, k + 1 + m + len(SHIFTS)))
         np.multiply(q[part][:, :, None], other[:, None, :], out=products[:, :, : k + 1 + m])
-        products[:, :, k] -= self.noise * self.slopes[part]
+        products[:, :, k] -= self.rows.noise * self.slopes[part]
         products[:, :, k + 1 + m :] = self.shifted[part]
         products *= rows.weight[part][:, None, None]
         return products
-
-    def along(self, direction: Array) -> Array:
-        """Sum of every row's own terms of `sums` times `direction` (shape (m, width)), shape (n,)."""
-        starts = range(0, self.rows.n, _ROWS)
-        parts = [np.einsum("nij,ij->n", self._products(slice(i, i + _ROWS)), direction) for i in starts]
-        return np.concatenate(parts)
 
     def _split(self, sums: Array) -> tuple[Array, Array, Array]:
         """Moments of B, of the truth and of the shifts by instruments made orthonormal in each resample."""
@@ -172,7 +160,7 @@ class Moments:
         inside = np.clip(x, self.spline.knots[0], self.spline.knots[-1])
         return self.spline(inside), self.tail_slope * (x - inside)
 
-    def j_test(self, sample: CalibrationSample) -> Wald | None:
+    def j_test(self) -> Wald | None:
         """Test that the linear correction meets the moments of the spline instruments as well."""
         q, rows = self.instruments, self.rows
         if q.shape[1] < 3:
@@ -180,11 +168,11 @@ class Moments:
         weight, n = rows.weight[:, None], rows.n
         line = np.column_stack([np.ones(n), rows.y_pred])
         crossed = (q * weight).T @ line / n
-        target = ((q * rows.y_true[:, None] - self.noise * self.slopes) * weight).mean(axis=0)
+        target = ((q * rows.y_true[:, None] - self.rows.noise * self.slopes) * weight).mean(axis=0)
         bread = np.linalg.inv(crossed[:2])
         coefficients = bread @ target[:2]
         error = line @ coefficients - rows.y_true
-        pieces = (q * error[:, None] + self.noise * self.slopes) * weight
+        pieces = (q * error[:, None] + self.rows.noise * self.slopes) * weight
         # Moments left over, with the influence of the two estimated coefficients taken into account.
         left = pieces[:, 2:] - pieces[:, :2] @ (crossed[2:] @ bread).T
         moments = left.mean(axis=0)

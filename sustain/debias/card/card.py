@@ -9,111 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from sustain.debias.apply import apply_elementwise
-from sustain.debias.base import warn_outside
+from sustain.debias.apply import apply_elementwise, warn_outside
 from sustain.debias.card import document
+from sustain.debias.card.content import SCHEMA_VERSION, CardContent
 from sustain.debias.card.draws import Draws
 from sustain.debias.card.lookup import Lookup
-from sustain.debias.card.schema import (
-    Correction,
-    Finite,
-    GridCard,
-    Level,
-    LineCard,
-    Noise,
-    PredictionQuantiles,
-    Predictor,
-    Sample,
-    SpatialErrors,
-    Spread,
-    Stratum,
-    Support,
-    Target,
-)
 from sustain.errors import CardError
 from sustain.files import write_text
+from sustain.stats.columns import matched_label
 
 __all__ = ["SCHEMA_VERSION", "CalibrationCard"]
 
 Array = NDArray[np.float64]
 
-SCHEMA_VERSION: Literal[1] = 1
 
-
-class CalibrationCard(BaseModel):
+class CalibrationCard(CardContent):
     """A correction, its uncertainty and its provenance, in one validated document.
 
     Load one with `CalibrationCard.load`, make one with `build_card` or a calibration's ``to_card``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    target: Target
-    predictor: Predictor
-    sample: Sample
-    r2: Finite
-    prediction_on_truth: LineCard
-    truth_on_prediction: LineCard
-    target_noise_var: Finite = 0.0
-    noise: Noise
-    support_range: Support
-    grid: GridCard
-    corrections: list[Correction] = Field(min_length=1)
-    strata: list[Stratum] = []
-    levels: list[Level] = []
-    predictions: PredictionQuantiles | None = None
-    slope_spread: Spread | None = None
-    spatial_errors: SpatialErrors | None = None
-    diagnostics: dict[str, Any] = {}
-    licence: str = ""
-    citation: str = ""
-
-    @model_validator(mode="after")
-    def _tables_fit_the_grid(self) -> CalibrationCard:
-        seen = set()
-        for item in self.corrections:
-            name = item.method if item.stratum is None else f"{item.method} in {item.stratum}"
-            if item.method == "none" or name in seen:
-                raise ValueError(f"correction {name!r} is reserved or there twice")
-            seen.add(name)
-            if len(item.h) != self.grid.n or len(item.dh) not in (0, self.grid.n):
-                raise ValueError(f"correction {name!r} has {len(item.h)} values for {self.grid.n} nodes")
-            item.draws.check(self.grid.n)
-        names = [item.name for item in self.levels]
-        if len(set(names)) < len(names):
-            raise ValueError(f"a level is there twice: {', '.join(names)}")
-        if not (self.grid.stop > self.grid.start and self.support_range.high > self.support_range.low):
-            raise ValueError("the grid or the support is empty")
-        return self
-
     # ---- what a downstream user asks for
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Names that `transform` accepts as they are; ``"none"`` is the identity. See also `level_names`."""
-        return ("none", *(item.method for item in self.corrections if item.stratum is None))
-
-    @property
-    def level_names(self) -> tuple[str, ...]:
-        """Levels and families of contrasts that ``transform(..., method="level", level=...)`` accepts."""
-        return tuple(item.name for item in self.levels if item.draws is not None)
-
-    def level(self, name: str) -> Level:
-        """Slope of one level or family of contrasts. Raises `CardError` when the card does not hold it."""
-        for item in self.levels:
-            if item.name == name:
-                return item
-        raise CardError(
-            f"level: {name!r} is not in this card; it has {', '.join(i.name for i in self.levels) or 'no levels'}. "
-            "Levels are put there by build_card(..., levels=...)."
-        )
 
     @property
     def slope(self) -> float:
@@ -135,17 +57,13 @@ class CalibrationCard(BaseModel):
         """Standard deviation of the prediction given the truth: its measurement noise."""
         return self.prediction_on_truth.residual_sd
 
-    @property
-    def support(self) -> tuple[float, float]:
-        """Lowest and highest prediction that the correction was learned for."""
-        return self.support_range.low, self.support_range.high
-
     def support_of(self, stratum: str | None = None) -> tuple[float, float]:
         """Range of the predictions of one stratum; without a name, that of all (`support`)."""
         if stratum is None:
             return self.support
+        name = matched_label((item.name for item in self.strata), stratum)
         for item in self.strata:
-            if item.name == stratum:
+            if item.name == name:
                 return item.support_range.low, item.support_range.high
         raise CardError(
             f"stratum: {stratum!r} is not in this card; it has {', '.join(s.name for s in self.strata) or 'no strata'}."

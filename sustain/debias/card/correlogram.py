@@ -17,7 +17,6 @@ from sustain.debias.card.schema import Correlogram, SpatialErrors
 from sustain.debias.sample import CalibrationSample, read
 from sustain.errors import CalibrationError
 from sustain.sphere import EARTH_RADIUS_KM, arc_km, on_sphere
-from sustain.stats.line import fit_line
 
 __all__ = ["as_degrees", "correlogram", "spatial_errors"]
 
@@ -29,14 +28,13 @@ MOST_PLACES = 5_000  # pairs grow with the square; more places than these are th
 NEAREST_KM = 0.1  # end of the first class of distances; each further one ends at 1.41 times the end before
 
 
-def spatial_errors(sample: CalibrationSample, noise: float, lon: Any, lat: Any) -> SpatialErrors | None:
+def spatial_errors(sample: CalibrationSample, lon: Any, lat: Any) -> SpatialErrors | None:
     """Correlograms of both residuals: of the prediction given the truth, and of the truth given the prediction.
 
     Parameters
     ----------
     sample : CalibrationSample
-    noise : float
-        Variance of the labels' sampling error, which neighbours do not share.
+        Its labels' sampling error is taken off: neighbours do not share it.
     lon, lat : array_like, shape (n,)
         Degrees.
 
@@ -48,16 +46,17 @@ def spatial_errors(sample: CalibrationSample, noise: float, lon: Any, lat: Any) 
     Raises
     ------
     CalibrationError
-        When coordinates are missing, of another number than the rows, or out of range.
+        When coordinates are missing, of another number than the rows or in another order, or out of range.
     """
+    for name, values in (("lon", lon), ("lat", lat)):
+        read.require_same_index(name, values, "y_pred", sample)
     places = on_sphere(*reversed(as_degrees(lon, lat, sample.n)))
-    down = fit_line(sample.y_true, sample.y_pred, sample.weight, None, noise)
-    up = fit_line(sample.y_pred, sample.y_true, sample.weight)
+    down, up = sample.prediction_on_truth, sample.truth_on_prediction
     measured = sample.y_pred - down.intercept - down.slope * sample.y_true
     unexplained = sample.y_true - up.intercept - up.slope * sample.y_pred
     found = (
-        correlogram(measured, places, sample.weight, down.slope**2 * noise),
-        correlogram(unexplained, places, sample.weight, noise),
+        correlogram(measured, places, sample.weight, down.slope**2 * sample.noise),
+        correlogram(unexplained, places, sample.weight, sample.noise),
     )
     if found[0] is None or found[1] is None:
         return None

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.table import Grid
+from sustain.debias.table import Nodes
 from sustain.errors import CardWarning
 
 __all__ = ["Components", "Decomposition", "Draws", "compress", "expand", "knots"]
@@ -18,7 +18,7 @@ __all__ = ["Components", "Decomposition", "Draws", "compress", "expand", "knots"
 Array = NDArray[np.float64]
 
 KNOT_EVERY = 4  # a knot of the stored deviations at every fourth node of the grid
-WINDOW = 32  # nodes: an eighth of the support of a grid as `Grid.around` makes it
+WINDOW = 32  # nodes: an eighth of the support of a grid as `Nodes.around` makes it
 TOLERANCE = 0.05  # of the bootstrap standard deviation, at which components are enough
 MOST = 24  # components that are kept at most
 FAITHFUL = 0.14  # leaves out 2% of the variance
@@ -32,13 +32,13 @@ class Draws:
 
     Attributes
     ----------
-    grid : Grid
+    grid : Nodes
         Nodes.
     h : ndarray, shape (n_draws, grid.n)
         Corrected value at each node.
     """
 
-    grid: Grid
+    grid: Nodes
     h: Array
 
     def __len__(self) -> int:

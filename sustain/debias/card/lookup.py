@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.debias.card.content import CardContent
 from sustain.debias.card.draws import Components, Draws, expand
 from sustain.debias.card.noise import NoiseProfile, corrected_noise
 from sustain.debias.card.schema import LineDraws
-from sustain.debias.table import Grid, Table
+from sustain.debias.table import Nodes, Table
 from sustain.errors import CardError
-
-if TYPE_CHECKING:
-    from sustain.debias.card.card import CalibrationCard
+from sustain.stats.columns import matched_label
 
 __all__ = ["Key", "Lookup"]
 
@@ -28,9 +26,9 @@ Key = tuple[str, str | None]
 class Lookup:
     """Functions of one card."""
 
-    def __init__(self, card: CalibrationCard) -> None:
+    def __init__(self, card: CardContent) -> None:
         self._card = card
-        self.grid = Grid(card.grid.start, card.grid.stop, card.grid.n)
+        self.grid = Nodes(card.grid.start, card.grid.stop, card.grid.n)
         self._draws: dict[Key, Draws] = {}
         self._noises: dict[Key, Array] = {}
 
@@ -38,7 +36,7 @@ class Lookup:
     def tables(self) -> dict[Key, Table]:
         """Table of every correction; ``"none"`` is the identity."""
         card = self._card
-        identity = Table(Grid(*card.support, 2), np.array(card.support))
+        identity = Table(Nodes(*card.support, 2), np.array(card.support))
         found: dict[Key, Table] = {
             ("none", name): identity for name in (None, *(s.name for s in card.strata))
         }
@@ -72,6 +70,9 @@ class Lookup:
         """Key of a correction among the tables; raises `CardError` when there is none."""
         if method == "level" or level is not None:
             return self._level_key(method, stratum, level)
+        if stratum is not None and method in self._card.methods:
+            known = [name for found, name in self.tables if found == method and name is not None]
+            stratum = matched_label(known, stratum) or stratum
         if (method, stratum) in self.tables:
             return method, stratum
         if method not in self._card.methods:
@@ -79,9 +80,8 @@ class Lookup:
                 f"method: {method!r} is not in this card of {self._card.predictor.id!r}; it has "
                 f"{', '.join(self._card.methods)}."
             )
-        known = ", ".join(s for m, s in self.tables if m == method and s is not None)
         raise CardError(
-            f"stratum: {stratum!r} is not in this card's {method} correction; it has {known or 'no strata'}."
+            f"stratum: {stratum!r} is not in this card's {method} correction; it has {', '.join(known) or 'no strata'}."
         )
 
     def _level_key(self, method: str, stratum: str | None, level: str | None) -> tuple[str, str]:
@@ -104,7 +104,7 @@ class Lookup:
         return "level", level
 
     def _make_draws(self, method: str, name: str | None) -> Draws:
-        ends = Grid(*self._card.support, 2)
+        ends = Nodes(*self._card.support, 2)
         if method == "none":
             first = self._card.corrections[0].draws
             n_draws = len(first.slope if isinstance(first, LineDraws) else first.scores[0])

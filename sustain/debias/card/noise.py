@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
-from sustain.debias.table import Grid, Table
-from sustain.stats.line import fit_line
+from sustain.debias.table import Nodes, Table
 
 __all__ = ["NoiseProfile", "corrected_noise", "noise_profile"]
 
@@ -44,15 +43,15 @@ class NoiseProfile:
         return np.asarray(np.interp(truth, self.truth, self.sd))
 
 
-def noise_profile(sample: CalibrationSample, noise: float = 0.0) -> NoiseProfile:
+def noise_profile(sample: CalibrationSample) -> NoiseProfile:
     """Estimate the noise within up to ten parts of the truth, each of 20 rows or more.
 
     Within a part it is the residual standard deviation about the part's own line, so that a bent relation is not
-    taken for noise; of its square, `noise` (the variance of the labels' error) times the squared slope of prediction
-    on truth is taken off. Equal truths stay together.
+    taken for noise; of its square, the variance of the labels' error times the squared slope of prediction on truth
+    is taken off. Equal truths stay together.
     """
     order = np.argsort(sample.y_true, kind="stable")
-    slope = fit_line(sample.y_true, sample.y_pred, sample.weight, None, noise).slope
+    label_noise = sample.prediction_on_truth.slope**2 * sample.noise
     truths, variances = [], []
     for rows in np.split(order, _cuts(sample.y_true[order])):
         weight = sample.weight[rows]
@@ -62,7 +61,7 @@ def noise_profile(sample: CalibrationSample, noise: float = 0.0) -> NoiseProfile
         along, cross, total = (float(np.average(v, weights=weight)) for v in (y * y, x * y, x * x))
         left = total - (cross**2 / along if along > 0 else 0.0)
         truths.append(float(np.average(sample.y_true[rows], weights=weight)))
-        variances.append(max(0.0, left * rows.size / (rows.size - 2) - slope**2 * noise))
+        variances.append(max(0.0, left * rows.size / (rows.size - 2) - label_noise))
     return NoiseProfile(np.array(truths), np.sqrt(variances))
 
 
@@ -77,7 +76,7 @@ def _cuts(truth: Array) -> list[int]:
     return cuts
 
 
-def corrected_noise(table: Table, grid: Grid, profile: NoiseProfile) -> Array:
+def corrected_noise(table: Table, grid: Nodes, profile: NoiseProfile) -> Array:
     """Variance of ``h(x + e)`` at the nodes of `grid`, for normal e with the standard deviation at the truth h(x)."""
     sd = profile(table(grid.x))
     values = table((grid.x[:, None] + sd[:, None] * _PLACES).ravel()).reshape(grid.n, -1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sustain.debias.card.noise import noise_profile
 from sustain.debias.card.schema import (
@@ -19,15 +21,14 @@ from sustain.debias.card.schema import (
     Support,
 )
 from sustain.debias.card.spread import prediction_quantiles, slope_spread
-from sustain.debias.diagnosis.diagnose import describe
-from sustain.debias.level import LevelCalibration
+from sustain.debias.contrasts.slopes import LevelSlope
+from sustain.debias.diagnosis.describe import describe
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
-from sustain.debias.table import support_of
-from sustain.errors import CalibrationError
 from sustain.stats.covariance import Wald
-from sustain.stats.line import Line, fit_line
+from sustain.stats.line import Line
 
 __all__ = [
+    "FittedLevels",
     "diagnostic_part",
     "level_parts",
     "line_part",
@@ -40,40 +41,41 @@ __all__ = [
 ]
 
 
-def strata_parts(sample: CalibrationSample, noise: float) -> list[Stratum]:
+class FittedLevels(Protocol):
+    """What a card asks of slopes by level; `sustain.debias.LevelCalibration` has it."""
+
+    levels_: dict[str, LevelSlope]
+    centre_: tuple[float, float]
+
+    def slope_draws(self, level: str, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """Bootstrap draws of a level's slope, or None where it may be zero."""
+
+
+def strata_parts(sample: CalibrationSample) -> list[Stratum]:
     """Lines within each stratum; one that has too few pairs, or whose labels are all noise, is left out."""
-    strata = []
-    for code, name in enumerate(sample.stratum_names):
-        rows = np.flatnonzero((sample.stratum == code) & (sample.weight > 0))
-        if rows.size < MIN_PAIRS:
-            continue
-        part = sample.take(rows)
-        group = None if part.in_one_group else part.group
-        try:
-            down = fit_line(part.y_true, part.y_pred, part.weight, group, noise)
-        except CalibrationError:  # its labels vary less than their noise
-            continue
-        up = fit_line(part.y_pred, part.y_true, part.weight, group)
-        strata.append(
-            Stratum(
-                name=name,
-                n=part.n,
-                support_range=support_part(support_of(part.y_pred, part.weight)),
-                prediction_on_truth=line_part(down),
-                truth_on_prediction=line_part(up),
-                r2=short(down.r2),
-                noise=noise_part(part, noise),
-            )
+    return [
+        Stratum(
+            name=name,
+            n=part.n,
+            support_range=support_part(part.support),
+            prediction_on_truth=line_part(part.prediction_on_truth),
+            truth_on_prediction=line_part(part.truth_on_prediction),
+            r2=short(part.prediction_on_truth.r2),
+            noise=noise_part(part),
         )
-    return strata
+        for name, part in sample.strata_with_lines.items()
+    ]
 
 
-def diagnostic_part(sample: CalibrationSample, noise: float) -> dict[str, Any]:
-    """Keep of a diagnosis what the card has not got elsewhere, and no means of few labels."""
-    found = describe(sample, noise, None, 0.95)
+def diagnostic_part(sample: CalibrationSample, weaknesses: Mapping[str, str]) -> dict[str, Any]:
+    """Keep of a diagnosis what the card has not got elsewhere, and no means of few labels.
+
+    `weaknesses` of the corrections, by subject, stand among the verdicts.
+    """
+    found = describe(sample)
     enough = all(item.n >= MIN_PAIRS for item in found.deciles)
     return {
-        "verdicts": found.verdicts,
+        "verdicts": {**found.verdicts, **weaknesses},
         "berkson_p": _p_value(found.berkson),
         "linearity_p": _p_value(found.linearity),
         "residual_skewness": short(found.shape.skewness),
@@ -89,13 +91,15 @@ def diagnostic_part(sample: CalibrationSample, noise: float) -> dict[str, Any]:
     }
 
 
-def level_parts(levels: LevelCalibration, n_boot: int, rng: np.random.Generator) -> list[Level]:
+def level_parts(
+    levels: FittedLevels, sample: CalibrationSample, n_boot: int, rng: np.random.Generator
+) -> list[Level]:
     """Slopes by level, with draws where the slope is clearly above zero."""
-    sample, parts = levels._sample, []
+    parts = []
     mean_x, mean_y = levels.centre_
     for name, found in levels.levels_.items():
         residual = sample.y_pred - mean_x - found.slope * (sample.y_true - mean_y)
-        noise = found.slope**2 * levels.target_noise_var_
+        noise = found.slope**2 * sample.noise
         variance = max(0.0, float(np.average(residual**2, weights=sample.weight)) - noise)
         slopes = levels.slope_draws(name, n_boot, rng)
         parts.append(
@@ -119,13 +123,13 @@ def quantiles_part(sample: CalibrationSample) -> PredictionQuantiles:
     return PredictionQuantiles(shares=[short(v) for v in shares], values=[short(v, 5) for v in values])
 
 
-def spread_part(sample: CalibrationSample, noise: float) -> Spread | None:
+def spread_part(sample: CalibrationSample) -> Spread | None:
     """Say how much slopes differ between groups, if there are enough of them."""
-    found = slope_spread(sample, noise)
+    found = slope_spread(sample)
     if found is None:
         return None
     values = {name: short(getattr(found, name)) for name in ("mean", "sd", "q", "p_value", "i2")}
-    return Spread(n_groups=found.n_groups, **values)
+    return Spread(n_groups=found.n, **values)
 
 
 def _p_value(test: Wald) -> float | None:
@@ -137,9 +141,9 @@ def support_part(edges: tuple[float, float]) -> Support:
     return Support(low=short(edges[0]), high=short(edges[1]))
 
 
-def noise_part(sample: CalibrationSample, noise: float) -> Noise:
+def noise_part(sample: CalibrationSample) -> Noise:
     """Round the noise by level of the truth."""
-    profile = noise_profile(sample, noise)
+    profile = noise_profile(sample)
     return Noise(truth=[short(v, 5) for v in profile.truth], sd=[short(v, 5) for v in profile.sd])
 
 

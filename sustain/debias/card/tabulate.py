@@ -4,53 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.base import Calibration
 from sustain.debias.card.draws import Components, Decomposition, compress
 from sustain.debias.card.parts import short
 from sustain.debias.card.schema import ComponentDraws, Correction, LineDraws
-from sustain.debias.linear import LinearCalibration
-from sustain.debias.strata import curves_of, stratum_columns
-from sustain.debias.table import Grid, Table
+from sustain.debias.table import Nodes, Table
 
-__all__ = ["tabulate"]
+__all__ = ["FittedCorrection", "FittedCurve", "tabulate"]
 
 Array = NDArray[np.float64]
 
-CHARACTERS = (
-    165_000  # for tables and draws of all corrections together; the rest of a card takes 5 to 30 thousand
-)
 DIGITS = 9  # of a pooled correction
 STRATUM_DIGITS = 6  # of one of many
+_LINE_SIZE = 22  # characters of a draw of a line
 
 
 @dataclass(frozen=True)
-class _Curve:
-    """A correction on the grid, and its refits on resampled groups (shape (n_draws, grid.n))."""
+class FittedCurve:
+    """A correction on the nodes of a card.
 
-    calibration: Calibration
+    Attributes
+    ----------
+    stratum : str or None
+        Stratum that it is for; None for the pooled one.
+    table : Table
+    error : float
+        Greatest difference of the table from the formula inside the support.
+    refits : ndarray, shape (n_draws, n_nodes)
+        The correction refitted on resampled groups.
+    notes : dict of str to float
+        Numbers that a reader of the card should see.
+    """
+
     stratum: str | None
     table: Table
     error: float
     refits: Array
     notes: dict[str, float]
 
+
+class FittedCorrection(Protocol):
+    """What a card asks of a fitted correction."""
+
     @property
-    def linear(self) -> bool:
-        return isinstance(self.calibration, LinearCalibration)
+    def method(self) -> str:
+        """Name in the card."""
+
+    @property
+    def straight(self) -> bool:
+        """Whether the correction and all its refits are straight lines."""
+
+    @property
+    def own_strata(self) -> frozenset[str]:
+        """Strata that have a correction of their own."""
+
+    @property
+    def weaknesses_(self) -> dict[str, str]:
+        """What is weak about this correction beside its sample, by subject."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Options."""
+
+    def nodes(self) -> Nodes:
+        """Nodes on which it wants to be tabulated."""
+
+    def curves(self, counts: Array, grid: Nodes) -> Iterator[FittedCurve]:
+        """Tabulate the pooled correction, then those of strata; `counts` as for `tabulate`."""
 
 
-def tabulate(fitted: Sequence[Calibration], counts: Array, grid: Grid, characters: int) -> list[Correction]:
+def tabulate(
+    fitted: Sequence[FittedCorrection], counts: Array, grid: Nodes, characters: int
+) -> list[Correction]:
     """Tabulate the corrections, pooled ones first, with draws that share the characters left over by the tables.
 
     Parameters
     ----------
     counts : ndarray, shape (n_draws, n_groups)
         How often each group (row, without groups) is in each draw.
-    grid : Grid
+    grid : Nodes
         Nodes of all tables.
     characters : int
         That the corrections may take in a card, together.
@@ -60,58 +95,37 @@ def tabulate(fitted: Sequence[Calibration], counts: Array, grid: Grid, character
     CardWarning
         When the draws that fit leave out more than 2% of the variance of a correction.
     """
-    curves = [curve for calibration in fitted for curve in _curves(calibration, counts, grid)]
-    curves.sort(key=lambda curve: curve.stratum is not None)
-    written = [_written(curve) for curve in curves]
-    left = characters - sum(len(str(item)) for item in written)
-    bent = [Decomposition.of(curve.refits, curve.table.h) for curve in curves if not curve.linear]
-    stored = iter(compress(bent, max(0, left - sum(_line_size(c) for c in curves if c.linear))))
+    curves = [(item, curve) for item in fitted for curve in item.curves(counts, grid)]
+    curves.sort(key=lambda pair: pair[1].stratum is not None)
+    written = [_written(curve, item.straight) for item, curve in curves]
+    left = characters - sum(len(str(values)) for values in written)
+    left -= sum(_LINE_SIZE * len(curve.refits) for item, curve in curves if item.straight)
+    bent = [Decomposition.of(curve.refits, curve.table.h) for item, curve in curves if not item.straight]
+    stored = iter(compress(bent, max(0, left)))
     return [
         Correction(
-            method=curve.calibration.method,
+            method=item.method,
             stratum=curve.stratum,
-            options=curve.calibration.get_params(),
-            notes=curve.notes,
+            options=item.get_params(),
+            notes={name: short(value) for name, value in curve.notes.items()},
             h=h,
             dh=dh,
             max_error=short(curve.error),
-            draws=_line_draws(curve) if curve.linear else _component_draws(next(stored)),
+            draws=_line_draws(curve) if item.straight else _component_draws(next(stored)),
         )
-        for curve, (h, dh) in zip(curves, written, strict=True)
+        for (item, curve), (h, dh) in zip(curves, written, strict=True)
     ]
 
 
-def _curves(calibration: Calibration, counts: Array, grid: Grid) -> Iterator[_Curve]:
-    """Tabulate the pooled correction, then those of the strata."""
-    table, error = calibration._tabulate(grid)
-    pooled = curves_of(calibration, counts, grid)
-    notes = {name: short(value) for name, value in calibration._notes().items()}
-    yield _Curve(calibration, None, table, error, pooled, notes)
-    for code, (name, fit) in enumerate(calibration.strata_.items()):
-        h, refits, worst = (1 - fit.weight) * table.h, (1 - fit.weight) * pooled, error
-        if fit.own is not None:
-            own, own_error = fit.own._tabulate(grid)
-            h = h + fit.weight * own.h
-            columns = stratum_columns(calibration._sample, code)
-            refits = refits + fit.weight * curves_of(fit.own, counts[:, columns], grid)
-            worst = max(error, own_error)
-        about = {"weight": short(fit.weight), "n": float(fit.n)}
-        yield _Curve(calibration, name, Table(grid, h), worst, refits, about)
-
-
-def _written(curve: _Curve) -> tuple[list[float], list[float]]:
+def _written(curve: FittedCurve, straight: bool) -> tuple[list[float], list[float]]:
     """Values at the nodes, and slopes, which strata go without: they follow from the values."""
     if curve.stratum is not None:
         return [short(v, STRATUM_DIGITS) for v in curve.table.h], []
-    digits = 12 if curve.linear else DIGITS
+    digits = 12 if straight else DIGITS
     return [short(v, digits) for v in curve.table.h], [short(v, 6) for v in curve.table.dh]
 
 
-def _line_size(curve: _Curve) -> int:
-    return 22 * len(curve.refits)
-
-
-def _line_draws(curve: _Curve) -> LineDraws:
+def _line_draws(curve: FittedCurve) -> LineDraws:
     # A weighed mean of lines is a line: h = (x - intercept) / slope.
     grid = curve.table.grid
     slope = (grid.stop - grid.start) / (curve.refits[:, -1] - curve.refits[:, 0])

@@ -7,7 +7,7 @@ make that prediction look right, whatever its errors.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from sustain.debias.sample import read
 from sustain.errors import CalibrationError
 
-__all__ = ["ContrastFamily", "Design", "DonorTrials", "require_quiet_labels"]
+__all__ = ["ContrastDesign", "ContrastFamily", "DonorTrials", "require_quiet_labels"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 
-class Design(Protocol):
+class ContrastDesign(Protocol):
     """Anything that builds contrasts among some of the rows of a sample."""
 
     @property
@@ -43,10 +43,13 @@ class ContrastFamily:
         Such as ``"urban - rural"``.
     arms : tuple of (ndarray, ndarray)
         Row numbers of the treated and of the control arm of each contrast; a row may be there more than once.
+    index : pandas.Index or None
+        Index of the columns that it was made of, so that a sample in another order is refused.
     """
 
     name: str
     arms: tuple[tuple[Rows, Rows], ...]
+    index: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
     def treated(cls, name: str, treated: Any, within: Any = None) -> ContrastFamily:
@@ -59,17 +62,12 @@ class ContrastFamily:
         within : array_like, shape (n,), optional
             Groups, each of which gives one contrast; without them there is a single one.
         """
-        side = np.asarray(treated)
-        if side.ndim != 1 or not np.isin(side, (0, 1)).all():
-            raise CalibrationError(
-                f"treated: expected one column of True and False (or 1 and 0), got shape {side.shape} of "
-                f"{side.dtype}. Build it from a covariate or a place, never from predictions."
-            )
-        side = side.astype(bool)
+        side = read.arms("treated", treated) == 1
+        index = read.require_one_index(treated=treated, within=within)
         group = _codes("within", within, side.size)
         pieces = (group == code for code in range(int(group.max()) + 1))
         arms = ((np.flatnonzero(here & side), np.flatnonzero(here & ~side)) for here in pieces)
-        return cls(name, tuple((on, off) for on, off in arms if on.size and off.size))
+        return cls(name, tuple((on, off) for on, off in arms if on.size and off.size), index)
 
     @classmethod
     def one_against_rest(cls, name: str, labels: Any, within: Any = None) -> ContrastFamily:
@@ -83,8 +81,9 @@ class ContrastFamily:
         within : array_like, shape (n,), optional
             Groups inside which contrasts are made.
         """
-        n = np.asarray(labels).size
-        place, group = _codes("labels", labels, n), _codes("within", within, n)
+        index = read.require_one_index(labels=labels, within=within)
+        place = read.labels("labels", labels).codes
+        group = _codes("within", within, place.size)
         arms = []
         for code in range(int(group.max()) + 1):
             here = np.flatnonzero(group == code)
@@ -92,7 +91,7 @@ class ContrastFamily:
                 inside = place[here] == own
                 if not inside.all():
                     arms.append((here[inside], here[~inside]))
-        return cls(name, tuple(arms))
+        return cls(name, tuple(arms), index)
 
     @classmethod
     def of(cls, name: str, contrasts: Iterable[Any]) -> ContrastFamily:
@@ -106,7 +105,8 @@ class ContrastFamily:
     def on(self, rows: NDArray[np.bool_], min_arm: int = 1) -> ContrastFamily:
         """Contrasts among `rows` (a mask, shape (n,)), with at least `min_arm` of them in either arm."""
         kept = ((on[rows[on]], off[rows[off]]) for on, off in self.arms)
-        return ContrastFamily(self.name, tuple((a, b) for a, b in kept if min(a.size, b.size) >= min_arm))
+        arms = tuple((a, b) for a, b in kept if min(a.size, b.size) >= min_arm)
+        return ContrastFamily(self.name, arms, self.index)
 
     def take(self, rows: Rows) -> ContrastFamily:
         """Contrasts among `rows` (row numbers, each once), numbered as in ``values[rows]``."""
@@ -115,7 +115,8 @@ class ContrastFamily:
         place[rows] = np.arange(rows.size)
         moved = ((place[on], place[off]) for on, off in self.arms)
         kept = ((on[on >= 0], off[off >= 0]) for on, off in moved)
-        return ContrastFamily(self.name, tuple((on, off) for on, off in kept if on.size and off.size))
+        arms = tuple((on, off) for on, off in kept if on.size and off.size)
+        return ContrastFamily(self.name, arms, None if self.index is None else self.index[rows])
 
     def differences(self, values: Array) -> Array:
         """Difference in means of `values` (shape (n,)) for every contrast."""
@@ -159,6 +160,11 @@ class DonorTrials:
     seed: int = 0
     name: str = "donor trials"
 
+    @property
+    def index(self) -> Any:
+        """Index of the labels and populations, or None."""
+        return read.require_one_index(y_true=self.y_true, population=self.population)
+
     def on(self, rows: NDArray[np.bool_], min_arm: int = 1) -> ContrastFamily:
         """Trials with units and donors from `rows`; populations with fewer than twice `min_arm` are left out."""
         y = read.vector("y_true", self.y_true, rows.size)
@@ -175,10 +181,10 @@ class DonorTrials:
                 shift = np.where(rng.permutation(self.n_units) % 2 == 0, self.effect, 0.0)
                 donor = here[_nearest_other(y[here], unit, shift)]
                 arms.append((donor[shift != 0], donor[shift == 0]))
-        return ContrastFamily(self.name, tuple(arms))
+        return ContrastFamily(self.name, tuple(arms), self.index)
 
 
-def require_quiet_labels(design: Design, target_noise_var: float) -> None:
+def require_quiet_labels(design: ContrastDesign, target_noise_var: float) -> None:
     """Raise `CalibrationError` for donor trials on labels that are said to be noisy."""
     if target_noise_var > 0 and isinstance(design, DonorTrials):
         raise CalibrationError(

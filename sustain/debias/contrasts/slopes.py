@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.contrasts.families import Design
+from sustain.debias.contrasts.families import ContrastDesign
 from sustain.debias.sample import CalibrationSample, read
+from sustain.errors import CalibrationError
 from sustain.stats.covariance import critical_value
 
 __all__ = [
@@ -78,7 +79,7 @@ class LevelSlope:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the slope, by Student's t."""
-        margin = critical_value(level, self.df) * self.std_error
+        margin = critical_value(level, self.df, CalibrationError) * self.std_error
         return self.slope - margin, self.slope + margin
 
     @property
@@ -95,12 +96,15 @@ def nested(parent: Codes, name: str, labels: Any) -> Codes:
 
 
 def slope_of(name: str, term: Term, sample: CalibrationSample) -> tuple[LevelSlope, Array]:
-    """Give a term's slope with its clustered error, and the influence of every row on it."""
+    """Give a term's slope with its clustered error, and the influence of every row on it.
+
+    A unit's jackknife influence is shared out evenly among its rows: sums within clusters are the clusters' influences.
+    """
     parts = cluster_sums(term, sample)
     error = float(np.sqrt((parts**2).sum() * parts.size / (parts.size - 1)))
     size = np.bincount(term.unit[term.unit >= 0], minlength=term.influence.size)
     shared = np.append(term.influence / np.maximum(size, 1), 0.0)
-    return LevelSlope(name, term.slope, error, parts.size - 1, term.n_units), sample.n * shared[term.unit]
+    return LevelSlope(name, term.slope, error, parts.size - 1, term.n_units), shared[term.unit]
 
 
 def cluster_sums(term: Term, sample: CalibrationSample) -> Array:
@@ -149,8 +153,8 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
     return _jackknife(whole_xy, whole_yy, without_xy, without_yy, unit)
 
 
-def inside(sample: CalibrationSample, group: Codes, noise: float) -> Term | None:
-    """Slope of deviations from group means; `noise` is the variance of the labels' own error."""
+def inside(sample: CalibrationSample, group: Codes) -> Term | None:
+    """Slope of deviations from group means, the labels' own noise taken off."""
     x, y, weight = sample.y_pred, sample.y_true, sample.weight
     n, total = np.bincount(group), np.bincount(group, weights=weight)
     keep = (n >= 2)[group] & (weight > 0)
@@ -163,16 +167,17 @@ def inside(sample: CalibrationSample, group: Codes, noise: float) -> Term | None
     unit[keep] = np.unique(group[keep], return_inverse=True)[1]
     w, dx, dy, g = weight[keep], dx[keep], dy[keep], unit[keep]
     # Squared deviations from a mean with shares s of the weight hold sum of w (1 - s) of the noise.
-    held = noise * (1 - w / total[group[keep]])
+    held = sample.noise * (1 - w / total[group[keep]])
     xy, yy = np.bincount(g, weights=w * dx * dy), np.bincount(g, weights=w * (dy**2 - held))
     return _jackknife(xy.sum(), yy.sum(), xy.sum() - xy, yy.sum() - yy, unit)
 
 
-def contrasts(sample: CalibrationSample, design: Design) -> Term | None:
+def contrasts(sample: CalibrationSample, design: ContrastDesign) -> Term | None:
     """Slope through the origin of predicted on true contrasts, the noise of their arms' means taken off.
 
     Units are the sample's clusters, each left out of all contrasts in turn; without clusters they are contrasts.
     """
+    read.require_same_index(f"family {design.name!r}", design, "y_pred", sample)
     family = design.on(sample.weight > 0, 2)
     if len(family) < MIN_UNITS:
         return None

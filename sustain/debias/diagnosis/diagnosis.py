@@ -6,18 +6,18 @@ import html
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from sustain.debias.contrasts.slopes import LevelSlope
+from sustain.debias.diagnosis.stability import Stability
 from sustain.stats.covariance import Wald, critical_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sustain.debias.level import LevelSlope
-
-__all__ = ["Bin", "Diagnosis", "InSample", "Shape", "Slope", "Stability"]
+__all__ = ["Bin", "Diagnosis", "InSample", "LineSummary", "Shape"]
 
 
 @dataclass(frozen=True)
-class Slope:
+class LineSummary:
     """A regression slope with its interval, and the intercept of the line."""
 
     slope: float
@@ -58,28 +58,6 @@ class InSample:
 
 
 @dataclass(frozen=True)
-class Stability:
-    """What a treatment-like covariate says about the two assumptions, by least squares.
-
-    Attributes
-    ----------
-    truth_gap, truth_gap_std_error, outcome_p : float
-        Change in truth with the covariate at equal predictions: zero under outcome stability, when predictions need no
-        correction.
-    prediction_gap, prediction_gap_std_error, measurement_p : float
-        Change in prediction with the covariate at equal truth: zero under measurement stability, when a
-        correction is right.
-    """
-
-    truth_gap: float
-    truth_gap_std_error: float
-    outcome_p: float
-    prediction_gap: float
-    prediction_gap_std_error: float
-    measurement_p: float
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """How predictions err. Printed, it is a short report; `to_dict` gives plain numbers.
 
@@ -89,7 +67,7 @@ class Diagnosis:
         Pairs, clusters (None without groups).
     r2 : float
         Squared correlation.
-    prediction_on_truth, truth_on_prediction : Slope
+    prediction_on_truth, truth_on_prediction : LineSummary
         Below one, the first says that effects which reach the image only through the truth come out too small;
         the second is one for predictions that are right on average at every predicted value (Berkson errors).
     berkson : Wald
@@ -103,7 +81,7 @@ class Diagnosis:
         Residuals: Tweedie's formula assumes normal ones, the published estimator also ones of one size.
     support : tuple of float
         Range of predictions in which a correction can be learned.
-    strata : dict of str to Slope
+    strata : dict of str to LineSummary
         Slope of prediction on truth within each stratum of at least 20 pairs.
     strata_differ : Wald or None
         Test that all strata share one line of prediction on truth.
@@ -126,14 +104,14 @@ class Diagnosis:
     n: int
     n_groups: int | None
     r2: float
-    prediction_on_truth: Slope
-    truth_on_prediction: Slope
+    prediction_on_truth: LineSummary
+    truth_on_prediction: LineSummary
     berkson: Wald
     linearity: Wald
     deciles: tuple[Bin, ...]
     shape: Shape
     support: tuple[float, float]
-    strata: dict[str, Slope]
+    strata: dict[str, LineSummary]
     strata_differ: Wald | None
     slope_without_a_group: tuple[float, float] | None
     in_sample: InSample | None

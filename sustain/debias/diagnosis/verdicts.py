@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from sustain.debias.diagnosis.diagnosis import Diagnosis, Stability
+from sustain.debias.diagnosis.diagnosis import Diagnosis
+from sustain.debias.diagnosis.stability import Stability
 
 __all__ = ["IN_SAMPLE_RATIO", "verdicts"]
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from sustain.debias.base import Calibration
 from sustain.debias.bridge.calibration import BridgeCalibration
-from sustain.debias.contrasts.families import Design, require_quiet_labels
+from sustain.debias.contrasts.families import ContrastDesign, require_quiet_labels
 from sustain.debias.contrasts.slopes import contrasts
 from sustain.debias.judge.cross_fit import cross_fit
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.sample import as_sample, noise_variance, read
+from sustain.debias.sample import as_sample, read
 from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError
 
@@ -188,7 +188,7 @@ def compare(
     y_pred: Any,
     y_true: Any,
     *,
-    design: Design,
+    design: ContrastDesign,
     folds: Any,
     sample_weight: Any = None,
     strata: Any = None,
@@ -228,9 +228,10 @@ def compare(
         On unusable rows or folds, a method called ``"none"`` or ``"level"``, fewer than five held-out contrasts, or
         donor trials on labels with noise.
     """
-    require_quiet_labels(design, noise_variance(target_noise_var))
-    sample = as_sample(y_pred, y_true, sample_weight, None, strata)
-    read.require_same_index("folds", folds, "y_pred", y_pred)
+    sample = as_sample(y_pred, y_true, sample_weight, None, strata, target_noise_var)
+    require_quiet_labels(design, sample.noise)
+    for name, values in (("folds", folds), ("design", design)):
+        read.require_same_index(name, values, "y_pred", sample)
     chosen = {"linear": LinearCalibration(), "tweedie": TweedieCalibration(), "bridge": BridgeCalibration()}
     chosen = chosen if methods is None else dict(methods)
     if {"none", "level"} & set(chosen):
@@ -247,7 +248,7 @@ def compare(
                 folds,
                 sample_weight=sample.weight,
                 strata=strata,
-                target_noise_var=target_noise_var,
+                target_noise_var=sample.noise,
             )
         except CalibrationError as error:
             if name == "linear":  # it has the fewest demands: what stops it stops the comparison
@@ -279,13 +280,13 @@ def compare(
     )
 
 
-def held_out_contrasts(design: Design, fold: NDArray[np.intp], min_arm: int) -> list[Any]:
+def held_out_contrasts(design: ContrastDesign, fold: NDArray[np.intp], min_arm: int) -> list[Any]:
     """Contrasts among the rows of each fold alone."""
     return [design.on(fold == number, min_arm) for number in range(int(fold.max()) + 1)]
 
 
 def cross_fit_level(
-    y_pred: Array, y_true: Array, design: Design, fold: NDArray[np.intp]
+    y_pred: Array, y_true: Array, design: ContrastDesign, fold: NDArray[np.intp]
 ) -> tuple[Array | None, float | None]:
     """Divide each fold's predictions by the slope matched to the design on all other folds; also the mean slope.
 

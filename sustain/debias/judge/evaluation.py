@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sustain.debias.card.card import CalibrationCard
 from sustain.debias.sample import as_sample
+from sustain.errors import CalibrationError
 from sustain.stats.line import fit_line
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from sustain.debias.card.card import CalibrationCard
 
 __all__ = ["correction_curves", "evaluate_card"]
 
@@ -42,7 +42,9 @@ def evaluate_card(card: CalibrationCard, y_pred: Any, y_true: Any) -> dict[str, 
     scores = {}
     for method in card.methods:
         corrected = card.transform(sample.y_pred, method=method, check_support=False)
-        line = fit_line(sample.y_true, corrected, sample.weight, None, card.target_noise_var)
+        line = fit_line(
+            sample.y_true, corrected, sample.weight, None, card.target_noise_var, CalibrationError
+        )
         error = corrected - sample.y_true
         scores[method] = {
             "slope": float(line.slope),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sustain.debias.base import Calibration, check_line
 from sustain.debias.sample import CalibrationSample
-from sustain.debias.table import Grid, Table, ordered, share_changed, support_of, table_error
+from sustain.debias.table import Nodes, Table, ordered, share_changed, table_error
 from sustain.debias.tweedie.mixture import Bins, choose_mixture, fit_mixtures, refit_mixtures
 from sustain.debias.tweedie.noise import NoiseVariance, fit_noise, mean_ratio, prefers_one_size
 from sustain.debias.tweedie.score import (
@@ -24,7 +24,8 @@ from sustain.debias.tweedie.score import (
     scott_score,
 )
 from sustain.errors import CalibrationError, WeakCalibrationWarning
-from sustain.stats.line import fit_line, weighted_moments
+from sustain.stats.covariance import critical_value
+from sustain.stats.line import fit_line, robust_or_clustered, weighted_moments
 
 __all__ = ["TweedieCalibration", "TweedieFormula"]
 
@@ -34,7 +35,9 @@ _SCORES = ("mixture", "kde", "scott")
 RUNAWAY = 1.5
 """Mean of v over the variance of all errors from which on a log-quadratic v does not describe them."""
 OFF_SCALE = 0.2
-"""Distance from one of the slope of corrected predictions on labels from which on it is said."""
+"""A slope of the corrected predictions on the labels that differs from one by more than this is warned of."""
+OFF_LEVEL = 0.05
+"""A mean of the corrected predictions further than this from that of the labels is warned of, in sd of the labels."""
 SMOOTHING = 0.25
 """Standard deviation, as a share of that of the errors, by which a mixture is smoothed before it is differentiated."""
 
@@ -83,17 +86,6 @@ class TweedieFormula:
             h -= v**2 * factor / (2 * self.slope**3)
         tail = self.slope + self.noise.level / (self.slope * self.variance)
         return np.asarray(h + tail * (x - inside))
-
-    def sensitivity(self, x: Array) -> tuple[Array, Array]:
-        """Differentiate the correction at `x` with respect to the score and to the score's slope there."""
-        inside = np.clip(x, self.low, self.high)
-        v = self.noise(inside)
-        if not self.second_order:
-            return -v / self.slope, np.zeros_like(v)
-        first, second = self.noise.log_derivatives(inside)
-        half = v**2 / (2 * self.slope**3)
-        on_score = 2 * self.score.score(inside) * first + 2 * (2 * first**2 + second)
-        return -v / self.slope - half * on_score, -half * first
 
 
 class TweedieCalibration(Calibration):
@@ -163,8 +155,9 @@ class TweedieCalibration(Calibration):
     Warns
     -----
     WeakCalibrationWarning
-        At the fit, when the slope of corrected predictions on the labels is clearly not one (by more than 0.2): the
-        errors are not what the formula assumes.
+        At the fit, when on the very labels the slope of the corrected predictions is clearly not one (by more than
+        0.2), or their mean clearly not that of the labels (by more than 5% of a standard deviation; not without
+        recalibration): the errors are not what the formula assumes. Kept in `weaknesses_`, and in a card.
 
     Notes
     -----
@@ -219,9 +212,9 @@ class TweedieCalibration(Calibration):
         if not 0 < self.variance_floor < 1:
             raise CalibrationError(f"variance_floor: {self.variance_floor!r} is not a share between 0 and 1.")
 
-    def _fit_sample(self, sample: CalibrationSample, noise: float) -> None:
-        x, y, weight = sample.y_pred, sample.y_true, sample.weight
-        line = fit_line(x, y, weight, sample.group)
+    def _learn(self, sample: CalibrationSample) -> None:
+        x, y, weight, noise = sample.y_pred, sample.y_true, sample.weight, sample.noise
+        line = sample.truth_on_prediction
         check_line(line, "truth on prediction", self.level, self.min_r2)
         if self.recalibrate:
             self.recalibration_ = (line.intercept, line.slope)
@@ -236,13 +229,7 @@ class TweedieCalibration(Calibration):
                 f"target_noise_var: {noise:g} exceeds {variance:g}, the variance of the labels about the "
                 "predictions. Give the variance of the labels' sampling error, in squared units of the label."
             )
-        self._sample = sample
-        self.target_noise_var_ = noise
-        self.truth_on_prediction_ = line
-        self.prediction_on_truth_ = fit_line(y, x, weight, sample.group, noise)
         self.sigma_ = math.sqrt(variance - noise)
-        self.r2_, self.n_, self.n_groups_ = line.r2, line.n, sample.n_groups
-        self.support_ = support_of(x, weight)
         self._centre = float(np.average(x, weights=weight))
         self._variance_x = float(np.average((x - self._centre) ** 2, weights=weight))
         self._bins = Bins.of(x, weight, n_bins={"mixture": 512, "kde": 1024, "scott": 2048}[self.score])
@@ -251,14 +238,13 @@ class TweedieCalibration(Calibration):
         self.noise_ = self._choose_noise(mass, squares, variance - noise, error)
         self.score_ = self._fit_score(mass)
         self._formula = self._formula_of(*self.recalibration_, self.noise_, self.score_, self._variance_x)
-        self.table_, self.table_error_ = self._tabulate(self._grid(2049 if self.score == "scott" else 0))
+        self.table_, self.table_error_ = self.tabulate(self._own_nodes(2049))
         raw = self.exact(self.table_.grid.x) if self.monotone else self.table_.h
         self.share_changed_ = share_changed(self.table_, raw, x, weight)
-        self._warn_off_scale()
+        self._look_at_moments(sample)
 
-    def _warn_off_scale(self) -> None:
-        """Warn when corrected predictions do not rise with the labels one by one; refuse them when they do not rise."""
-        s = self._sample
+    def _look_at_moments(self, s: CalibrationSample) -> None:
+        """Warn when corrected predictions are off in level or scale on their own sample; refuse them when flat."""
         corrected = self.table_(s.y_pred)
         if not np.ptp(corrected) > 1e-9 * np.ptp(s.y_true):
             raise CalibrationError(
@@ -266,20 +252,39 @@ class TweedieCalibration(Calibration):
                 "these errors are not what the formula assumes. Use BridgeCalibration or LinearCalibration, or "
                 "calibrate on more rows."
             )
-        line = fit_line(s.y_true, corrected, s.weight, s.group, self.target_noise_var_)
-        low, high = line.slope_interval(self.level)
+        line = fit_line(s.y_true, corrected, s.weight, s.group, s.noise, CalibrationError)
+        low, high = line.slope_interval(self.level, CalibrationError)
         if abs(line.slope - 1) > OFF_SCALE and not low <= 1 <= high:
-            warnings.warn(
+            self._weak(
+                "scale",
                 f"The corrected predictions rise by {line.slope:.3g} [{low:.3g}, {high:.3g}] for one unit of the "
-                "labels that they were learned from, not by 1: these errors are not what Tweedie's formula assumes "
-                "(nearly normal, of a size that depends smoothly on the prediction). Use BridgeCalibration or "
-                "LinearCalibration, or look at diagnose().",
-                WeakCalibrationWarning,
-                stacklevel=4,
+                "labels that they were learned from, not by 1",
+            )
+        if not self.recalibrate:
+            return  # the published estimator takes the level of the predictions as it is
+        error = corrected - s.y_true
+        off, mean = (float(np.average(values, weights=s.weight)) for values in (error, s.y_true))
+        cov, df = robust_or_clustered((s.weight * (error - off) / s.n)[:, None], s.group, s.weight)
+        spread = math.sqrt(max(0.0, float(np.average((s.y_true - mean) ** 2, weights=s.weight)) - s.noise))
+        if abs(off) > max(OFF_LEVEL * spread, critical_value(self.level, df) * math.sqrt(cov[0, 0])):
+            self._weak(
+                "level",
+                f"The mean of the corrected predictions is {abs(off):.3g} {'above' if off > 0 else 'below'} that of "
+                f"the labels that they were learned from ({abs(off) / spread:.0%} of the labels' standard deviation)",
             )
 
+    def _weak(self, subject: str, told: str) -> None:
+        said = (
+            f"{told}: these errors are not what Tweedie's formula assumes (nearly normal, of a size that depends "
+            "smoothly on a prediction that does not pile up at one value). Use BridgeCalibration or "
+            "LinearCalibration, or look at diagnose()."
+        )
+        self.weaknesses_[f"tweedie {subject}"] = said
+        warnings.warn(said, WeakCalibrationWarning, stacklevel=7)
+
     def _choose_noise(self, mass: Array, squares: Array, level: float, error: Array) -> NoiseVariance:
-        known, sample = self.target_noise_var_, self._sample
+        sample = self._sample
+        known = sample.noise
         self.heteroskedastic_ = self.score != "scott" and self.heteroskedastic is not False
         found = self._fit_noise(mass[None], squares[None], np.array([level]))[0]
         if self.heteroskedastic is None and self.heteroskedastic_ and level > 0:
@@ -301,7 +306,7 @@ class TweedieCalibration(Calibration):
         coefficients = np.zeros((len(level), 3))
         if self.heteroskedastic_:
             basis = constant.basis(self._bins.centre)
-            coefficients = fit_noise(basis, mass, squares, level, self.target_noise_var_)
+            coefficients = fit_noise(basis, mass, squares, level, self._sample.noise)
             if self.heteroskedastic is None:
                 away = [
                     mean_ratio(c, basis, rows) > RUNAWAY for c, rows in zip(coefficients, mass, strict=True)
@@ -314,31 +319,13 @@ class TweedieCalibration(Calibration):
 
     def _fit_score(self, mass: Array) -> Score:
         x, weight = self._sample.y_pred, self._sample.weight
-        self._mixture: MixtureScore | None = None
         if self.score == "mixture":
             self._mixtures = fit_mixtures(self._bins, mass, self.variance_floor)
-            self._mixture = choose_mixture(self._mixtures, self._sample.n_effective)
-            return self._mixture.smoothed(self._smoothing(self.noise_.level, self.recalibration_[1]))
+            chosen = choose_mixture(self._mixtures, self._sample.n_effective)
+            return chosen.smoothed(self._smoothing(self.noise_.level, self.recalibration_[1]))
         if self.score == "scott":
-            self._kernel = scott_score(x, weight)
-        else:
-            self._kernel_bandwidth = self.bandwidth or kernel_bandwidth(x, weight)
-            self._kernel = kernel_score(self._bins.centre, mass, self._kernel_bandwidth)
-        return self._kernel
-
-    def _drawn_kernel(self, mean: float, variance: float) -> KernelScore:
-        """Kernel density of the same rows, had their mean and variance been these; see `kernel_score`."""
-        kernel = self._kernel
-        if self.score == "scott":
-            return replace(kernel, bandwidth=kernel.bandwidth * math.sqrt(variance / self._variance_x))
-        inflation = math.sqrt(1 + self._kernel_bandwidth**2 / variance)
-        points = mean + (self._bins.centre - mean) / inflation
-        return KernelScore(points, kernel.weights, self._kernel_bandwidth / inflation)
-
-    def _influence_of(self, nodes: Array) -> Array:
-        from sustain.debias.influence import tweedie_influence
-
-        return tweedie_influence(self, nodes)
+            return scott_score(x, weight)
+        return kernel_score(self._bins.centre, mass, self.bandwidth or kernel_bandwidth(x, weight))
 
     def _smoothing(self, level: float, slope: float) -> float:
         """Variance by which a mixture is smoothed: that of the errors, in the unit of x, times a constant."""
@@ -361,26 +348,33 @@ class TweedieCalibration(Calibration):
         """
         return self._formula(np.asarray(y_pred, dtype=np.float64))
 
-    def _notes(self) -> dict[str, float]:
+    def notes(self) -> dict[str, float]:
+        """Numbers about the fit that a reader of the card should see."""
         return {"sigma": self.sigma_, "share_changed": self.share_changed_}
 
-    def _grid(self, n: int = 0) -> Grid:
-        if self.score != "scott" or not isinstance(self.score_, KernelScore):
-            return super()._grid()
-        reach = 4 * self.score_.bandwidth
-        return Grid(self._sample.y_pred.min() - reach, self._sample.y_pred.max() + reach, n or 1025)
+    def nodes(self) -> Nodes:
+        """Nodes on which a card should tabulate this correction."""
+        return self._own_nodes(1025)
 
-    def _tabulate(self, grid: Grid) -> tuple[Table, float]:
+    def _own_nodes(self, n: int) -> Nodes:
+        if self.score != "scott" or not isinstance(self.score_, KernelScore):
+            return super().nodes()
+        reach = 4 * self.score_.bandwidth
+        return Nodes(self._sample.y_pred.min() - reach, self._sample.y_pred.max() + reach, n)
+
+    def tabulate(self, grid: Nodes) -> tuple[Table, float]:
+        """Evaluate the correction on `grid`, with the error of the table."""
         raw = self.exact(grid.x)
         return Table(grid, self._ordered(raw, self.score_, grid)), table_error(grid, raw, self.exact)
 
-    def _ordered(self, h: Array, score: Score, grid: Grid) -> Array:
+    def _ordered(self, h: Array, score: Score, grid: Nodes) -> Array:
         if not self.monotone:
             return h
         density = score.density(grid.x)
         return ordered(h, np.maximum(density, 1e-9 * density.max()))
 
-    def _bootstrap(self, counts: Array, grid: Grid) -> Array:
+    def bootstrap(self, counts: Array, grid: Nodes) -> Array:
+        """Curves refitted on resampled groups, shape (n_draws, grid.n)."""
         s = self._sample
         m = weighted_moments(s.y_pred, s.y_true, s.weight, s.group, counts)
         if self.recalibrate:
@@ -393,7 +387,7 @@ class TweedieCalibration(Calibration):
             variance = m.var_x + m.var_y - 2 * m.cov_xy
             centre = m.mean_y - m.mean_x
         masses, squares = self._resampled_bins(counts, centre, slope)
-        noises = self._fit_noise(masses, squares, variance - self.target_noise_var_)
+        noises = self._fit_noise(masses, squares, variance - self._sample.noise)
         scores = self._resampled_scores(masses)
         curves = np.empty((len(counts), grid.n))
         for i, (noise, score) in enumerate(zip(noises, scores, strict=True)):

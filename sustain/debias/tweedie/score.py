@@ -134,17 +134,6 @@ class KernelScore:
         first, last = np.searchsorted(points, [block[0] - reach, block[-1] + reach])
         return slice(int(first), int(last))
 
-    def shares_over(self, x: Array) -> tuple[Array, Array]:
-        """``K(x - x_j) / p(x)`` of every kernel, shape (n, m), and ``p(x)``.
-
-        The first is what a little more weight on a kernel adds to ``log p``.
-        """
-        log_kernel = -(np.subtract.outer(x, self.points) ** 2) / (2 * self.bandwidth**2)
-        top = log_kernel.max(axis=1, keepdims=True)
-        kernel = np.exp(log_kernel - top)
-        total = kernel @ self.weights
-        return kernel / total[:, None], total * np.exp(top[:, 0] - _LOG_2PI / 2) / self.bandwidth
-
     def score(self, x: Array) -> Array:
         """``(sum_j W_j(x) x_j - x) / bandwidth^2``, with the kernel shares ``W_j``."""
         return (self._sums(x)[1] - x) / self.bandwidth**2

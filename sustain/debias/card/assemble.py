@@ -1,0 +1,156 @@
+"""A card from fitted corrections: resample groups, tabulate, and put the parts together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from sustain.debias.card.card import CalibrationCard
+from sustain.debias.card.correlogram import spatial_errors
+from sustain.debias.card.parts import (
+    FittedLevels,
+    diagnostic_part,
+    level_parts,
+    line_part,
+    noise_part,
+    quantiles_part,
+    short,
+    spread_part,
+    strata_parts,
+    support_part,
+)
+from sustain.debias.card.schema import GridCard, Predictor, Sample, Target
+from sustain.debias.card.tabulate import FittedCorrection, tabulate
+from sustain.debias.sample import CalibrationSample
+from sustain.debias.table import Nodes
+from sustain.errors import CalibrationError
+from sustain.stats.line import weighted_moments
+
+__all__ = ["card_of"]
+
+Array = NDArray[np.float64]
+
+CARD_BYTES = 190_000
+"""That a card is to stay under, with some thousand to spare for names, licence and citation."""
+
+
+def card_of(
+    fitted: Sequence[FittedCorrection],
+    sample: CalibrationSample,
+    *,
+    target: Mapping[str, str],
+    predictor: Mapping[str, str | None] | str,
+    n_boot: int,
+    seed: int,
+    levels: FittedLevels | None = None,
+    lon: Any = None,
+    lat: Any = None,
+    years: Iterable[int] | None = None,
+    countries: Iterable[str] | None = None,
+    licence: str = "",
+    citation: str = "",
+) -> CalibrationCard:
+    """Card of calibrations that were fitted on `sample`; arguments as for `build_card`."""
+    names = [calibration.method for calibration in fitted]
+    if not names or len(set(names)) < len(names):
+        raise CalibrationError(f"methods: expected at least one, each once; got {names}.")
+    if n_boot < 20:
+        raise CalibrationError(f"n_boot: {n_boot} draws cannot describe an uncertainty. Pass 20 or more.")
+    if (lon is None) != (lat is None):
+        raise CalibrationError("lon and lat go together: pass both, or neither.")
+    grid = _widest([correction.nodes() for correction in fitted])
+    counts = _resample(fitted, sample, n_boot, seed)
+    by_level = [] if levels is None else level_parts(levels, sample, n_boot, _private_generator(sample, seed))
+    strata = strata_parts(sample)
+    weaknesses = {subject: said for item in fitted for subject, said in item.weaknesses_.items()}
+    diagnostics = diagnostic_part(sample, weaknesses)
+    about = (
+        quantiles_part(sample),
+        spread_part(sample),
+        None if lon is None else spatial_errors(sample, lon, lat),
+    )
+    rest = len(to_json([by_level, strata, diagnostics, *about]))
+    corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
+    return CalibrationCard(
+        target=Target.model_validate(target),
+        predictor=Predictor(id=predictor)
+        if isinstance(predictor, str)
+        else Predictor.model_validate(predictor),
+        sample=Sample(
+            n=sample.n_used,
+            n_groups=sample.n_groups_used,
+            years=[] if years is None else sorted({int(year) for year in years}),
+            countries=[] if countries is None else sorted({str(country) for country in countries}),
+        ),
+        r2=short(sample.prediction_on_truth.r2),
+        prediction_on_truth=line_part(sample.prediction_on_truth),
+        truth_on_prediction=line_part(sample.truth_on_prediction),
+        target_noise_var=sample.noise,
+        noise=noise_part(sample),
+        support_range=support_part(sample.support),
+        grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
+        corrections=corrections,
+        strata=strata,
+        levels=by_level,
+        predictions=about[0],
+        slope_spread=about[1],
+        spatial_errors=about[2],
+        diagnostics=diagnostics,
+        licence=licence,
+        citation=citation,
+    )
+
+
+def _resample(fitted: Sequence[FittedCorrection], sample: CalibrationSample, n_boot: int, seed: int) -> Array:
+    """How often each group (row, without groups) is in each draw, shape (n_boot, n_groups).
+
+    Groups without weight are in none. A draw in which the predictions do not rise with the truth, in the sample or in
+    a stratum that has a correction of its own, has no inverse; it is drawn again, at most as often as there are draws.
+    """
+    n, noise = sample.n_groups or sample.n, sample.noise
+    own = frozenset().union(*(correction.own_strata for correction in fitted))
+    parts = [(np.arange(n), sample)]
+    parts += [(sample.groups_of(name), part) for name, part in sample.strata.items() if name in own]
+    rng = _private_generator(sample, seed)
+    counted = np.flatnonzero(
+        np.bincount(np.arange(n) if sample.group is None else sample.group, sample.weight)
+    )
+    kept: list[Array] = []
+    for _ in range(2 * n_boot):
+        counts = np.zeros(n)
+        counts[counted] = rng.multinomial(counted.size, np.full(counted.size, 1 / counted.size))
+        if all(_rises(counts[None, columns], part, noise) for columns, part in parts):
+            kept.append(counts)
+        if len(kept) == n_boot:
+            return np.stack(kept)
+    raise CalibrationError(
+        f"groups: in half of the resamples of {n} groups the predictions do not rise with the truth, so the "
+        "uncertainty of a correction cannot be computed. Calibrate on more groups, or without small strata."
+    )
+
+
+def _private_generator(sample: CalibrationSample, seed: int) -> np.random.Generator:
+    """Make a generator that only somebody who has the labels can make again.
+
+    From a stored line of draw k follows ``mean_k(truth) = (mean_k(prediction) - intercept_k) / slope_k``: with known
+    predictions and resamples, as many draws as places would give every label away. So the seed is not enough.
+    """
+    secret = hashlib.sha256(sample.y_true.tobytes() + sample.weight.tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(secret, "little")])
+
+
+def _rises(counts: Array, part: CalibrationSample, noise: float) -> bool:
+    if not counts.any():
+        return False
+    m = weighted_moments(part.y_true, part.y_pred, part.weight, part.group, counts)
+    return bool(m.cov_xy[0] > 0 and m.var_x[0] > noise)
+
+
+def _widest(grids: Sequence[Nodes]) -> Nodes:
+    """Take the widest of the calibrations' grids, so that one grid serves all."""
+    return max(grids, key=lambda grid: (grid.stop - grid.start, grid.n))
