@@ -267,7 +267,7 @@ def _shift(values: Floats, edges: Floats, shares: Floats) -> float:
 
 
 def _notes(report: TransportReport) -> list[Note]:
-    from sustain.debias.base import EXPECTED_OUTSIDE
+    from sustain.debias.apply import EXPECTED_OUTSIDE
 
     notes = []
     if report.auc > ALIKE:
