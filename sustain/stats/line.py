@@ -198,12 +198,16 @@ def least_squares(
         coefficients = found.solve(y)
         influence = found.influence(y - coefficients[0] - columns @ coefficients[1:])
         return coefficients, *robust_or_clustered(influence, group, weight, error)
-    # In standardised columns: whether noise exceeds what is left of a variance must not depend on units.
-    mean = np.average(columns, axis=0, weights=weight)
-    scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
-    z = np.column_stack([np.ones(len(columns)), (columns - mean) / scale])
-    noise = np.column_stack([np.zeros(len(columns)), noise / scale**2])
-    products = (weight[:, None] * z).T @ z / y.size - np.diag((weight[:, None] * noise).mean(axis=0))
+    # In an orthonormal basis: whether noise exceeds what is left of a variance must not depend on units, nor on how
+    # alike columns without noise are (a year and its cube).
+    n = y.size
+    back = found.back * math.sqrt(n)
+    z = np.divide(
+        found.basis, found.root[:, None], out=np.zeros_like(found.basis), where=found.root[:, None] > 0
+    )
+    z *= math.sqrt(n)
+    noise = np.column_stack([np.zeros(n), noise])
+    products = np.eye(len(back)) - (back.T * (weight[:, None] * noise).mean(axis=0)) @ back
     if np.linalg.eigvalsh(products)[0] <= DEPENDENT:
         raise error(
             f"target_noise_var: {np.max(noise_var):g} is not below the variance of the labels that the covariates "
@@ -211,13 +215,12 @@ def least_squares(
         )
     # The response too, for its level is large where its spread is small.
     centre = float(np.average(y, weights=weight))
-    standard = np.linalg.solve(products, z.T @ (weight * (y - centre)) / y.size)
+    standard = np.linalg.solve(products, z.T @ (weight * (y - centre)) / n)
     residual = y - centre - z @ standard
-    pieces = weight[:, None] * (z * residual[:, None] + noise * standard)
-    influence = np.linalg.solve(products, pieces.T).T / y.size
-    back = np.diag(np.append(1.0, 1 / scale))
-    back[0, 1:] = -mean / scale
-    coefficients = back @ standard + np.append(centre, np.zeros(len(scale)))
+    pieces = weight[:, None] * (z * residual[:, None] + (noise * (back @ standard)) @ back)
+    influence = np.linalg.solve(products, pieces.T).T / n
+    coefficients = back @ standard
+    coefficients[0] += centre
     return coefficients, *robust_or_clustered(influence @ back.T, group, weight, error)
 
 
