@@ -210,7 +210,7 @@ class TestPredictThenDebias:
             predict_then_debias(data.assign(y=1.0), estimator, predicted={"y": "f"})
         with pytest.raises(EffectError, match="expected finite numbers"):
             predict_then_debias(data, lambda rows: np.nan, predicted={"y": "f"})
-        with pytest.raises(EffectError, match="both need at least 2"):
+        with pytest.raises(EffectError, match="a single cluster or unit decides"):
             predict_then_debias(data.assign(g=1), estimator, predicted={"y": "f"}, clusters="g")
         result = predict_then_debias(data, estimator, predicted={"y": "f"}, n_boot=50)
         with pytest.raises(EffectError, match="'basic'"):

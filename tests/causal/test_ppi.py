@@ -62,7 +62,7 @@ class TestKnownAnswers:
         # With variances over n it is 0.294971447756; here the 20 labels of an arm are worth 18.
         plain = factors = 0.0
         for arm, lam in enumerate(result.lam):
-            rest, others = (Y - lam * F)[HERE % 2 == arm], lam * F_U[THERE % 2 == arm]
+            rest, others = (Y - lam * F)[X[:, 1] == arm], lam * F_U[X_U[:, 1] == arm]
             plain += rest.var() / 20 + others.var() / 100
             factors += np.square(rest - rest.mean()).sum() / 18 / 20 + others.var(ddof=1) / 100
         assert math.sqrt(plain) == pytest.approx(0.294971447756, abs=1e-12)

@@ -1,7 +1,7 @@
 """Our prediction-powered inference is that of its authors (ppi_py) on random data, small-sample factors apart.
 
-ppi_py divides variances by n and takes normal quantiles, which is right for many labels. Ours have factors and degrees of
-freedom, which are taken off here by brute force, with matrices of all units.
+ppi_py divides variances by n and takes normal quantiles, which is right for many labels. Ours have factors and degrees
+of freedom, which are taken off here by brute force, with matrices of all units.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def expected(x, loading) -> tuple[float, float]:
 
 def taken_off(results, x, x_u, *, tuned: bool) -> tuple[np.ndarray, np.ndarray]:
     """Variances of both parts without factors, shape (k, 2), and the degrees of freedom that results should have."""
-    (n, k), n_u = x.shape, len(x_u)
+    n, k = x.shape
     every = x if results[0].lam[0] == 0 else np.vstack([x, x_u])
     inverse = np.linalg.inv(every.T @ every)
     kept = (n - k - 1) / (n - k) if tuned else 1.0

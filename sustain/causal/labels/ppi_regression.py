@@ -40,7 +40,8 @@ def ppi_ols(
     x, x_unlabelled : array_like, shape (n, k) and (N, k)
         Regressors; include a column of ones for a constant. Columns of two tables are matched by their names.
     y, y_pred, y_pred_unlabelled, lam, clip, clusters, clusters_unlabelled
-        As in `ppi_mean`. One factor serves all coefficients: it makes the sum of their variances least.
+        As in `ppi_mean`. One factor serves all coefficients: it makes the sum of their variances least, and so depends
+        on the units of the regressors.
 
     Returns
     -------

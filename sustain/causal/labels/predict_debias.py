@@ -273,19 +273,13 @@ def _small_sample(
         loadings = design.basis @ design.back.T
         none = np.zeros(len(rows))
         parts = [Part(none, column, design.basis, codes) for column in loadings.T]
-        told = np.array([not part.alone for part in parts])
-        if not told.any():
+        if any(part.alone for part in parts):
             raise EffectError(
-                "clusters: a single cluster decides each coefficient (an arm lies in one, or all its labels do), so "
-                "that nothing is seen of how clusters differ. Cluster at a finer level."
+                "clusters: a single cluster or unit decides a coefficient (an arm or a category lies in one, or all "
+                "its labels do), so that nothing is seen of how these differ. Use more labels, or cluster at a finer "
+                "level."
             )
-        found = np.array(
-            [
-                (part.factor, part.df) if ok else (math.nan, math.nan)
-                for part, ok in zip(parts, told, strict=True)
-            ]
-        )
-        return found[:, 0], found[:, 1]
+        return np.array([part.factor for part in parts]), np.array([part.df for part in parts])
     m = len(rows) if codes is None else int(codes.max()) + 1
     return np.full(p, m / (m - 1)), np.full(p, float(max(1, m - p)))
 
@@ -298,14 +292,7 @@ def _notes(
         if group is None
         else f"{np.unique(group[labelled]).size} clusters with labels"
     )
-    notes = few_notes(float(np.nanmin(df)), group is not None, held)
-    if np.isnan(df).any():
-        which = ", ".join(str(k) for k in np.flatnonzero(np.isnan(df)))
-        text = (
-            f"A single cluster or unit decides coefficient {which} (the constant is 0): nothing is seen of how these "
-            "differ, and no standard error can be given."
-        )
-        notes = (*notes, Note("single_cluster", text))
+    notes = few_notes(float(df.min()), group is not None, held)
     if not failed:
         return notes
     text = (
