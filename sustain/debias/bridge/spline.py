@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 __all__ = ["NaturalSpline", "quantile_knots"]
 
@@ -20,56 +24,42 @@ class NaturalSpline:
     ----------
     knots : ndarray, shape (k,), increasing
         With two knots the basis is that of straight lines.
-    curvature : ndarray, shape (k, k)
-        Maps values at the knots to second derivatives there (Green & Silverman 1994, section 2.1).
+    inside : scipy.interpolate.CubicSpline
+        The basis between the outermost knots.
+    ends : ndarray, shape (2, k)
+        Slopes of the basis at the outermost knots, with which it goes straight on.
     roughness : ndarray, shape (k, k)
         ``c @ roughness @ c`` is the integral of the squared second derivative.
     """
 
     knots: Array
-    curvature: Array
+    inside: CubicSpline
+    ends: Array
     roughness: Array
 
     @classmethod
     def on(cls, knots: Array) -> NaturalSpline:
         """Basis on the given knots."""
-        k = knots.size
-        gap = np.diff(knots)
-        differences, gram = np.zeros((k - 2, k)), np.zeros((k - 2, k - 2))
-        for i in range(k - 2):
-            differences[i, i : i + 3] = 1 / gap[i], -1 / gap[i] - 1 / gap[i + 1], 1 / gap[i + 1]
-            gram[i, i] = (gap[i] + gap[i + 1]) / 3
-            if i + 1 < k - 2:
-                gram[i, i + 1] = gram[i + 1, i] = gap[i + 1] / 6
-        inner = np.linalg.solve(gram, differences) if k > 2 else differences
-        curvature = np.vstack([np.zeros(k), inner, np.zeros(k)])
-        return cls(knots, curvature, differences.T @ inner)
+        from scipy.interpolate import CubicSpline
+
+        k, gap = knots.size, np.diff(knots)
+        inside = CubicSpline(knots, np.eye(k), bc_type="natural")
+        # Between knots a second derivative is straight, so that its square integrates in closed form.
+        mass = np.zeros((k, k))
+        left = np.arange(k - 1)
+        mass[left, left] += gap / 3
+        mass[left + 1, left + 1] += gap / 3
+        mass[left, left + 1] = mass[left + 1, left] = gap / 6
+        second = inside(knots, 2)
+        return cls(knots, inside, inside(knots[[0, -1]], 1), second.T @ mass @ second)
 
     def __call__(self, x: Array) -> Array:
         """Evaluate the basis at `x`, shape (n, k)."""
-        knots, k = self.knots, self.knots.size
-        gap = np.diff(knots)
-        inside = np.clip(x, knots[0], knots[-1])
-        left = np.clip(np.searchsorted(knots, inside, side="right") - 1, 0, k - 2)
-        width = gap[left]
-        after, before = (inside - knots[left]) / width, (knots[left + 1] - inside) / width
-        basis = np.zeros((x.size, k))
-        row = np.arange(x.size)
-        basis[row, left] = before
-        basis[row, left + 1] += after
-        basis += ((before**3 - before) * width**2 / 6)[:, None] * self.curvature[left]
-        basis += ((after**3 - after) * width**2 / 6)[:, None] * self.curvature[left + 1]
-        return basis + self._ends(x, gap)
-
-    def _ends(self, x: Array, gap: Array) -> Array:
-        k = self.knots.size
-        first, last = np.zeros(k), np.zeros(k)
-        first[:2] = -1 / gap[0], 1 / gap[0]
-        last[-2:] = -1 / gap[-1], 1 / gap[-1]
-        first -= gap[0] / 6 * self.curvature[1]
-        last += gap[-1] / 6 * self.curvature[-2]
+        nearest = np.clip(x, self.knots[0], self.knots[-1])
         below, above = np.minimum(x - self.knots[0], 0.0), np.maximum(x - self.knots[-1], 0.0)
-        return np.asarray(below[:, None] * first + above[:, None] * last)
+        return np.asarray(
+            self.inside(nearest) + np.outer(below, self.ends[0]) + np.outer(above, self.ends[1])
+        )
 
 
 def quantile_knots(x: Array, weight: Array, low: float, high: float, n: int) -> Array:

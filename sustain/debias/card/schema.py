@@ -71,6 +71,11 @@ class LineCard(_Part):
     df: int = Field(ge=1)
     residual_sd: Finite = Field(ge=0)
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the slope, by Student's t."""
+        margin = critical_value(level, self.df) * float(np.sqrt(self.cov[1][1]))
+        return self.slope - margin, self.slope + margin
+
 
 class Support(_Part):
     """Predictions between which a correction was learned."""

@@ -40,7 +40,7 @@ def describe(
         "r2": down.r2,
         "prediction_on_truth": _summary(down, level),
         "truth_on_prediction": _summary(up, level),
-        "berkson": wald_test(np.array([up.intercept, up.slope - 1.0]), up.cov, up.df),
+        "berkson": _berkson(sample),
         "linearity": _linearity(sample),
         "deciles": _deciles(sample),
         "shape": _shape(sample),
@@ -48,9 +48,7 @@ def describe(
         "strata": {
             name: _summary(part.prediction_on_truth, level) for name, part in sample.strata_with_lines.items()
         },
-        "strata_differ": _strata_differ(
-            [part.prediction_on_truth for part in sample.strata_with_lines.values()]
-        ),
+        "strata_differ": _strata_differ(sample),
         "slope_without_a_group": _without_a_group(sample),
         "in_sample": in_sample,
         "j_test": j_test,
@@ -65,6 +63,22 @@ def describe(
 def _summary(line: Line, level: float) -> LineSummary:
     low, high = line.slope_interval(level, CalibrationError)
     return LineSummary(line.slope, line.slope_se, low, high, line.intercept, line.sigma, line.n)
+
+
+def _at(centre: float, line: Line, sample: CalibrationSample) -> tuple[Array, Array]:
+    """Value of a line at `centre` and its slope, with their covariance: far from the data both would cancel."""
+    turn = np.array([[1.0, centre], [0.0, 1.0]])
+    group = None if sample.in_one_group else sample.group
+    cov, _ = robust_or_clustered(line.influence @ turn.T, group, sample.weight, CalibrationError)
+    return turn @ [line.intercept, line.slope], cov
+
+
+def _berkson(sample: CalibrationSample) -> Wald:
+    """Test that the truth given the prediction is the prediction."""
+    line = sample.truth_on_prediction
+    centre = float(np.average(sample.y_pred, weights=sample.weight))
+    found, cov = _at(centre, line, sample)
+    return wald_test(found - [centre, 1.0], cov, line.df)
 
 
 def _linearity(sample: CalibrationSample) -> Wald:
@@ -153,17 +167,19 @@ def _shape(sample: CalibrationSample) -> Shape:
     )
 
 
-def _strata_differ(lines: list[Line]) -> Wald | None:
+def _strata_differ(sample: CalibrationSample) -> Wald | None:
     """Test that all strata share one line of prediction on truth; None with fewer than two."""
-    if len(lines) < 2:
+    parts = list(sample.strata_with_lines.values())
+    if len(parts) < 2:
         return None
+    centre = float(np.average(sample.y_true, weights=sample.weight))
+    (base, base_cov), *rest = [_at(centre, part.prediction_on_truth, part) for part in parts]
     # Strata are taken as independent; a cluster that crosses strata makes this test a little too eager.
-    base, rest = lines[0], lines[1:]
-    own = [np.array([line.intercept - base.intercept, line.slope - base.slope]) for line in rest]
-    cov: Array = np.kron(np.ones((len(rest), len(rest))), base.cov).astype(np.float64)
-    for k, line in enumerate(rest):
-        cov[2 * k : 2 * k + 2, 2 * k : 2 * k + 2] += line.cov
-    return wald_test(np.concatenate(own), cov, min(line.df for line in lines))
+    cov: Array = np.kron(np.ones((len(rest), len(rest))), base_cov).astype(np.float64)
+    for k, (_, own_cov) in enumerate(rest):
+        cov[2 * k : 2 * k + 2, 2 * k : 2 * k + 2] += own_cov
+    apart = np.concatenate([own - base for own, _ in rest])
+    return wald_test(apart, cov, min(part.prediction_on_truth.df for part in parts))
 
 
 def _without_a_group(sample: CalibrationSample) -> tuple[float, float] | None:
