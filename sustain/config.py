@@ -92,10 +92,12 @@ class TilesParams(_Section):
     """How raw tiles become packed shards, and how sites are split (`sustain.data.tiles.packed`, `splits`)."""
 
     label: str = Field("asset_index", description="Label column of the SustainBench table.")
-    label_unit: str = Field("1", description="Unit of the label; only for a local source, others know it.")
+    label_unit: str = Field(
+        "1", description="Unit of the label, for a local source only; other sources know theirs."
+    )
     columns: dict[str, str] = Field(
         default={},
-        description="Only for a local source: name here (id, lat, lon, ...) -> column of your table.",
+        description="For a local source only: the house's name (id, lat, lon, ...) -> that column in your table.",
     )
     pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres; raw tiles do not say it.")
     shard_size: int = Field(2048, gt=0, description="Tiles in one shard file.")
@@ -117,14 +119,16 @@ class TilesParams(_Section):
 class TrainParams(_Section):
     """The CNN and its training (`sustain.models`)."""
 
-    backbone: str = Field("resnet_narrow", description="Name in `sustain.models.backbone.BACKBONES`.")
+    backbone: str = Field(
+        "resnet_narrow", description="Name in `sustain.models.backbones.by_name.BACKBONES`."
+    )
     weights: str | None = Field(
         None,
-        description="Where to start from: `imagenet`, a torchgeo name, a path; null is at random, offline.",
+        description="Weights to start from: `imagenet`, a torchgeo name or a path; null starts at random, offline.",
     )
     inputs: tuple[Literal["lights_by_sensor", "year", "location"], ...] = Field(
         (),
-        description="What the network sees beside the bands: DMSP and VIIRS apart, year, latitude/longitude.",
+        description="What the network sees besides the bands: lights of DMSP and VIIRS apart, year, place.",
     )
     loss: Literal["mse", "huber", "ratledge", "gaussian", "beta_gaussian"] = Field(
         "mse", description="Name in `sustain.models.losses.LOSSES`; the last two learn a variance too."
@@ -142,7 +146,7 @@ class TrainParams(_Section):
         0.0,
         ge=0,
         lt=1,
-        description="Decay of a moving average of the weights, which is then kept; 0 is none.",
+        description="Decay of a moving average of the weights; the average is the model. 0 keeps no average.",
     )
     jitter: float = Field(
         0.0, ge=0, le=0.5, description="Random gain and shift of each band, in standard deviations."
@@ -150,27 +154,31 @@ class TrainParams(_Section):
     crop_px: int | None = Field(
         None,
         gt=0,
-        description="Side of the part of a tile, another each time, that training looks at; null is all of it.",
+        description="Train on random square parts of the tiles, so many pixels a side; null trains on whole tiles.",
     )
     members: int = Field(1, gt=0, le=16, description="Networks from different seeds whose mean is the model.")
     stack: bool = Field(
         False,
-        description="Whether two ridge regressions, on moments and on random convolutions of the bands, count as much "
-        "as the network; for few labels.",
+        description="Average the network with two ridge regressions, on moments and on random convolutions of the "
+        "bands; for few labels.",
     )
     views: Literal[1, 2, 4, 8] = Field(
-        1, description="Turned and mirrored copies of a tile whose mean prediction counts."
+        1, description="Predict so many turned and mirrored copies of each tile, and take their mean."
     )
     crossfit: int = Field(
-        0, ge=0, description="Folds: so many more models, that every site gets an out-of-sample prediction."
+        0,
+        ge=0,
+        description="Folds; one more model is trained a fold, so that every site has an out-of-sample prediction.",
     )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, gt=0, description="Devices, each with its own process (DDP) when more than one.")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the forward pass on a GPU (autocast); a CPU trains in float32."
+        "float32", description="Precision of the forward pass on a GPU (autocast); a CPU trains in float32."
     )
     channels_last: bool = Field(True, description="Memory layout that convolutions are fastest in.")
-    compile: bool = Field(False, description="torch.compile: minutes at the start, faster ever after.")
+    compile: bool = Field(
+        False, description="Use torch.compile: it takes minutes at the start and is faster from then on."
+    )
     workers: int = Field(
         0, ge=0, description="Processes that read tiles ahead; 0 reads in the training loop."
     )
@@ -194,7 +202,7 @@ class PredictParams(_Section):
 class SurveyPredictionsParams(_Section):
     """Somebody else's predictions, brought into the house's table ("bring your own map")."""
 
-    model: str = Field(description="Prediction column that the map was made by.")
+    model: str = Field(description="Column of predictions by the model that made the map.")
     hold_out_country: str | None = Field(None, description="Country kept out of the calibration sample.")
     block_km: float = Field(100.0, gt=0, description="Side of a spatial block; a block is never divided.")
     folds: int = Field(5, ge=2, description="Spatial folds of whole blocks, for cross-fitted calibrations.")
@@ -210,7 +218,9 @@ class CalibrateParams(_Section):
     )
     score: Literal["mixture", "kde", "scott"] = Field("mixture", description="Score of Tweedie's correction.")
     household_sd: float = Field(
-        0.0, ge=0, description="Spread of the label among a place's households; its square over n is noise."
+        0.0,
+        ge=0,
+        description="Standard deviation of the label between a place's households: gives the noise of labels.",
     )
 
 
@@ -219,31 +229,36 @@ class MapParams(_Section):
 
     kind: Literal["scene", "survey_tiles"] = Field(
         "scene",
-        description="What a cell is; with `survey_tiles` the rest has no meaning.",
+        description="A raster from imagery, or a table of survey tiles; everything below is for rasters only.",
     )
     spacing_px: int = Field(32, gt=0, description="Distance between cells, in pixels of the imagery.")
     block_cells: int = Field(16, gt=0, description="Cells along one side of a work block.")
     batch_size: int = Field(256, gt=0)
     min_coverage: float = Field(
-        0.5, ge=0, le=1, description="Least share of a tile's pixels that must hold imagery for a prediction."
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of a tile's pixels that must hold imagery; with less there is no prediction.",
     )
     mode: Literal["exact", "dense"] = Field(
-        "exact", description="Each tile alone, or one pass over a block where the model gives the same."
+        "exact",
+        description="Predict each tile alone, or a block in one pass, where the model gives the same.",
     )
     dense_tolerance: float = Field(
         1e-3,
         gt=0,
-        description="Largest difference of a dense map from the tiles' predictions, target's unit.",
+        description="Largest difference allowed between dense and exact predictions, in the target's unit.",
     )
     crs: str | None = Field(
         None,
         description="Reproject imagery to this system, in metres, at the model's pixel size; `auto` chooses one.",
     )
     resampling: Literal["nearest", "bilinear", "cubic", "average"] = Field(
-        "bilinear", description="How pixels are brought onto that grid; missing ones always by the nearest."
+        "bilinear",
+        description="How pixels are brought onto that grid; which are missing, the nearest pixel says.",
     )
     stac_bands: dict[str, str] = Field(
-        default={}, description="What STAC items call a band of the model, where they call it otherwise."
+        default={}, description="The model's name of a band -> its name in STAC items, where the two differ."
     )
 
 
@@ -257,11 +272,13 @@ class AidTrialsParams(_Section):
     """Trials made of aid projects (`sustain.data.aid`)."""
 
     degrees: float = Field(0.1, gt=0, description="Reach of a project, in degrees of latitude and longitude.")
-    years: tuple[int, int] = Field((3, 8), description="Fewest and most years between start and survey.")
+    years: tuple[int, int] = Field(
+        (3, 8), description="Fewest and most years between a project's start and the survey."
+    )
     min_arm: int = Field(30, ge=2, description="Fewest places in each arm.")
     reference: dict[str, float] = Field(
         default={},
-        description="Mean absolute error by method, in sd, that somebody else found; to be compared.",
+        description="Mean absolute errors by method, in sd, of an independent calculation; shown beside ours.",
     )
     remark: str = Field("", description="What a reader should know about that comparison.")
 
@@ -298,10 +315,10 @@ class PublishParams(_Section):
     areas: str | None = Field(
         None, description="Vector file of areas, such as districts, whose means are published as areas.csv."
     )
-    areas_key: str | None = Field(None, description="Its column of names.")
+    areas_key: str | None = Field(None, description="Column of that file that names the areas.")
     people: str | None = Field(
         None,
-        description="Raster of people per cell, by which the cells of an area are weighed; else by area.",
+        description="Raster of people per cell, which weights an area's cells; without it ground area does.",
     )
 
     @model_validator(mode="after")

@@ -31,7 +31,6 @@ from sustain.report.sections import (
     map_section,
     model_section,
     models_section,
-    slope_interval,
     survey_section,
 )
 from sustain.report.tile_view import read_tile_map
@@ -129,7 +128,7 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
             findings.trials,
             accuracy,
             card.slope,
-            slope_interval(card.prediction_on_truth),
+            card.prediction_on_truth.interval(),
             unit=unit,
             truth_name=truth_name,
             held_out="in places that training never saw" if synthetic else "that the calibration never saw",
@@ -183,7 +182,7 @@ def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
         if lights is not None:
             note += f"; night lights alone {number(lights.r2)}"
         items.append(Headline(number(first.r2), "R² of the map's model", note))
-    bounds = slope_interval(card.prediction_on_truth)
+    bounds = card.prediction_on_truth.interval()
     items.append(
         Headline(number(card.slope), "slope of prediction on truth", f"95% interval {interval(*bounds)}")
     )

@@ -1,6 +1,6 @@
 """The sections of the page: which figures and tables each holds, and captions that say what to see in them."""
 
-from sustain.report.sections.calibration import correction_section, errors_section, slope_interval
+from sustain.report.sections.calibration import correction_section, errors_section
 from sustain.report.sections.effects import effects_section
 from sustain.report.sections.maps import map_section
 from sustain.report.sections.model import model_section
@@ -13,6 +13,5 @@ __all__ = [
     "map_section",
     "model_section",
     "models_section",
-    "slope_interval",
     "survey_section",
 ]

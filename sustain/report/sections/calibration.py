@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sustain.debias import CalibrationCard
-from sustain.debias.card.schema import LineCard, SpatialErrors
+from sustain.debias.card.schema import SpatialErrors
 from sustain.debias.judge.agreement import bias_by_tenth
 from sustain.debias.judge.evaluation import evaluate_card
 from sustain.debias.sample import MIN_PAIRS
@@ -19,9 +19,8 @@ from sustain.report.findings import Accuracy, Survey
 from sustain.report.methods import method_style
 from sustain.report.rasters import MapView
 from sustain.report.words import count, interval, listing, number, percent, plural, signed
-from sustain.stats.covariance import critical_value
 
-__all__ = ["correction_section", "errors_section", "slope_interval"]
+__all__ = ["correction_section", "errors_section"]
 
 # Fewer sites than this in a drawn cell of a confidential survey could be somebody's.
 _CONFIDENTIAL = 5
@@ -103,18 +102,12 @@ def correction_section(
     curved = card.diagnostics.get("linearity_p")
     if view is not None and view.method == "linear" and curved is not None and curved < 0.05:
         intro += (
-            " The map uses the linear correction because its parameters say so, not because of any result. The "
+            " The map uses the linear correction because the parameters ask for it, not because of any result. The "
             "diagnosis finds one line too simple here: read the effects by the bridge and by Tweedie beside it."
         )
     tables = () if test is None or len(test) < MIN_PAIRS else (_check(test, card, unit),)
     figure = Figure.single("calibration", "The corrections", svg, caption)
     return Section("correction", "The correction", intro, (figure,), tables)
-
-
-def slope_interval(line: LineCard, level: float = 0.95) -> tuple[float, float]:
-    """Return the confidence interval of a line's slope, by Student's t."""
-    margin = critical_value(level, line.df) * float(np.sqrt(line.cov[1][1]))
-    return line.slope - margin, line.slope + margin
 
 
 def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, least: int) -> Figure:
@@ -131,11 +124,11 @@ def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, lea
         alt=f"{len(sites)} calibration sites by survey wealth and prediction. Prediction rises by "
         f"{forward.slope:.2f} a unit of truth, truth by {backward.slope:.2f} a unit of prediction.",
     )
-    low, high = slope_interval(backward)
+    low, high = backward.interval()
     honest = (
-        "one is within its interval: no sign that the map is off in scale"
+        "its interval contains one: no sign that the map is off in scale"
         if low <= 1 <= high
-        else f"95% interval {interval(low, high)}; at one the map would be right in scale"
+        else f"95% interval {interval(low, high)}; a slope of one would mean a map that is right in scale"
     )
     caption = (
         f"{plural(len(sites), 'calibration site')}, predicted out of sample. The two regression lines "
@@ -209,8 +202,8 @@ def _check(test: pd.DataFrame, card: CalibrationCard, unit: str) -> Table:
         ("Method", "Slope", "RMSE", "Mean error"),
         (("", rows),),
         f"{count(len(test))} test sites, in {unit}. A correction should bring the slope to one, so that "
-        f"differences between groups come out in full; {_reached(scores)}. It pays with a larger error at "
-        "the single place.",
+        f"differences between groups come out in full; {_reached(scores)}. The price is a larger error at "
+        "single places.",
     )
 
 
@@ -257,7 +250,7 @@ def _slopes(card: CalibrationCard) -> Table:
     rows = [
         Row(
             Cell(name),
-            (number(down.slope), interval(*slope_interval(down)), number(up.slope), count(n)),
+            (number(down.slope), interval(*down.interval()), number(up.slope), count(n)),
             strong=i == 0,
         )
         for i, (name, n, down, up) in enumerate(lines)

@@ -32,8 +32,8 @@ def _training(curves: pd.DataFrame) -> Figure:
     alt = f"Loss by epoch; the validation loss is least, {loss:.3f}, at epoch {epoch}."
     caption = (
         f"The weights of epoch {epoch} were kept: there the loss at validation sites is least "
-        f"({number(loss, 3)}; one would be no better than the mean). A training loss that falls on while "
-        "the validation loss does not is overfitting."
+        f"({number(loss, 3)}; a loss of 1 is no better than predicting the mean). Where the training loss goes on "
+        "falling and the validation loss does not, the network is overfitting."
     )
     return Figure.single("training", "Training", figures.training_curves(curves, alt=alt), caption)
 

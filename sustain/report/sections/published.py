@@ -126,7 +126,7 @@ def _tenths(tenths: pd.DataFrame, unit: str) -> Figure:
     caption = (
         "The same question asked of the map: tenths of places by what the map says, not by what the survey "
         f"says. The map as it is errs by {signed(low)} in its poorest tenth and {signed(high)} in its "
-        "richest. A map that is right place by place has no slope here, and a correction gives it one: "
+        "richest. A map that is right place by place is level here. A correction tilts it: "
         "that is the price of correct differences."
     )
     return Figure.single("map-tenths", "Errors by what the map says", svg, caption)
@@ -148,7 +148,8 @@ def _levels(agreement: pd.DataFrame, unit: str) -> Table:
         )
         if area - 1 > max(0.05, abs(place - 1)):
             note += (
-                " Chance differences average out over an area, so what is right for places is too much there."
+                " Chance errors of places average out over an area, so the correction that is right for places is too "
+                "strong there."
             )
     return Table(
         "agreement",
