@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.errors import StatisticsError
+from sustain.errors import StatisticsError, SustainError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,11 +95,12 @@ class ColumnReader:
 
     Parameters
     ----------
-    error : type of StatisticsError
-        `sustain.errors.CalibrationError` for calibrations, `sustain.errors.EffectError` for trials.
+    error : type of SustainError
+        `sustain.errors.CalibrationError` for calibrations, `sustain.errors.EffectError` for trials,
+        `sustain.errors.DataError` for places on a map.
     """
 
-    error: type[StatisticsError]
+    error: type[SustainError]
 
     def vector(
         self, name: str, values: Any, n: int | None = None, *, like: str = "y_pred", missing: bool = False
@@ -266,18 +267,18 @@ class ColumnReader:
         for name, values in columns.items():
             self.require_same_index(name, values, other_name, other)
 
-    def require_columns(self, data: pd.DataFrame, names: Iterable[Any]) -> None:
-        """Raise unless `data` is a table that has every named column once."""
+    def require_columns(self, data: pd.DataFrame, names: Iterable[Any], *, argument: str = "data") -> None:
+        """Raise unless `data` is a table that has every named column once; `argument` is its name in messages."""
         if not hasattr(data, "columns"):
             raise self.error(
-                f"data: got {type(data).__name__}, expected a pandas DataFrame with one row a unit."
+                f"{argument}: got {type(data).__name__}, expected a pandas DataFrame with one row a unit."
             )
         there = data.columns.tolist()
         for name in names:
             if name not in there:
-                raise self.error(f"no column {name!r} in data; it has {', '.join(map(str, there))}.")
+                raise self.error(f"no column {name!r} in {argument}; it has {', '.join(map(str, there))}.")
             if there.count(name) > 1:
-                raise self.error(f"data has more than one column named {name!r}. Rename or drop one.")
+                raise self.error(f"{argument} has more than one column named {name!r}. Rename or drop one.")
 
     def names(self, argument: str, values: Any) -> tuple[Any, ...]:
         """Column names from one name, several, or none; each once."""
