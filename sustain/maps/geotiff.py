@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+import sustain
 from sustain.errors import DiskSpaceError, FileFormatError, RasterError
 from sustain.maps.remote import http_options
 
@@ -152,6 +153,8 @@ def create_geotiff(
 ) -> Iterator[rasterio.io.DatasetWriter]:
     """Create a compressed float32 GeoTIFF on the pixels of `like`, with NaN for no data, named bands, units and tags.
 
+    This version of the package is put among the tags.
+
     Write each of its internal blocks (`layout`: ``blockysize`` and so on) once and in order: then the bytes do
     not depend on GDAL's cache. Call it inside `sustain.files.atomic_path` and `write_failures`.
     """
@@ -176,6 +179,7 @@ def create_geotiff(
         ) as dataset:
             dataset.descriptions = tuple(bands)
             dataset.units = tuple(units)
+            tags = {"SUSTAIN_VERSION": sustain.__version__, **tags}
             dataset.update_tags(**{key: tags[key] for key in sorted(tags)})
             yield dataset
         _read_back(path)

@@ -12,18 +12,22 @@ from pyproj import Transformer
 from rasterio.windows import Window
 
 from sustain.errors import DataError, RasterError
+from sustain.stats.columns import ColumnReader
 
 __all__ = [
     "WGS84",
     "cells_of",
     "inside_of",
     "points_by_block",
+    "read",
     "read_coordinates",
     "refuse_exchanged",
     "require_crs",
 ]
 
 WGS84 = "EPSG:4326"
+read = ColumnReader(DataError)
+"""Reader of users' columns: coordinates, radii, keys of areas."""
 
 
 def read_coordinates(lon: Any, lat: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -32,16 +36,12 @@ def read_coordinates(lon: Any, lat: Any) -> tuple[npt.NDArray[np.float64], npt.N
     Raises
     ------
     DataError
-        When they are not numbers, missing, of unequal number or out of range.
+        When they are not numbers, missing, of unequal number, in another order (pandas indexes differ) or out of range.
     """
-    try:
-        lon, lat = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (lon, lat))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"lon and lat must be numbers of degrees: {error}.") from error
-    if lon.ndim != 1 or lon.shape != lat.shape:
-        raise DataError(
-            f"lon and lat must be two columns of equal length; got shapes {lon.shape} and {lat.shape}."
-        )
+    lon, lat = (values if np.ndim(values) else [values] for values in (lon, lat))
+    read.require_same_index("lat", lat, "lon", lon)
+    lon = read.vector("lon", lon)
+    lat = read.vector("lat", lat, lon.size, like="lon")
     for name, values, limit in (("lon", lon, 180), ("lat", lat, 90)):
         wrong = ~(np.abs(values) <= limit)
         if wrong.any():

@@ -16,7 +16,7 @@ from sustain.debias import CalibrationCard, build_card
 from sustain.errors import ConfigError, DataError, RasterError, SupportWarning, WeakCalibrationWarning
 from sustain.maps.correct.raster import BANDS, correct_raster, correct_values
 from sustain.maps.publish.publish import publish_map
-from sustain.maps.publish.tiles import publish_survey_tiles
+from sustain.maps.publish.survey_tiles import publish_survey_tiles
 from sustain.maps.read import zones as zones_module
 from sustain.maps.read.area_variance import BlockSums
 from sustain.maps.read.areas import COLUMNS, area_means, areas_table

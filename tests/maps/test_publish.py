@@ -17,7 +17,7 @@ from sustain.errors import CardError, ConfigError, DiskSpaceError, FileFormatErr
 from sustain.files import sha256_of
 from sustain.maps.correct.raster import correct_raster
 from sustain.maps.geotiff import open_raster
-from sustain.maps.publish import publish
+from sustain.maps.publish import folder
 from sustain.maps.publish.publish import publish_map
 from sustain.maps.publish.stac import item_id
 from sustain.maps.read.cells import BandStatistics, iter_cells
@@ -268,7 +268,7 @@ def test_disk_that_fills_up_leaves_the_old_folder_alone(made, tmp_path, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publish.shutil, "copyfile", full)
+    monkeypatch.setattr(folder.shutil, "copyfile", full)
     with pytest.raises(DiskSpaceError, match="the disk filled up"):
         publish_map(made / "corrected.tif", made / "card.json", out, PARAMS)
     assert (out / "item.json").read_bytes() == before

@@ -17,7 +17,7 @@ from sustain.maps.correct.survey_tiles import (
     map_survey_tiles,
     read_survey_tiles,
 )
-from sustain.maps.publish.tiles import publish_survey_tiles
+from sustain.maps.publish.survey_tiles import publish_survey_tiles
 from sustain.report import build_report
 from sustain.trials.tiles import tile_trials, urban_contrasts
 from tests.report.fabricate import artefacts, card, made_card, params
@@ -107,6 +107,15 @@ def test_a_map_of_another_card_is_not_published(cells, tmp_path):
     with pytest.raises(RasterError, match="corrected with card"):
         publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "out", PublishParams())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_not_replaced(cells, tmp_path):
+    made_card().save(tmp_path / "card.json")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(DataError, match="holds other files"):
+        publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "thesis", PublishParams())
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
 
 
 def published(cells, folder, **options):

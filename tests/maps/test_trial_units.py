@@ -151,9 +151,9 @@ def test_what_is_refused(world):
         read_map_at_units(path, units, weights=folder / "people.tif")
     with pytest.raises(DataError, match="go together"):
         read_map_at_units(path, units, polygons=areas)
-    with pytest.raises(DataError, match="no column lat"):
+    with pytest.raises(DataError, match="no column 'lat' in units"):
         read_map_at_units(path, units.drop(columns="lat"))
-    with pytest.raises(DataError, match="no column far"):
+    with pytest.raises(DataError, match="no column 'far' in units"):
         read_map_at_units(path, units, buffer_m="far")
     with pytest.raises(DataError, match="1 for urban and 0 for rural"):
         read_map_at_units(path, units, displaced="radius")
@@ -161,12 +161,30 @@ def test_what_is_refused(world):
         read_map_at_units(path, units, polygons=areas.iloc[:-1], key="adm2")
     with pytest.raises(DataError, match="more than once"):
         read_map_at_units(path, units, polygons=pd.concat([areas, areas]), key="adm2")
-    with pytest.raises(DataError, match="no column 'gid'"):
+    with pytest.raises(DataError, match="no column 'gid' in polygons"):
         read_map_at_units(path, units.assign(gid=1), polygons=areas, key="gid")
     with pytest.raises(DataError, match="written over by the map's"):
         read_map_at_units(path, units.assign(wealth=1))
-    with pytest.raises(DataError, match=r"got shape \(2,\) for 300 points"):
+    with pytest.raises(DataError, match="radius_m: has 2 values, but lon has 300"):
         buffer_mean(path, units["lon"], units["lat"], [1000, 2000])
+
+
+@pytest.mark.parametrize("wanted", [[2, 1, 3], [2.0, 1.0, 3.0], ["2", "1", "3"]])
+def test_a_key_is_the_same_whatever_type_a_join_made_of_it(world, wanted):
+    """Polygons of a file have whole numbers; those of no unit may have none at all."""
+    folder, _, areas = world
+    polygons = areas.iloc[:4].assign(code=pd.array([1, 2, 3, None], dtype="Int64"))
+    units = pd.DataFrame({"code": wanted})
+    found = read_map_at_units(folder / "map.tif", units, polygons=polygons, key="code").table
+    expected = zonal_mean(folder / "map.tif", areas.iloc[[1, 0, 2]])
+    np.testing.assert_array_equal(found["wealth_raw"], expected["wealth_raw"])
+
+
+def test_codes_with_leading_zeros_are_other_keys(world):
+    folder, _, areas = world
+    polygons = areas.iloc[:1].assign(code=["007"])
+    with pytest.raises(DataError, match="have no polygon, the first '7'"):
+        read_map_at_units(folder / "map.tif", pd.DataFrame({"code": [7]}), polygons=polygons, key="code")
 
 
 def sustain(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -96,14 +96,20 @@ def test_raster_in_degrees_and_without_names(tmp_path):
             "lat must lie between -90 and 90.*1 of 2 do not, the first at position 1: 100.0",
         ),
         ([9.0, 8.0], [-120.0, 8.0], "lat must lie.*look exchanged: the order is lon, lat"),
-        ([0.0, np.nan], [0.0, 0.0], "lon must lie.*first at position 1: nan"),
-        (["7,5"], ["8"], "must be numbers of degrees: could not convert string to float: '7,5'"),
-        ([0.0, 1.0], [0.0], r"equal length; got shapes \(2,\) and \(1,\)"),
+        ([0.0, np.nan], [0.0, 0.0], r"lon: 1 of 2 values are NaN or infinite \(first at row 1\)"),
+        (["7,5"], ["8"], "lon: expected numbers, got"),
+        ([0.0, 1.0], [0.0], "lat: has 1 values, but lon has 2"),
     ],
 )
 def test_bad_coordinates(corrected, lon, lat, message):
     with pytest.raises(DataError, match=message):
         sample_points(corrected, lon, lat)
+
+
+def test_columns_in_different_orders_are_not_paired(corrected):
+    table = pd.DataFrame({"lon": [0.0, 0.1], "lat": [0.0, 0.1]})
+    with pytest.raises(DataError, match="lon and lat are pandas objects with different indexes"):
+        sample_points(corrected, table["lon"], table["lat"].sort_index(ascending=False))
 
 
 def test_exchanged_coordinates_in_range(tmp_path):
@@ -224,7 +230,7 @@ def test_tiny_circles_give_the_cell_itself(corrected):
     small = buffer_mean(corrected, pd.Series(lon, index=[5, 9]), lat, 50.0)
     assert small.index.tolist() == [5, 9]
     np.testing.assert_allclose(small["wealth"], sample_points(corrected, lon, lat)["wealth"])
-    with pytest.raises(DataError, match="radius_m must be a positive number of metres; got 0"):
+    with pytest.raises(DataError, match="radius_m must be a positive number of metres; the least is 0"):
         buffer_mean(corrected, lon, lat, 0)
 
 

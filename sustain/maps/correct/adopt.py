@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from rasterio.windows import Window
 
-import sustain
 from sustain.errors import RasterError
 from sustain.files import atomic_path, require_free_space
 from sustain.maps.geotiff import (
@@ -80,13 +78,11 @@ def adopt_raster(
                 tags={
                     "SUSTAIN_PREDICTOR": predictor,
                     "SUSTAIN_TARGET": target["name"],
-                    "SUSTAIN_VERSION": sustain.__version__,
                 },
                 blockysize=min(BLOCK_PX, source.height),
             ) as copy,
         ):
-            for row in range(0, source.height, BLOCK_PX):
-                window = Window(0, row, source.width, min(BLOCK_PX, source.height - row))
+            for _, window in copy.block_windows(1):
                 stored = read_window(source, [band], window)
                 values = stored * source.scales[band - 1] + source.offsets[band - 1]
                 if nodata is not None:

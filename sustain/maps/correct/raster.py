@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import rasterio
 from rasterio.windows import Window
 from tqdm import tqdm
 
-import sustain
 from sustain.debias import CalibrationCard
 from sustain.errors import RasterError, SupportWarning
 from sustain.files import atomic_path, require_free_space
@@ -35,7 +34,14 @@ from sustain.maps.geotiff import (
     write_failures,
 )
 
-__all__ = ["BANDS", "correct_raster", "correct_values", "require_corrected_with", "warn_outside_support"]
+__all__ = [
+    "BANDS",
+    "correct_raster",
+    "correct_values",
+    "require_card",
+    "require_corrected_with",
+    "warn_outside_support",
+]
 
 BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
 
@@ -142,7 +148,6 @@ def _correct_into(
                 "SUSTAIN_CARD_SHA256": card.sha256,
                 "SUSTAIN_METHOD": method,
                 "SUSTAIN_TARGET": name,
-                "SUSTAIN_VERSION": sustain.__version__,
             },
             tiled=True,
             blockxsize=BLOCK_PX,
@@ -217,10 +222,15 @@ def require_corrected_with(raster: rasterio.io.DatasetReader, card: CalibrationC
             f"{raster.name}: expected the bands {', '.join(BANDS)}; got "
             f"{', '.join(str(band) for band in raster.descriptions)}. Use the corrected map, not the raw one."
         )
-    found = raster.tags().get("SUSTAIN_CARD_SHA256", "none")
+    require_card(raster.name, raster.tags(), card)
+
+
+def require_card(name: str | Path, tags: Mapping[str, str], card: CalibrationCard) -> None:
+    """Raise `RasterError` unless the tags of a corrected map name `card`."""
+    found = tags.get("SUSTAIN_CARD_SHA256", "none")
     if found != card.sha256:
         raise RasterError(
-            f"{raster.name}: corrected with card {found[:12]}, but the card given is {card.sha256[:12]}. "
+            f"{name}: corrected with card {found[:12]}, but the card given is {card.sha256[:12]}. "
             "Use the card that corrected it, or correct the map again."
         )
 

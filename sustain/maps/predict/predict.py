@@ -216,7 +216,6 @@ def _write_map(out: Path, work: BlockWork, store: BlockStore) -> None:
                 "SUSTAIN_SPACING_PX": str(params.spacing_px),
                 "SUSTAIN_TARGET": name,
                 "SUSTAIN_TILE_PX": str(predictor.tile_px),
-                "SUSTAIN_VERSION": sustain.__version__,
             },
             # One strip a row of blocks: written once, whole, from north to south.
             blockysize=min(params.block_cells, grid.rows),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import rasterio
@@ -15,7 +15,7 @@ from sustain.maps.publish.stac import BAND_TEXTS
 from sustain.maps.read.areas import COLUMNS
 from sustain.maps.read.cells import MapSummary
 
-__all__ = ["FILES", "LIMITS", "licences", "lineage", "map_card", "markdown_table"]
+__all__ = ["FILES", "LIMITS", "code_table", "licences", "lineage", "map_card", "markdown_table"]
 
 FILES = {
     "wealth.tif": "Cloud Optimised GeoTIFF, the four bands below. Overviews are averages, for display: read "
@@ -132,9 +132,7 @@ def map_card(
         "## Which number to take",
         _WHICH.format(expect=_line(card)).rstrip(),
         "## Files",
-        markdown_table(
-            ("file", "content"), [(f"`{name}`", text) for name, text in FILES.items() if name in files]
-        ),
+        code_table("file", {name: text for name, text in FILES.items() if name in files}),
         *(_areas(params, card) if "areas.csv" in files else ()),
         "## Bands",
         markdown_table(
@@ -197,11 +195,10 @@ def _line(card: CalibrationCard) -> str:
 
 def _areas(params: PublishParams, card: CalibrationCard) -> tuple[str, str, str]:
     weights = "the people in them" if params.people else "their area"
-    rows = [(f"`{name}`", text) for name, text in COLUMNS.items()]
     text = _AREAS.format(
         key=params.areas_key, weights=weights, errors=_ERRORS[card.spatial_errors is not None]
     )
-    return "## Areas", text, markdown_table(("column", "content"), rows)
+    return "## Areas", text, code_table("column", COLUMNS)
 
 
 def _cell_size(raster: rasterio.io.DatasetReader) -> str:
@@ -247,6 +244,11 @@ def licences(card: CalibrationCard, params: PublishParams) -> str:
     text = markdown_table(("", "licence"), rows)
     cite = "\n".join(filter(None, [params.citation, params.doi and f"https://doi.org/{params.doi}"]))
     return f"{text}\n\nCite as: {cite}" if cite else text
+
+
+def code_table(what: str, texts: Mapping[str, str]) -> str:
+    """Tabulate names of files or columns, and what they hold."""
+    return markdown_table((what, "content"), [(f"`{name}`", text) for name, text in texts.items()])
 
 
 def markdown_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from datetime import date
 from pathlib import Path
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
-from sustain.errors import ConfigError
-from sustain.files import (
-    atomic_directory,
-    atomic_path,
-    require_free_space,
-    require_replaceable,
-    write_json,
-    write_text,
-)
+from sustain.files import require_free_space, write_json, write_text
 from sustain.maps.correct.raster import require_corrected_with
 from sustain.maps.geotiff import open_raster
 from sustain.maps.publish.collection import COLLECTION_FILE, make_collection
+from sustain.maps.publish.folder import copy_into, period_of, published_folder
 from sustain.maps.publish.map_card import map_card
 from sustain.maps.publish.model_item import MODEL_ITEM_FILE, make_model_item, read_model, says_what_goes_in
 from sustain.maps.publish.stac import make_item
 from sustain.maps.read.areas import areas_table
 from sustain.maps.read.cells import write_cells
 
-__all__ = ["copy_into", "period_of", "publish_map"]
+__all__ = ["publish_map"]
 
 # A row of the CSV and of the GeoParquet together, generously.
 _BYTES_PER_CELL = 160
@@ -78,7 +69,6 @@ def publish_map(
         When there is no room.
     """
     corrected, card, out = Path(corrected), Path(card), Path(out)
-    require_replaceable(out, "card.json")
     calibration = CalibrationCard.load(card)
     period = period_of(params, calibration)
     with open_raster(corrected) as raster:
@@ -86,11 +76,8 @@ def publish_map(
         n_cells = raster.height * raster.width
     n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
     require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
-    with atomic_directory(out) as folder:
+    with published_folder(out, card, model_json) as folder:
         copy_into(corrected, folder / "wealth.tif")
-        copy_into(card, folder / "card.json")
-        if model_json is not None:
-            copy_into(Path(model_json), folder / "model.json")
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
         if params.areas is not None and params.areas_key is not None:
             table = areas_table(
@@ -112,20 +99,3 @@ def publish_map(
             if found is not None:
                 write_json(folder / name, found.to_dict(include_self_link=False, transform_hrefs=False))
     return out
-
-
-def copy_into(source: Path, target: Path) -> None:
-    """Copy a file; the copy appears whole or not at all."""
-    with atomic_path(target) as partial:
-        shutil.copyfile(source, partial)
-
-
-def period_of(params: PublishParams, card: CalibrationCard) -> tuple[date, date]:
-    """Period of `params`; by default the years of the calibration sample."""
-    if params.start is not None and params.end is not None:
-        return params.start, params.end
-    if not card.sample.years:
-        raise ConfigError(
-            "publish: start and end are not set, and the card names no years. Set both (YYYY-MM-DD)."
-        )
-    return date(min(card.sample.years), 1, 1), date(max(card.sample.years), 12, 31)

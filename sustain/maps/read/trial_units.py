@@ -16,6 +16,7 @@ import pandas as pd
 
 from sustain.errors import DataError
 from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW
+from sustain.maps.places import read
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
 
 __all__ = ["DISPLACED_M", "MapReading", "read_map_at_units"]
@@ -137,7 +138,7 @@ def read_map_at_units(
         raise DataError(
             "polygons and key go together: areas, and the column that says which unit each is of."
         )
-    _require(units, [key] if key else ["lon", "lat"])
+    read.require_columns(units, [key] if key else ["lon", "lat"], argument="units")
     weighed = "" if weights is None else ", each cell weighed by the raster of weights"
     if polygons is not None and key is not None:
         values = zonal_mean(raster, _areas(units, polygons, key), weights)
@@ -172,24 +173,16 @@ def read_map_at_units(
     return MapReading(table, how, averaged=bool(ways))
 
 
-def _require(units: pd.DataFrame, columns: list[str]) -> None:
-    missing = [name for name in columns if name not in units.columns]
-    if missing:
-        raise DataError(
-            f"units: no column {', '.join(missing)}; it has {', '.join(map(str, units.columns))}."
-        )
-
-
 def _radius(units: pd.DataFrame, buffer_m: float | str) -> Any:
     if not isinstance(buffer_m, str):
         return float(buffer_m)
-    _require(units, [buffer_m])
-    return units[buffer_m].to_numpy(dtype=float)
+    read.require_columns(units, [buffer_m], argument="units")
+    return read.vector(f"buffer_m: column {buffer_m!r}", units[buffer_m])
 
 
 def _displacement(units: pd.DataFrame, column: str) -> Any:
-    _require(units, [column])
-    flag = units[column].to_numpy(dtype=float)
+    read.require_columns(units, [column], argument="units")
+    flag = read.vector(f"displaced: column {column!r}", units[column])
     if not np.isin(flag, (0.0, 1.0)).all():
         raise DataError(
             f"displaced: column {column!r} must be 1 for urban and 0 for rural places, and nothing else."
@@ -198,19 +191,20 @@ def _displacement(units: pd.DataFrame, column: str) -> Any:
 
 
 def _areas(units: pd.DataFrame, polygons: gpd.GeoDataFrame, key: str) -> gpd.GeoDataFrame:
-    """Polygon of every unit, in the units' order."""
-    if key not in polygons.columns:
-        raise DataError(f"polygons: no column {key!r}; they have {', '.join(map(str, polygons.columns))}.")
-    keys, wanted = polygons[key].astype(str), units[key].astype(str)
-    repeated = keys[keys.isin(wanted) & keys.duplicated()]
-    if len(repeated):
+    """Polygon of every unit, in the units' order; polygons without a key are of no unit."""
+    read.require_columns(polygons, [key], argument="polygons")
+    named = polygons[polygons[key].notna()]
+    there, wanted = read.joint_labels(repr(key), named[key], units[key])
+    n_polygons = np.bincount(there.codes, minlength=there.n)[wanted.codes]
+    if (n_polygons > 1).any():
+        repeated = wanted.names[wanted.codes[np.argmax(n_polygons > 1)]]
+        raise DataError(f"polygons: {repeated!r} is there more than once in {key!r}. Dissolve them first.")
+    absent = np.unique(wanted.codes[n_polygons == 0])
+    if absent.size:
         raise DataError(
-            f"polygons: {repeated.iloc[0]!r} is there more than once in {key!r}. Dissolve them first."
+            f"polygons: {absent.size} values of {key!r} in units have no polygon, the first "
+            f"{wanted.names[absent[0]]!r}."
         )
-    absent = wanted[~wanted.isin(keys)]
-    if len(absent):
-        raise DataError(
-            f"polygons: {absent.nunique()} values of {key!r} in units have no polygon, the first {absent.iloc[0]!r}."
-        )
-    found = polygons.geometry.set_axis(keys).loc[wanted]
-    return gpd.GeoDataFrame(geometry=found.to_numpy(), crs=polygons.crs)
+    place = np.empty(there.n, dtype=np.intp)
+    place[there.codes] = np.arange(len(named))
+    return gpd.GeoDataFrame(geometry=named.geometry.to_numpy()[place[wanted.codes]], crs=polygons.crs)

@@ -22,6 +22,7 @@ from sustain.maps.places import (
     cells_of,
     inside_of,
     points_by_block,
+    read,
     read_coordinates,
     refuse_exchanged,
 )
@@ -113,13 +114,10 @@ def buffer_mean(
     """
     index = lon.index if isinstance(lon, pd.Series) else None
     lon, lat = read_coordinates(lon, lat)
-    radius = np.asarray(radius_m, dtype=np.float64)
-    if radius.ndim and radius.shape != lon.shape:
-        raise DataError(
-            f"radius_m: got shape {radius.shape} for {lon.size} points; pass one number or one a point."
-        )
-    if not (radius > 0).all() or not np.isfinite(radius).all():
-        raise DataError(f"radius_m must be a positive number of metres; got {radius_m}.")
+    radius = radius_m if np.ndim(radius_m) else np.full(lon.size, radius_m)
+    radius = read.vector("radius_m", radius, lon.size, like="lon")
+    if not (radius > 0).all():
+        raise DataError(f"radius_m must be a positive number of metres; the least is {radius.min():g}.")
     with open_raster(raster) as source:
         rows, cols = cells_of(source, lon, lat)
         inside = inside_of(source, rows, cols)
@@ -130,7 +128,7 @@ def buffer_mean(
         np.repeat(lon, bearing.size),
         np.repeat(lat, bearing.size),
         np.tile(bearing, lon.size),
-        np.repeat(np.broadcast_to(radius, lon.shape), bearing.size),
+        np.repeat(radius, bearing.size),
     )
     corners = np.stack([corner_lon, corner_lat], axis=-1).reshape(lon.size, bearing.size, 2)
     circles = gpd.GeoDataFrame(geometry=[Polygon(circle) for circle in corners], crs=WGS84, index=index)

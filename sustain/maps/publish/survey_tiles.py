@@ -17,12 +17,13 @@ import shapely
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
-from sustain.errors import ConfigError, RasterError
-from sustain.files import atomic_directory, atomic_path, write_text
+from sustain.errors import ConfigError
+from sustain.files import atomic_path, write_text
+from sustain.maps.correct.raster import require_card
 from sustain.maps.correct.survey_tiles import PLACE, read_survey_tiles
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
-from sustain.maps.publish.map_card import LIMITS, licences, lineage, markdown_table
-from sustain.maps.publish.publish import copy_into, period_of
+from sustain.maps.publish.folder import period_of, published_folder
+from sustain.maps.publish.map_card import FILES, LIMITS, code_table, licences, lineage, markdown_table
 from sustain.maps.publish.stac import BAND_TEXTS
 from sustain.maps.read.cells import GEO
 
@@ -33,10 +34,7 @@ _WHERE = ("id", "lon", "lat")  # what tells where a cluster is
 
 _FILES = {
     "cells.parquet": "One row a survey tile, the columns below",
-    "cells.csv": "The same rows as CSV.",
-    "card.json": "Calibration card: how predictions relate to surveyed wealth, and the corrections with their "
-    "uncertainty.",
-    "model.json": "What the model was trained on: bands, units, tile size, statistics.",
+    **{name: FILES[name] for name in ("cells.csv", "card.json", "model.json")},
 }
 
 _PLACES = {
@@ -105,7 +103,7 @@ def publish_survey_tiles(
         File of the calibration card that corrected it.
     out : str or Path
         Folder to write, whole or not at all: ``cells.parquet``, ``cells.csv``, ``card.json``, ``README.md`` and, if
-        given, ``model.json``. There is no raster, hence no STAC item, and no label.
+        given, ``model.json``. There is no raster, hence no STAC item, and no label. An older publication is replaced.
     params : PublishParams
         Title, dates, licences and citation.
     model_json : str or Path, optional
@@ -127,6 +125,8 @@ def publish_survey_tiles(
         When the table or the card is missing or not what it should be.
     ConfigError
         When neither `params` nor the card says which period the map is of, or `params` asks for means of areas.
+    DataError
+        When `out` is a folder of something else.
     """
     if params.areas is not None:
         raise ConfigError(
@@ -134,19 +134,12 @@ def publish_survey_tiles(
         )
     cells, tags = read_survey_tiles(corrected)
     calibration = CalibrationCard.load(card)
-    if (found := tags.get("SUSTAIN_CARD_SHA256", "none")) != calibration.sha256:
-        raise RasterError(
-            f"{corrected}: corrected with card {found[:12]}, but the card to publish is {calibration.sha256[:12]}. "
-            "Correct the map again with this card."
-        )
+    require_card(corrected, tags, calibration)
     period = period_of(params, calibration)
     cells = cells[list(_COLUMNS)]
     if not coordinates:
         cells = _without_coordinates(cells)
-    with atomic_directory(out) as folder:
-        copy_into(Path(card), folder / "card.json")
-        if model_json is not None:
-            copy_into(Path(model_json), folder / "model.json")
+    with published_folder(out, card, model_json) as folder:
         with atomic_path(folder / "cells.parquet") as partial:
             table = _with_points(cells) if coordinates else pa.Table.from_pandas(cells, preserve_index=False)
             pq.write_table(table, partial, compression="zstd")
@@ -220,11 +213,9 @@ def _page(
         "are left out, because the card does not describe predictions in sample.",
         markdown_table(("", ""), facts),
         "## Files",
-        markdown_table(
-            ("file", "content"), [(f"`{name}`", text) for name, text in contents.items() if name in files]
-        ),
+        code_table("file", {name: text for name, text in contents.items() if name in files}),
         "## Columns",
-        markdown_table(("column", "content"), [(f"`{name}`", text) for name, text in columns.items()]),
+        code_table("column", columns),
         "## Places and the survey's terms",
         _WITH_COORDINATES if coordinates else _WITHOUT_COORDINATES,
         "## How it was made",
