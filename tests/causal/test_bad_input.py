@@ -198,7 +198,6 @@ def test_one_map_for_all_periods_is_said():
         ({"weights": ["a"] * 240}, "weights: expected numbers, got"),
         ({"estimator": "ols", "covariates": ["x", "x"]}, "covariates: 'x' is named twice"),
         ({"estimator": "ols", "covariates": ["lists"]}, "covariates: column 'lists': expected labels"),
-        ({"estimator": "did", "unit": "village", "time": "mixed"}, "periods of several kinds"),
         ({"level": "high"}, "level: got 'high'"),
         ({"level": None}, "level: got None"),
         ({"vcov": {}}, r"vcov: got \{\}"),
@@ -210,9 +209,96 @@ def test_one_map_for_all_periods_is_said():
     ],
 )
 def test_arguments_of_the_wrong_kind(arguments, message):
-    data = make_trial().assign(lists=[[1]] * 240, mixed=[0, "b"] * 120, word="a")
+    data = make_trial().assign(lists=[[1]] * 240, word="a")
     with pytest.raises(EffectError, match=message):
         effect_of(data, **arguments)
+
+
+def by_formula(data: pd.DataFrame):
+    return estimate_effect(data, "wealth ~ treated + c")
+
+
+def by_name(data: pd.DataFrame):
+    return estimate_effect(data, outcome="wealth", treatment="treated", covariates="c", estimator="ols")
+
+
+@pytest.mark.parametrize("estimate", [by_formula, by_name])
+class TestKindsOfColumns:
+    """A covariate by name and the same one in a formula are read alike, and refused alike."""
+
+    @pytest.mark.parametrize("kind", ["float32", "Float64", object])
+    def test_numbers_of_any_kind(self, estimate, kind):
+        data = make_trial().assign(c=lambda frame: frame["x"].round(2).astype("float32"))
+        found = estimate(data.assign(c=data["c"].astype(kind)))
+        regressors = np.column_stack([data["treated"], data["c"], np.ones(240)])
+        assert found.estimate == pytest.approx(
+            np.linalg.lstsq(regressors, data["wealth"], rcond=None)[0][0], rel=1e-6
+        )
+
+    @pytest.mark.parametrize("kind", [bool, "boolean", object])
+    def test_booleans_of_any_kind(self, estimate, kind):
+        data = make_trial().assign(c=lambda frame: frame["x"] > 0)
+        found = estimate(data.assign(c=data["c"].astype(kind)))
+        assert found.estimate == pytest.approx(estimate(data.assign(c=data["c"] * 1.0)).estimate, rel=1e-10)
+
+    def test_outcome_and_treatment_as_objects(self, estimate):
+        data = make_trial().assign(c=lambda frame: frame["x"])
+        objects = data.assign(
+            wealth=data["wealth"].astype(object), treated=data["treated"].astype(bool).astype(object)
+        )
+        assert estimate(objects).estimate == estimate(data).estimate
+        assert estimate(data.assign(treated=data["treated"].astype("category"))).n == 240
+
+    @pytest.mark.parametrize(
+        ("column", "message"),
+        [
+            (np.arange(240).astype(str), "240 different texts that all are numbers, such as '0'"),
+            (pd.to_timedelta(np.arange(240), unit="D"), "column 'c' holds durations"),
+            (pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(240), unit="D"), "holds dates"),
+            (pd.period_range("1900", periods=240, freq="Y"), "holds dates"),
+            ([[1]] * 240, "expected labels"),
+        ],
+    )
+    def test_what_is_neither_numbers_nor_categories(self, estimate, column, message):
+        with pytest.raises(EffectError, match=message):
+            estimate(make_trial().assign(c=column))
+
+    @pytest.mark.parametrize("column", [["01", "02", "10"] * 80, ["3", "5", "9"] * 80])
+    def test_codes_with_zeros_and_a_few_numbers_are_categories(self, estimate, column):
+        data = make_trial().assign(c=column)
+        same = make_trial().assign(c=pd.Series(column).map({name: f"c{name}" for name in column}))
+        assert estimate(data).estimate == pytest.approx(estimate(same).estimate, rel=1e-10)
+
+    def test_numbers_named_as_categories(self, estimate):
+        column = (np.arange(240) % 20).astype(str)
+        data = make_trial().assign(c=column)
+        with pytest.raises(EffectError, match=r"say that they are categories \(.astype\('category'\)\)"):
+            estimate(data)
+        same = data.assign(c=[f"c{value}" for value in column])
+        assert estimate(data.assign(c=data["c"].astype("category"))).estimate == pytest.approx(
+            estimate(same).estimate, rel=1e-10
+        )
+        assert by_formula(data.rename(columns={"c": "k"}).assign(c=0.0 + data["x"])).n == 240
+        assert estimate_effect(data, "wealth ~ treated + C(c)").estimate == pytest.approx(
+            estimate(same).estimate, rel=1e-10
+        )
+
+
+def test_a_treatment_in_words():
+    data = make_trial()
+    with pytest.raises(EffectError, match=r"treatment \(0 or 1\): column 'treated': expected numbers"):
+        effect_of(data.assign(treated=data["treated"].map({0: "no", 1: "yes"})))
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, float])
+def test_numbers_of_numpy(card, number):
+    options = {"calibration": card, "assumption": "measurement"}
+    found = effect_of(make_trial(), level=number(0.5), transport=number(0.25), **options)
+    same = effect_of(make_trial(), level=0.5, transport=0.25, **options)
+    assert (found.std_error, found.conf_int()) == (same.std_error, same.conf_int())
+    assert type(found.level) is float
+    whole = effect_of(make_trial(), transport=np.int64(1), **options)
+    assert whole.std_error == effect_of(make_trial(), transport=1, **options).std_error
 
 
 @pytest.mark.parametrize("values", [np.full(240, 1j), np.full(240, np.inf), np.full(240, 1e200)])

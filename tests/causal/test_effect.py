@@ -358,6 +358,68 @@ class TestResult:
         ]
 
 
+class TestWhatTheCardSays:
+    """A card that is weak, or that advises otherwise, says so where it is used."""
+
+    def sample(self, slope: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(0)
+        y_true = rng.normal(size=n)
+        return slope * y_true + 0.05 * rng.normal(size=n), y_true
+
+    @pytest.mark.filterwarnings("ignore::sustain.errors.WeakCalibrationWarning")
+    @pytest.mark.parametrize(
+        ("slope", "n", "message"),
+        [
+            (0.15, 200, r"slope of prediction on truth is 0.1.*, under 0.2"),
+            (0.6, 60, "has 60 rows, under 100"),
+        ],
+    )
+    def test_a_weak_card_warns(self, trial, slope, n, message):
+        weak = build_card(*self.sample(slope, n), **ABOUT, methods=("linear",), n_boot=20)
+        with pytest.warns(WeakCalibrationWarning, match=message):
+            result = effect_of(trial, calibration=weak, assumption="measurement")
+        assert kinds(result).count("weak_calibration") == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", WeakCalibrationWarning)
+            unused = effect_of(trial, calibration=weak, assumption="outcome")
+        assert "weak_calibration" not in kinds(unused)
+
+    def test_a_card_of_use_does_not(self, trial, card):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", WeakCalibrationWarning)
+            result = effect_of(trial, calibration=card, assumption="measurement")
+        assert "weak_calibration" not in kinds(result)
+
+    def test_calibrate_within_strata(self, trial):
+        rng = np.random.default_rng(0)
+        town = rng.integers(0, 2, 1000)
+        y_true = rng.normal(size=1000) + town
+        y_pred = np.where(town == 1, 0.9, 0.4) * y_true + 0.3 * rng.normal(size=1000)
+        card = build_card(y_pred, y_true, strata=town, **ABOUT, methods=("linear",), n_boot=20)
+        options = {"calibration": card, "assumption": "measurement"}
+        data = trial.assign(town=(trial["x"] > 0).astype(float))
+        said = [note for note in effect_of(data, **options).notes if note.kind == "card"]
+        assert any("calibrate within strata" in note for note in said)
+        within = effect_of(data, strata="town", **options)
+        assert not any("calibrate within strata" in note for note in within.notes)
+        naive = effect_of(data, calibration=card, assumption="outcome")
+        assert "card" not in kinds(naive)
+
+    def test_prefer_a_curve(self, trial):
+        rng = np.random.default_rng(0)
+        y_true = rng.exponential(size=2000)
+        y_pred = np.minimum(y_true, 1.5) + 0.1 * rng.normal(size=2000)
+        card = build_card(y_pred, y_true, **ABOUT, methods=("linear", "tweedie", "bridge"), n_boot=20)
+        notes = {
+            method: str(effect_of(trial, calibration=card, method=method, assumption="measurement").notes)
+            for method in ("linear", "tweedie")
+        }
+        assert "prefer the bridge, or Tweedie, to the linear correction" in notes["linear"]
+        assert "is curved" in notes["linear"]
+        assert "prefer the bridge" not in notes["tweedie"]
+        assert "is curved" not in notes["tweedie"]
+
+
 class TestBadInput:
     def test_missing_column(self, trial):
         with pytest.raises(EffectError, match=r"no column 'income'.*wealth, treated"):

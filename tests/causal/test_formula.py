@@ -13,6 +13,7 @@ from linearmodels.iv import IV2SLS, AbsorbingLS
 from sustain.causal import estimate_effect
 from sustain.causal.estimators.absorb import Absorbed, rank_of
 from sustain.causal.trial.formula import parse_formula
+from sustain.debias import build_card
 from sustain.errors import EffectError, MissingDataWarning
 
 
@@ -149,6 +150,157 @@ class TestFormula:
             estimate_effect(make_trial(), "wealth ~ treated", treatment="x")
         with pytest.raises(EffectError, match="name both columns"):
             estimate_effect(make_trial(), outcome="wealth")
+
+
+def theirs_of(formula: str, data: pd.DataFrame) -> tuple[float, float]:
+    """Coefficient of treatment and its HC1 standard error, by statsmodels."""
+    found = smf.ols(formula, data).fit(cov_type="HC1")
+    return found.params["treated"], found.bse["treated"]
+
+
+class TestTerms:
+    """A term means what it says, whatever it is made of and whatever the columns are called."""
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs"),
+        [
+            ("{x**2}", "I(x**2)"),
+            ("{x**2} + x:{z > 1}", "I(x**2) + x:I((z > 1) * 1)"),
+            ("`dist km`", "x"),
+            ("{`dist km`**2}", "I(x**2)"),
+            ("I(scale**2) + log(z)", "I(x**2) + np.log(z)"),
+            ("log + scale(z)", "x + z"),
+            ("dist.km", "x"),
+            ("`a|b` + `c~d`", "x + z"),
+        ],
+    )
+    def test_equals_statsmodels(self, ours, theirs):
+        data = make_trial()
+        names = {"dist km": "x", "dist.km": "x", "a|b": "x", "c~d": "z"}
+        names |= {"scale": "x"} if "scale**2" in ours else {"log": "x"} if "log +" in ours else {}
+        named = data.assign(**{name: data[column] for name, column in names.items()})
+        found = estimate_effect(named, f"wealth ~ treated + {ours}")
+        assert (found.estimate, found.std_error) == pytest.approx(
+            theirs_of(f"wealth ~ treated + {theirs}", data), rel=1e-9
+        )
+
+    def test_outcome_treatment_and_effects_of_any_name(self):
+        data = make_trial()
+        named = data.rename(columns={"wealth": "wealth index", "treated": "got it", "adm2": "adm 2"})
+        found = estimate_effect(named, "`wealth index` ~ `got it` + x | `adm 2` + year")
+        same = estimate_effect(data, "wealth ~ treated + x | adm2 + year")
+        assert (found.estimate, found.std_error) == (same.estimate, same.std_error)
+        assert (found.outcome, found.term) == ("wealth index", "got it")
+        dotted = estimate_effect(data.rename(columns={"wealth": "wealth.idx"}), "wealth.idx ~ treated + x")
+        assert dotted.estimate == estimate_effect(data, "wealth ~ treated + x").estimate
+        moved = estimate_effect(named, "`wealth index` ~ x | `got it` ~ offer")
+        assert moved.estimate == estimate_effect(data, "wealth ~ x | treated ~ offer").estimate
+
+    @pytest.mark.parametrize(
+        "covariates", [["x", "z"], ("x", "z"), pd.Index(["x", "z"]), np.array(["x", "z"])]
+    )
+    def test_columns_by_name_in_any_order_that_is_one(self, covariates):
+        data = make_trial()
+        found = estimate_effect(
+            data, outcome="wealth", treatment="treated", covariates=covariates, estimator="ols"
+        )
+        assert (found.estimate, found.std_error) == pytest.approx(
+            theirs_of("wealth ~ treated + x + z", data), rel=1e-9
+        )
+
+    def test_names_that_are_numbers_and_a_set(self):
+        data = make_trial()
+        numbered = pd.DataFrame({0: data["wealth"], 1: data["treated"], 2: data["x"]})
+        found = estimate_effect(numbered, outcome=0, treatment=1, covariates=[2], estimator="ols")
+        assert found.estimate == pytest.approx(theirs_of("wealth ~ treated + x", data)[0], rel=1e-9)
+        assert "Effect of 1 on 0" in found.summary()
+        with pytest.raises(EffectError, match="covariates: got a set, which has no order"):
+            estimate_effect(data, outcome="wealth", treatment="treated", covariates={"x"}, estimator="ols")
+
+
+class TestProducts:
+    """`treated * x`: every coefficient with its interval, naive and corrected."""
+
+    @pytest.mark.parametrize("vcov", ["HC1", {"CRV1": "block"}])
+    @pytest.mark.parametrize("by", ["x", "kind"])
+    @pytest.mark.parametrize("effects", ["", " | adm2 + year"])
+    def test_coefficients_equal_statsmodels(self, by, vcov, effects):
+        data = make_trial()
+        dummies = effects.replace(" | ", " + ").replace("adm2", "C(adm2)").replace("year", "C(year)")
+        cov = {"cov_type": "HC1"}
+        if vcov != "HC1":
+            cov = {"cov_type": "cluster", "cov_kwds": {"groups": data["block"]}}
+        theirs = smf.ols(f"wealth ~ treated * {by}{dummies}", data).fit(**cov, use_t=True)
+        ours = estimate_effect(data, f"wealth ~ treated * {by}{effects}", vcov=vcov)
+        rows = ours.coefficients.set_index("term")
+        products = {"x": ["treated:x"], "kind": ["treated:kind[T.hill]", "treated:kind[T.plain]"]}
+        assert list(rows.index) == ["treated", *products[by]]
+        assert ours.estimate == rows.loc["treated", "estimate"]
+        for term in rows.index:
+            assert rows.loc[term, "estimate"] == pytest.approx(theirs.params[term], rel=1e-8)
+            assert rows.loc[term, "std_error"] == pytest.approx(theirs.bse[term], rel=1e-8)
+            low, high = theirs.conf_int().loc[term]
+            assert rows.loc[term, "conf_low"] == pytest.approx(low, rel=1e-8)
+            assert rows.loc[term, "conf_high"] == pytest.approx(high, rel=1e-8)
+            assert rows.loc[term, "p_value"] == pytest.approx(theirs.pvalues[term], rel=1e-7)
+        assert ours.tidy()["term"].tolist() == list(rows.index)
+        assert ours.tidy()["std.error"].tolist() == rows["std_error"].tolist()
+
+    def test_a_covariate_less_its_mean_gives_the_effect_at_the_mean(self):
+        data = make_trial().assign(x=lambda frame: frame["x"] + 5)
+        raw = estimate_effect(data, "wealth ~ treated * x")
+        centred = estimate_effect(data, "wealth ~ treated * center(x)")
+        slope = raw.coefficients.set_index("term").loc["treated:x", "estimate"]
+        assert centred.estimate == pytest.approx(raw.estimate + slope * data["x"].mean(), rel=1e-9)
+        assert centred.std_error < raw.std_error
+        assert "where they are zero" in " ".join(raw.summary().split())
+        assert "treated:x" in raw.summary()
+
+    def test_a_linear_correction_divides_every_coefficient(self):
+        data = make_trial()
+        card = make_card()
+        ours = estimate_effect(data, "wealth ~ treated * x", calibration=card, assumption="measurement")
+        rows = ours.coefficients.set_index(["term", "method"])
+        slope, variance = card.slope, float(card.slope_cov[1, 1])
+        for term in ("treated", "treated:x"):
+            naive, corrected = rows.loc[(term, "none")], rows.loc[(term, "linear")]
+            assert corrected["estimate"] == pytest.approx(naive["estimate"] / slope, rel=1e-12)
+            expected = naive["std_error"] ** 2 / slope**2 + corrected["estimate"] ** 2 * variance / slope**2
+            assert corrected["std_error"] ** 2 == pytest.approx(expected, rel=1e-12)
+        assert ours.tidy()["estimate"].tolist() == rows.xs("linear", level="method")["estimate"].tolist()
+        assert [row["term"] for row in ours.to_dict()["products"]] == ["treated:x"]
+
+    @pytest.mark.parametrize("treated", [bool, "boolean", "Int64", float])
+    def test_the_type_of_the_treatment_changes_nothing(self, treated):
+        data = make_trial()
+        typed = data.assign(treated=data["treated"].astype(treated))
+        ours, same = (estimate_effect(frame, "wealth ~ treated * kind") for frame in (typed, data))
+        pd.testing.assert_frame_equal(ours.coefficients, same.coefficients)
+
+    @pytest.mark.parametrize("vcov", [{"CR2": "block"}, {"CRV1": ["block", "year"]}])
+    def test_clusters_few_or_of_two_kinds(self, vcov):
+        """The product's row is what the regression says when the product plays the treatment."""
+        data = make_trial().assign(half=lambda frame: (frame["x"] > 0).astype(int))
+        both = data.assign(both=data["treated"] * data["half"])
+        ours = estimate_effect(data, "wealth ~ treated * half", vcov=vcov)
+        swapped = estimate_effect(both, "wealth ~ both + treated + half", vcov=vcov)
+        row = ours.coefficients.set_index("term").loc["treated:half"]
+        assert row["estimate"] == pytest.approx(swapped.estimate, rel=1e-9)
+        assert row["std_error"] == pytest.approx(swapped.std_error, rel=1e-9)
+
+    @pytest.mark.parametrize("estimator", ["ipw", "aipw", "did"])
+    def test_other_designs_take_none(self, estimator):
+        panel = {"unit": "adm2", "time": "year"} if estimator == "did" else {}
+        with pytest.raises(EffectError, match="uses the treatment"):
+            estimate_effect(make_trial(), "wealth ~ treated * x", estimator=estimator, **panel)
+
+
+def make_card():
+    rng = np.random.default_rng(9)
+    truth = rng.normal(size=300)
+    predicted = 0.6 * truth + 0.4 * rng.normal(size=300)
+    about = {"target": {"name": "wealth", "unit": "index"}, "predictor": "model"}
+    return build_card(predicted, truth, **about, methods=("linear",), n_boot=40)
 
 
 class TestAbsorbed:

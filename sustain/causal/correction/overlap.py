@@ -111,9 +111,15 @@ class Overlap:
         )
         shared = int(np.isin(ours.codes, theirs.codes).sum())
         error = math.sqrt(max(0.0, end.variance + 2 * covariance))
+        said = (
+            f"{shared} of {units.n} units are in the calibration sample."
+            if shared
+            else f"None of the {units.n} units is in the calibration sample by {self.id!r}; where some should be, "
+            "compare how both tables write it."
+        )
         text = (
-            f"{shared} of {units.n} units are in the calibration sample. Their covariance takes the standard error "
-            f"from {end.std_error:.4g} to {error:.4g}."
+            f"{said} The covariance of trial and calibration takes the standard error from {end.std_error:.4g} to "
+            f"{error:.4g}."
         )
         return replace(end, covariance=covariance), Note("overlap", text)
 
@@ -128,6 +134,7 @@ class Overlap:
             weight / weight.mean(),
             None,
             card.target_noise_var,
+            EffectError,
         )
         if not math.isclose(line.slope, card.slope, rel_tol=1e-6):
             raise CardError(

@@ -36,6 +36,7 @@ FEW_UNITS = 10
 # Predictions that follow the truth less, and calibration samples with fewer rows, are weak ground for a correction.
 WEAK_SLOPE = 0.2
 FEW_ROWS = 100
+REFUTED = 0.05  # p-value under which a line is said not to do
 
 
 def collect_notes(
@@ -288,19 +289,27 @@ def weak_notes(card: CalibrationCard, corrected: Estimate) -> list[Note]:
 def verdict_notes(card: CalibrationCard, correction: Correction) -> list[Note]:
     """Advice of the card itself that the chosen correction goes against, or that it rests on."""
     line, within = correction.method == "linear", correction.strata is not None
-    # Subject of a verdict, the words by which it advises something, and whether the advice was not followed.
+    said = {str(subject): str(text) for subject, text in (card.diagnostics.get("verdicts") or {}).items()}
+    for curve in card.corrections:
+        p_value = curve.notes.get("j_test_p", 1.0)
+        if curve.stratum is None and p_value < REFUTED:
+            said[curve.method] = (
+                f"a line does not meet the moments that a curve does (J test, p = {p_value:.2g}): prefer the "
+                f"{curve.method}, or Tweedie, to the linear correction."
+            )
+    # Subject of a verdict, the words by which it advises something, and whether that concerns this correction.
     advice = (
         ("strength", "too little", True),
         ("strata", "calibrate within strata", not within and correction.method != "level"),
+        ("linearity", "is curved", line),
         ("bridge", "prefer", line),
         ("residuals", "Tweedie", correction.method == "tweedie"),
         ("in sample", "held-out rows only", True),
     )
-    verdicts = card.diagnostics.get("verdicts") or {}
     return [
-        Note("card", f"The card says of its {subject}: {verdicts[subject]}")
-        for subject, words, applies in advice
-        if applies and words in str(verdicts.get(subject, ""))
+        Note("card", f"The card says of its {subject}: {said[subject]}")
+        for subject, words, concerns in advice
+        if concerns and words in said.get(subject, "")
     ]
 
 
