@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sustain.causal.correction.card import load_card
+from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ def effective_sample_size(n_labelled: float, n_unlabelled: float, correlation: f
     correlation : float
         Correlation rho of truth and prediction.
     """
+    _require_numbers(n_labelled=n_labelled, n_unlabelled=n_unlabelled, correlation=correlation)
     if not (n_labelled > 0 and n_unlabelled >= 0 and abs(correlation) <= 1):
         raise EffectError(
             f"n_labelled={n_labelled!r}, n_unlabelled={n_unlabelled!r}, correlation={correlation!r}: expected sizes "
@@ -40,7 +44,7 @@ def minimum_detectable_effect(
     n_control: float,
     sd: float,
     *,
-    calibration: CalibrationCard | None = None,
+    calibration: CalibrationCard | str | Path | None = None,
     level: float = 0.95,
     power: float = 0.8,
     icc: float = 0.0,
@@ -59,7 +63,7 @@ def minimum_detectable_effect(
         Units in each arm.
     sd : float
         Standard deviation of the true outcome within an arm.
-    calibration : CalibrationCard, optional
+    calibration : CalibrationCard or path of one, optional
         Card of the map; without one the outcome is surveyed.
     level, power : float
         Confidence level of the two-sided interval, and chance that it excludes zero.
@@ -74,6 +78,16 @@ def minimum_detectable_effect(
     """
     from scipy.special import ndtri
 
+    _require_numbers(
+        n_treated=n_treated,
+        n_control=n_control,
+        sd=sd,
+        level=level,
+        power=power,
+        icc=icc,
+        cluster_size=cluster_size,
+    )
+    card = load_card(calibration)
     if not (n_treated > 0 and n_control > 0 and sd > 0):
         raise EffectError(
             f"n_treated={n_treated!r}, n_control={n_control!r}, sd={sd!r}: expected numbers above 0."
@@ -86,9 +100,9 @@ def minimum_detectable_effect(
     quantiles = float(ndtri(0.5 + level / 2) + ndtri(power))
     unit_variance = sd**2
     room = 1.0
-    if calibration is not None:
-        unit_variance += (calibration.residual_sd / calibration.slope) ** 2
-        room -= quantiles**2 * float(calibration.slope_cov[1, 1]) / calibration.slope**2
+    if card is not None:
+        unit_variance += (card.residual_sd / card.slope) ** 2
+        room -= quantiles**2 * float(card.slope_cov[1, 1]) / card.slope**2
     if room <= 0:
         return math.inf
     design_effect = 1 + (cluster_size - 1) * icc
@@ -160,6 +174,7 @@ class Power:
         with_map : bool
             Whether predictions sharpen the labels (PPI++).
         """
+        _require_numbers(effect=effect)
         if not effect > 0:
             raise EffectError(f"effect: got {effect!r}, expected the size of an effect, above 0.")
         worth = self._labels_for(effect)
@@ -219,7 +234,7 @@ def power(
     n_control: float,
     sd: float,
     *,
-    calibration: CalibrationCard,
+    calibration: CalibrationCard | str | Path,
     n_labelled: float = 0,
     level: float = 0.95,
     power: float = 0.8,
@@ -246,11 +261,15 @@ def power(
     """
     from scipy.special import ndtri
 
+    card = load_card(calibration)
+    if card is None:
+        raise EffectError("calibration: got None, expected the card of the map that the trial is planned on.")
+    _require_numbers(n_labelled=n_labelled)
     mapped = minimum_detectable_effect(
         n_treated,
         n_control,
         sd,
-        calibration=calibration,
+        calibration=card,
         level=level,
         power=power,
         icc=icc,
@@ -260,13 +279,18 @@ def power(
         raise EffectError(
             f"n_labelled: got {n_labelled!r}, expected between 0 and the {n_treated + n_control:g} units of the trial."
         )
-    signal = (calibration.slope * sd) ** 2
+    signal = (card.slope * sd) ** 2
     return Power(
         n=n_treated + n_control,
         n_treated=n_treated,
         n_labelled=n_labelled,
         quantiles=float(ndtri(0.5 + level / 2) + ndtri(power)),
         unit_var=sd**2 * (1 + (cluster_size - 1) * icc),
-        correlation=math.sqrt(signal / (signal + calibration.residual_sd**2)),
+        correlation=math.sqrt(signal / (signal + card.residual_sd**2)),
         mapped=mapped,
     )
+
+
+def _require_numbers(**values: float) -> None:
+    for name, value in values.items():
+        read.number(name, value, "a finite number")

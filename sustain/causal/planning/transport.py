@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.correction.card import load_card
 from sustain.causal.estimate import Note
-from sustain.debias.sample import read
-from sustain.errors import CalibrationError, EffectError, TransportWarning
+from sustain.causal.trial.columns import read
+from sustain.errors import EffectError, TransportWarning
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ Floats = NDArray[np.float64]
 
 ALIKE = 0.7
 """Area under the curve from which on the two samples count as different: a common reading of that number."""
+
+MIN_UNITS = 10
+"""Fewer predictions are not compared."""
+
+TIED = 1e-3
+"""Quantiles nearer than this share of the range of all count as one value."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,10 @@ class TransportReport:
         Share of them outside the card's support.
     auc : float
         How well a classifier tells trial from calibration predictions: 0.5 not at all, 1 without error. NaN where the
-        card holds no quantiles.
+        card holds no quantiles, or all of them are one value.
     shift : float
         Median of the trial's predictions less that of the calibration's, in spreads of the latter (its interquartile
-        range over 1.349).
+        range over 1.349). NaN where half of the calibration's are one value.
     slope, slope_sd, slope_std_error : float
         Slope of prediction on truth; how much it differs between the card's groups (NaN if unknown); its standard
         error.
@@ -87,8 +94,8 @@ class TransportReport:
             f"Transport: {self.n} predictions of {'untreated ' if self.untreated else ''}trial units against the "
             "calibration sample's",
             f"  outside the support    {self.share_outside:.1%}",
-            f"  classifier AUC         {self.auc:.2f} (0.5: the two are not told apart; 1: without error)",
-            f"  shift                  {self.shift:+.2f} standard deviations",
+            f"  classifier AUC         {_shown(self.auc, '.2f')} (0.5: the two are not told apart; 1: without error)",
+            f"  shift                  {_shown(self.shift, '+.2f')} standard deviations",
         ]
         if not math.isnan(self.slope_sd):
             low, high = self.slope_range
@@ -104,7 +111,7 @@ class TransportReport:
 
 def transport_checks(
     y_pred: ArrayLike,
-    card: CalibrationCard,
+    card: CalibrationCard | str | Path,
     *,
     treated: ArrayLike | None = None,
     y_pred_calibration: ArrayLike | None = None,
@@ -116,7 +123,7 @@ def transport_checks(
     ----------
     y_pred : array_like, shape (n,)
         Raw predictions of the trial's units; NaN and masked ones are left out.
-    card : CalibrationCard
+    card : CalibrationCard or path of one
         Its quantiles stand for the calibration's predictions.
     treated : array_like, shape (n,), optional
         0 and 1: only control units are compared, because the effect itself moves the others.
@@ -138,25 +145,15 @@ def transport_checks(
     if known is None:
         raise EffectError("card: got None, expected the card that the predictions are to be compared with.")
     card = known
-    values = _numbers(y_pred, "y_pred")
-    if np.isinf(values).any():
-        raise EffectError("y_pred: holds infinite values. Mark missing predictions as NaN.")
+    values = read.vector("y_pred", y_pred, missing=True)
     if treated is not None:
-        try:
-            read.require_same_index("treated", treated, "y_pred", y_pred)
-        except CalibrationError as error:
-            raise EffectError(str(error)) from error
-        arm = _numbers(treated, "treated")
-        if arm.shape != values.shape:
-            raise EffectError(f"treated: got shape {arm.shape} for {values.shape} predictions.")
-        if not np.isin(arm, (0.0, 1.0)).all():
-            raise EffectError("treated: must hold 0 and 1 only.")
-        values = values[arm == 0]
+        read.require_same_index("treated", treated, "y_pred", y_pred)
+        values = values[read.arms("treated", treated, values.size) == 0]
     values = values[~np.isnan(values)]
-    if values.ndim != 1 or values.size < 10:
-        raise EffectError(f"y_pred: {values.size} usable predictions; 10 or more can be compared.")
-    edges, shares = _calibration_bins(card, y_pred_calibration)
-    auc = _binned_auc(values, edges, shares, seed) if edges.size else math.nan
+    if values.size < MIN_UNITS:
+        raise EffectError(f"y_pred: {values.size} usable predictions; {MIN_UNITS} or more can be compared.")
+    reference = _reference(card, y_pred_calibration)
+    auc = _binned_auc(values, reference, seed) if reference.edges.size else math.nan
     low, high = card.support
     outside = float(np.mean((values < low) | (values > high)))
     spread = card.slope_spread
@@ -164,7 +161,7 @@ def transport_checks(
         n=values.size,
         share_outside=outside,
         auc=auc,
-        shift=_shift(values, edges, shares),
+        shift=reference.shift(values),
         slope=card.slope,
         slope_sd=math.nan if spread is None else spread.sd,
         slope_std_error=math.sqrt(card.slope_cov[1, 1]),
@@ -189,7 +186,8 @@ def classifier_auc(
     Parameters
     ----------
     calibration, trial : array_like or DataFrame, shape (n, k)
-        Rows with the same columns.
+        Rows with the same columns; those of two tables are matched by their names. Values may be missing if the model
+        takes them, as the default does.
     n_folds, seed : int
     model : scikit-learn classifier, optional
         By default boosted trees.
@@ -203,8 +201,11 @@ def classifier_auc(
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    first, second = (np.asarray(rows, dtype=float) for rows in (calibration, trial))
-    first, second = (rows[:, None] if rows.ndim == 1 else rows for rows in (first, second))
+    if hasattr(calibration, "columns") and hasattr(trial, "columns"):
+        read.require_columns(trial, calibration.columns)
+        if len(trial.columns) == len(calibration.columns):
+            trial = trial[list(calibration.columns)]
+    first, second = _rows("calibration", calibration), _rows("trial", trial)
     if first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2 * n_folds:
         raise EffectError(
             f"calibration, trial: shapes {first.shape} and {second.shape}; expected the same columns and at least "
@@ -219,51 +220,104 @@ def classifier_auc(
     return float(roc_auc_score(which, score))
 
 
-def _numbers(values: ArrayLike, name: str) -> Floats:
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(float), np.nan)  # what lies under a mask is no value
-    try:
-        return np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise EffectError(f"{name}: expected numbers ({error}).") from error
+def _rows(name: str, rows: Any) -> Floats:
+    """Covariates as a table; some may be missing."""
+    if hasattr(rows, "columns"):
+        columns = [
+            read.vector(f"{name}[{column!r}]", rows.iloc[:, place], missing=True)
+            for place, column in enumerate(rows.columns)
+        ]
+    else:
+        table = np.ma.atleast_1d(rows) if isinstance(rows, np.ma.MaskedArray) else np.atleast_1d(rows)
+        table = table[:, None] if table.ndim == 1 else table
+        columns = [
+            read.vector(f"column {place} of {name}", column, missing=True)
+            for place, column in enumerate(np.moveaxis(table, -1, 0))
+        ]
+    return np.column_stack(columns) if columns else np.empty((len(rows), 0))
 
 
-def _calibration_bins(card: CalibrationCard, y_pred: ArrayLike | None) -> tuple[Floats, Floats]:
-    """Edges between bins, and the share of the calibration's predictions in each."""
+def _shown(value: float, form: str) -> str:
+    return "unknown" if math.isnan(value) else f"{value:{form}}"
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """Where the calibration's predictions lie.
+
+    Attributes
+    ----------
+    edges : ndarray, shape (m,)
+        Values between bins, increasing; what equals one belongs to the bin below.
+    shares : ndarray, shape (m + 1,)
+        Share of the calibration's predictions in each bin, none of them zero.
+    quartiles : ndarray, shape (3,)
+        NaN where they are not known.
+    """
+
+    edges: Floats
+    shares: Floats
+    quartiles: Floats
+
+    def shift(self, values: Floats) -> float:
+        low, middle, high = self.quartiles
+        return float((np.median(values) - middle) / ((high - low) / 1.349)) if high > low else math.nan
+
+
+def _reference(card: CalibrationCard, y_pred: ArrayLike | None) -> _Reference:
+    """Bins of the calibration's predictions, from themselves or from the card's quantiles."""
+    quarters = np.array([0.25, 0.5, 0.75])
     if y_pred is not None:
-        known = _numbers(y_pred, "y_pred_calibration")
-        edges = np.unique(np.quantile(known[~np.isnan(known)], np.arange(1, 20) / 20))
-        counts = np.bincount(np.searchsorted(edges, known[~np.isnan(known)]), minlength=edges.size + 1)
-        return edges, counts / counts.sum()
+        known = read.vector("y_pred_calibration", y_pred, missing=True)
+        known = known[~np.isnan(known)]
+        if known.size < MIN_UNITS:
+            raise EffectError(
+                f"y_pred_calibration: {known.size} usable predictions; {MIN_UNITS} or more can be compared with."
+            )
+        edges = np.unique(np.quantile(known, np.arange(1, 20) / 20, method="inverted_cdf"))
+        edges = edges[edges < known.max()]
+        counts = np.bincount(np.searchsorted(edges, known), minlength=edges.size + 1)
+        return _Reference(edges, counts / counts.sum(), np.quantile(known, quarters))
     if card.predictions is None or len(card.predictions.shares) < 2:
-        return np.empty(0), np.ones(1)
-    return np.array(card.predictions.values), np.diff([0.0, *card.predictions.shares, 1.0])
+        return _Reference(np.empty(0), np.ones(1), np.full(3, np.nan))
+    values, reached = np.array(card.predictions.values), np.array(card.predictions.shares)
+    quartiles = np.interp(quarters, reached, values) if values.size > 2 else np.full(3, np.nan)
+    edges, reached = _without_ties(values, reached)
+    return _Reference(edges, np.diff([0.0, *reached, 1.0]), quartiles)
 
 
-def _binned_auc(values: Floats, edges: Floats, shares: Floats, seed: int, n_folds: int = 5) -> float:
+def _without_ties(values: Floats, reached: Floats) -> tuple[Floats, Floats]:
+    """Quantiles that lie between values which many predictions share.
+
+    Quantiles that (almost) coincide stand for one value that many predictions have, of which they do not say how many
+    lie just below and how many at it. Such a run is left out, so that the bins around it are one; between two runs that
+    follow each other one edge is put halfway.
+    """
+    near = np.diff(values) <= TIED * (values[-1] - values[0])
+    tied = np.append(near, False) | np.insert(near, 0, False)
+    follow = np.flatnonzero(tied[:-1] & tied[1:] & ~near)
+    edges = np.append(values[~tied], (values[follow] + values[follow + 1]) / 2)
+    shares = np.append(reached[~tied], (reached[follow] + reached[follow + 1]) / 2)
+    order = np.argsort(edges)
+    return edges[order], shares[order]
+
+
+def _binned_auc(values: Floats, reference: _Reference, seed: int, n_folds: int = 5) -> float:
     """Score of a bin: how much more often the other folds' trial units fall in it than the calibration's do."""
-    bins = np.searchsorted(edges, values)
+    shares = reference.shares
+    bins = np.searchsorted(reference.edges, values)
     fold = np.random.default_rng(seed).permutation(values.size) % n_folds
     total = 0.0
     for number in range(n_folds):
         inside = fold == number
-        others = (
-            np.bincount(bins[~inside], minlength=shares.size) + 1.0
-        )  # one more, so that no bin is impossible
+        # One more than there are, so that no bin is impossible.
+        others = np.bincount(bins[~inside], minlength=shares.size) + 1.0
         score = others / others.sum() / shares
         mine = score[bins[inside]]
         below = (shares * (score < mine[:, None])).sum(axis=1)
         same = (shares * (score == mine[:, None])).sum(axis=1)
         total += float((below + same / 2).sum())
     return total / values.size
-
-
-def _shift(values: Floats, edges: Floats, shares: Floats) -> float:
-    if edges.size < 3:
-        return math.nan
-    reached = np.cumsum(shares)[:-1]
-    low, middle, high = np.interp([0.25, 0.5, 0.75], reached, edges)
-    return float((np.median(values) - middle) / ((high - low) / 1.349))
 
 
 def _notes(report: TransportReport) -> list[Note]:
@@ -275,9 +329,9 @@ def _notes(report: TransportReport) -> list[Note]:
             Note(
                 "auc",
                 f"Trial and calibration predictions are easily told apart (AUC {report.auc:.2f}, shift "
-                f"{report.shift:+.2f} standard deviations). That alone refutes neither assumption, but the correction "
-                "was learned elsewhere on the scale: prefer a stratum or a curve, and labels in the trial if there "
-                "can be any.",
+                f"{_shown(report.shift, '+.2f')} standard deviations). That alone refutes neither assumption, but the "
+                "correction was learned elsewhere on the scale: prefer a stratum or a curve, and labels in the trial "
+                "if there can be any.",
             )
         )
     if report.share_outside > EXPECTED_OUTSIDE:
