@@ -96,7 +96,9 @@ class Regressors:
         StatisticsError
             When there are no more rows than columns, or a column is constant or a combination of those before it.
         """
-        n = len(columns)
+        n, k = len(columns), columns.shape[1] + constant
+        if n <= k:
+            raise error(f"too few units: {n} units for {k} coefficients. Use fewer covariates.")
         root = np.ones(n) if weight is None else np.sqrt(weight)
         mass = root @ root
         mean = root**2 @ columns / mass if constant else np.zeros(columns.shape[1])
@@ -110,13 +112,11 @@ class Regressors:
         if constant:
             scaled = np.column_stack([root / math.sqrt(mass), scaled])
             norm, whole = np.append(math.sqrt(mass), norm), np.append(math.sqrt(mass), whole)
-        if n <= scaled.shape[1]:
-            raise error(f"too few units: {n} units for {scaled.shape[1]} coefficients. Use fewer covariates.")
         basis, upper = np.linalg.qr(scaled)
         left = np.abs(np.diag(upper))
         own = np.append(1.0, scale) if constant else scale
         least = np.maximum(DEPENDENT, (ROUNDING if size is None else DEPENDENT) * whole / own)
-        _refuse_dependent(labels, left <= least, error)
+        _refuse_dependent(labels, left <= least, error, "" if size is None else "the fixed effects and ")
         inverse = np.linalg.solve(upper, np.eye(len(upper)))
         back = inverse / np.append(math.sqrt(mass), scale)[:, None] if constant else inverse / scale[:, None]
         if constant:
@@ -150,12 +150,12 @@ def require_full_rank(
 
 
 def _refuse_dependent(
-    names: Sequence[str], dependent: NDArray[np.bool_], error: type[StatisticsError]
+    names: Sequence[str], dependent: NDArray[np.bool_], error: type[StatisticsError], absorbed: str = ""
 ) -> None:
     found = [name for name, bad in zip(names, dependent, strict=True) if bad]
     if found:
         raise error(
-            f"singular design: {', '.join(map(str, found))} is constant or a linear combination of the "
+            f"singular design: {', '.join(map(str, found))} is constant or a linear combination of {absorbed}the "
             f"columns before it ({', '.join(map(str, names))}). Drop it from the covariates."
         )
 

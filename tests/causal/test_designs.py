@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from statsmodels.sandbox.regression.gmm import IV2SLS
+from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
 from sustain.causal import estimate_effect
 from sustain.causal.estimators.least_squares import Adjustment
@@ -561,3 +562,127 @@ class TestFewClustersInPanels:
         data = make_trial(0, 300)
         with pytest.raises(EffectError, match="CR2 is for the estimators"):
             effect_of(data, estimator="ipw", covariates=["x"], vcov={"CR2": "group"})
+
+
+class TestTwoWayClusters:
+    def trial(self, **columns) -> pd.DataFrame:
+        rng = np.random.default_rng(8)
+        data = make_trial(8, 600, 35).assign(
+            wave=rng.integers(0, 32, 600), pair=np.arange(600) // 2, **columns
+        )
+        data["wealth"] += 0.5 * rng.normal(size=32)[data["wave"]]
+        data["offer"] = data["treated"] + rng.normal(size=600)
+        return data
+
+    @pytest.mark.parametrize("weights", [None, "w"])
+    def test_equals_statsmodels(self, weights):
+        data = self.trial()
+        design = sm.add_constant(data[["x", "treated"]])
+        fit = sm.WLS(data["wealth"], design, weights=1.0 if weights is None else data["w"]).fit()
+        groups = data["group"].to_numpy(), data["wave"].to_numpy()
+        variance = cov_cluster_2groups(fit, *groups, use_correction=False)[0][2, 2]
+        arguments = {"covariates": ["x"], "weights": weights, "vcov": {"CRV1": ["group", "wave"]}}
+        ours = effect_of(data, estimator="ols", **arguments)
+        assert ours.std_error**2 == pytest.approx(variance * 32 / 31 * 599 / 597, rel=1e-9)
+        assert ours.df == 31
+        assert ours.vcov == "CRV1 by group and wave (35 and 32 clusters)"
+
+    def test_effects_within_either_are_not_counted(self):
+        data = self.trial()
+        dummies = pd.get_dummies(data["wave"].astype(str), dtype=float)
+        fit = sm.OLS(data["wealth"], dummies.assign(x=data["x"], treated=data["treated"])).fit()
+        groups = data["group"].to_numpy(), data["wave"].to_numpy()
+        variance = cov_cluster_2groups(fit, *groups, use_correction=False)[0][-1, -1]
+        ours = effect_of(
+            data,
+            estimator="ols",
+            covariates=["x"],
+            fixed_effects="wave",
+            vcov={"CRV1": ["group", "wave"]},
+        )
+        assert ours.std_error**2 == pytest.approx(variance * 32 / 31 * 599 / (600 - 3), rel=1e-9)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {},
+            {"estimator": "ipw", "covariates": ["x"]},
+            {"estimator": "iv", "instrument": "offer", "covariates": ["x"]},
+            {"estimator": "did", "unit": "pair", "time": "half"},
+        ],
+        ids=lambda arguments: arguments.get("estimator", "difference"),
+    )
+    def test_is_both_less_what_both_count(self, arguments):
+        """V_a + V_b - V_ab, each without its own factor G / (G - 1), times that of the fewest."""
+        data = self.trial(half=np.arange(600) % 2)
+        data["both"] = data["group"].astype(str) + "x" + data["wave"].astype(str)
+        group, wave, both = (
+            effect_of(data, vcov={"CRV1": name}, **arguments).std_error ** 2 * (1 - 1 / data[name].nunique())
+            for name in ("group", "wave", "both")
+        )
+        ours = effect_of(data, vcov={"CRV1": ("group", "wave")}, **arguments)
+        assert ours.std_error**2 == pytest.approx((group + wave - both) * 32 / 31, rel=1e-9)
+
+    def test_doubly_robust_keeps_both_kinds_out_of_a_fold(self):
+        data = self.trial()
+        arguments = {"estimator": "aipw", "covariates": ["x"], "seed": 3}
+        ours = effect_of(data, vcov={"CRV1": ["group", "wave"]}, **arguments)
+        assert "5 x 5 folds" in ours.estimator
+        one = effect_of(data, vcov={"CRV1": "group"}, **arguments)
+        assert abs(ours.estimate - one.estimate) < one.std_error
+        assert ours.std_error == pytest.approx(one.std_error, rel=0.6)
+
+    def test_covers(self):
+        """Errors and treatment shared by rows and by columns of a table: one way is not enough, nominal 95%."""
+        covered = {"two": 0, "one": 0}
+        row, column = np.divmod(np.arange(900), 30)
+        for seed in range(150):
+            rng = np.random.default_rng(seed)
+            treated = (rng.normal(size=30)[row] + rng.normal(size=30)[column] > 0).astype(int)
+            wealth = rng.normal(size=30)[row] + rng.normal(size=30)[column] + rng.normal(size=900)
+            data = pd.DataFrame({"treated": treated, "wealth": wealth, "row": row, "column": column})
+            for name, clusters in (("two", ["row", "column"]), ("one", "row")):
+                low, high = effect_of(data, vcov={"CRV1": clusters}).conf_int()
+                covered[name] += low <= 0 <= high
+        assert covered["two"] / 150 == pytest.approx(0.93, abs=0.05)
+        assert covered["one"] / 150 < 0.86
+
+    def test_few_of_either_are_said(self):
+        data = self.trial(few=np.arange(600) % 6)
+        for clusters in (["few", "group"], ["group", "few"]):
+            result = effect_of(data, vcov={"CRV1": clusters})
+            notes = [str(note) for note in result.notes if note.kind == "few_clusters"]
+            assert result.df == 5
+            assert any(note.startswith("Only 6 clusters in 'few'") for note in notes)
+            assert not any("35 clusters in" in note or "CR2" in note for note in notes)
+
+    def test_a_variance_that_is_not_positive_is_said(self):
+        """Squares of two clusters by two, in each of which influences cancel along rows and along columns."""
+        square = np.repeat([0, 1, 2], 4)
+        data = pd.DataFrame(
+            {"a": 2 * square + np.tile([0, 0, 1, 1], 3), "b": 2 * square + np.tile([0, 1, 0, 1], 3)}
+        )
+        data = data.assign(treated=np.tile([0, 1, 1, 0], 3), wealth=np.array([1.0, 2.0, -3.0])[square])
+        with pytest.raises(EffectError, match="clustered by 'a' and 'b' is not positive"):
+            effect_of(data, vcov={"CRV1": ["a", "b"]})
+
+    @pytest.mark.parametrize(
+        ("vcov", "match"),
+        [
+            ({"CRV1": ["group", "wave", "pair"]}, "expected one column of clusters, or two"),
+            ({"CRV1": []}, "expected one column of clusters, or two"),
+            ({"CRV1": {"lat": "x"}}, "expected one column of clusters, or two"),
+            ({"CRV1": ["group", "group"]}, "'group' is named twice"),
+            ({"CRV1": {"group", "wave"}}, "a set, which has no order"),
+            ({"CR2": ["group", "wave"]}, "expected one column of clusters"),
+            ({"CRV1": ["group", "single"]}, "'single' holds a single cluster"),
+            ({"CRV1": ["group", "nowhere"]}, "no column 'nowhere'"),
+        ],
+    )
+    def test_bad_input(self, vcov, match):
+        with pytest.raises(EffectError, match=match):
+            effect_of(self.trial(single="one"), vcov=vcov)
+
+    def test_folds_by_hand_may_be_too_many(self):
+        with pytest.raises(EffectError, match="33 folds of 32 clusters"):
+            effect_of(*(self.trial(),), estimator="aipw", vcov={"CRV1": ["group", "wave"]}, n_folds=33)

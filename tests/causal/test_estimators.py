@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from statsmodels.treatment.treatment_effects import TreatmentEffect
 
 from sustain.causal import estimate_effect
+from sustain.causal.estimators import propensity
 from sustain.errors import EffectError
 
 
@@ -116,10 +117,80 @@ class TestInversePropensity:
         with pytest.raises(EffectError, match="who is treated"):
             effect_of(data, covariates=["decides"], estimator="ipw")
 
+    def test_a_cell_where_all_are_treated(self):
+        data = make_trial().assign(rare=lambda d: np.where(np.arange(len(d)) < 6, "rare", "common"))
+        data.loc[:5, "treated"] = 1
+        with pytest.raises(EffectError, match="who is treated"):
+            effect_of(data, covariates=["rare"], estimator="ipw")
+
     def test_one_heavy_unit_is_said(self):
         data = make_trial()
         data.loc[0, "w"] = 500.0
         assert any(note.kind == "overlap" for note in effect_of(data, estimator="ipw", weights="w").notes)
+
+
+def make_places(columns: str, n: int = 2000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A trial with confounding by a cubic in time or place: columns as they come, and the same ones standardised."""
+    rng = np.random.default_rng(11)
+    u, v = rng.uniform(-1, 1, (2, n))
+    if columns == "years":
+        year = rng.integers(1995, 2020, n)
+        u = (year - 2007) / 7
+        score, level = 1.2 * u - u**2 + 0.5 * u**3, 2 * u - u**2
+        raw = {"u": year.astype(float)}
+    else:
+        score, level = 1.2 * u - v + u**2, 2 * u - v + 1.5 * u**2
+        degrees, metres = (36.825 + 0.075 * u, -1.285 + 0.065 * v), (2.5e5 + 8e3 * u, 9.857e6 + 7e3 * v)
+        raw = dict(zip("uv", degrees if columns == "degrees" else metres, strict=True))
+    treated = (rng.random(n) < 1 / (1 + np.exp(-score))).astype(int)
+    wealth = 0.5 * treated + level + rng.normal(size=n)
+    centred = pd.DataFrame({"wealth": wealth, "treated": treated, "u": u, "v": v})
+    return centred.assign(**raw), centred
+
+
+CUBICS = {
+    "years": "u + I(u**2) + I(u**3)",
+    "degrees": "(u + v)**2 + I(u**2) + I(v**2) + I(u**3) + I(v**3) + I(u**2 * v) + I(u * v**2)",
+}
+CUBICS["metres"] = CUBICS["degrees"]
+
+
+class TestColumnsOfAnyScale:
+    @pytest.mark.parametrize("estimator", ["ols", "ipw", "aipw"])
+    @pytest.mark.parametrize("columns", CUBICS)
+    def test_powers_of_what_is_not_centred(self, columns, estimator):
+        raw, centred = make_places(columns)
+        formula = f"wealth ~ treated + {CUBICS[columns]}"
+        ours, same = (estimate_effect(data, formula, estimator=estimator) for data in (raw, centred))
+        # A cubic in metres is known to 1e-16 of its size, of which what tells units apart is 1e-10.
+        assert ours.estimate == pytest.approx(same.estimate, rel=1e-4)
+        assert ours.std_error == pytest.approx(same.std_error, rel=1e-4)
+
+    def test_years_by_statsmodels(self):
+        raw, centred = make_places("years")
+        u, t, y = (centred[name].to_numpy(dtype=float) for name in ("u", "treated", "wealth"))
+        z = np.column_stack([np.ones_like(u), u, u**2, u**3])
+        fit = sm.GLM(t, z, family=sm.families.Binomial()).fit(tol=1e-14, maxiter=300)
+        one, other = t / fit.fittedvalues, (1 - t) / (1 - fit.fittedvalues)
+        estimate = np.average(y, weights=one) - np.average(y, weights=other)
+        ours = estimate_effect(raw, f"wealth ~ treated + {CUBICS['years']}", estimator="ipw")
+        assert ours.estimate == pytest.approx(estimate, rel=1e-7)
+        unadjusted = y[t == 1].mean() - y[t == 0].mean()
+        assert abs(estimate - unadjusted) > 10 * ours.std_error
+
+    @pytest.mark.parametrize("estimator", ["ols", "ipw", "aipw"])
+    @pytest.mark.parametrize("offset", [1e3, 1e5, 1e7, -1e8])
+    def test_an_offset_changes_nothing(self, estimator, offset):
+        data = make_trial(4, 400)
+        arguments = {"estimator": estimator, "covariates": ["x", "z"], "weights": "w"}
+        plain, moved = (effect_of(data.assign(x=data["x"] + by), **arguments) for by in (0, offset))
+        assert moved.estimate == pytest.approx(plain.estimate, rel=1e-6)
+        assert moved.std_error == pytest.approx(plain.std_error, rel=1e-6)
+
+    def test_a_fit_that_does_not_converge_is_an_error(self, monkeypatch):
+        monkeypatch.setattr(propensity, "CONVERGED", 0.0)
+        with pytest.raises(EffectError, match="has not converged"):
+            effect_of(make_trial(), estimator="ipw", covariates=["x", "z"])
 
 
 ESTIMATORS = [("difference", ()), ("ols", ("x", "z")), ("ipw", ("x", "z"))]

@@ -110,12 +110,26 @@ class TestBlocks:
         rng = np.random.default_rng(0)
         lat, lon = rng.uniform(-60, 70, 4000), rng.uniform(-180, 180, 4000)
         blocks = spatial_blocks(lat, lon, 300.0, 1)
-        table = pd.DataFrame({"block": blocks, "lat": lat, "lon": lon % 360}).groupby("block")
+        table = pd.DataFrame({"block": blocks, "lat": lat, "lon": lon}).groupby("block")
         height = (table["lat"].max() - table["lat"].min()) * 111.2
         assert height.max() <= 301
-        width = (table["lon"].max() - table["lon"].min()) * 111.2 * np.cos(np.radians(table["lat"].mean()))
-        assert width.max() <= 400
+        first = table["lon"].transform("first").to_numpy()
+        east = ((lon - first + 180) % 360 - 180) * 111.2 * np.cos(np.radians(table["lat"].transform("mean")))
+        assert east.groupby(blocks).apply(np.ptp).max() <= 400
         assert blocks.max() + 1 == len(np.unique(blocks))
+
+    @pytest.mark.parametrize("middle", [0.0, 180.0, -90.0])
+    def test_no_longitude_cuts_a_block(self, middle):
+        """A region of 100 km has as many blocks wherever it lies, round Greenwich and the date line included."""
+        rng = np.random.default_rng(0)
+        lat, east = rng.uniform(5, 6, 500), rng.uniform(-0.5, 0.5, 500)
+        wrapped = (east + middle + 180) % 360 - 180
+        numbers = [
+            [spatial_blocks(lat, lon, 60.0, seed).max() + 1 for seed in range(60)]
+            for lon in (wrapped, wrapped % 360, east + 10)
+        ]
+        assert numbers[0] == numbers[1]
+        assert np.mean(numbers[0]) == pytest.approx(np.mean(numbers[2]), abs=0.4)
 
     def test_bootstrap_of_a_mean_is_the_cluster_variance(self):
         rng = np.random.default_rng(0)
@@ -179,10 +193,26 @@ class TestBlocks:
             effect_of(data, vcov={"block": PLACE | {"block_km": 9000}})
         with pytest.raises(EffectError, match="50 resamples or more"):
             effect_of(data, vcov={"block": PLACE | {"block_km": 100, "n_boot": 5}})
+        for kilometres in (0, -5, np.inf, True, "100"):
+            with pytest.raises(EffectError, match=r"block's block_km: got .* expected kilometres above 0"):
+                effect_of(data, vcov={"block": PLACE | {"block_km": kilometres}})
         with pytest.raises(EffectError, match="expected lat, lon and block_km"):
             effect_of(data, vcov={"block": PLACE})
         few = effect_of(data, vcov={"block": PLACE | {"block_km": 500, "n_boot": 60}})
         assert "few_clusters" in [note.kind for note in few.notes]
+
+    def test_numbers_of_numpy_are_numbers(self):
+        data = make_places(0)
+        for kind in (np.int64, np.float32, np.float64):
+            one, other = (
+                effect_of(data, vcov={"conley": PLACE | {"cutoff_km": value}}) for value in (150, kind(150))
+            )
+            assert (one.std_error, one.vcov) == (other.std_error, other.vcov)
+        one, other = (
+            effect_of(data, vcov={"block": PLACE | {"block_km": 200, "n_boot": value}})
+            for value in (60, np.int64(60))
+        )
+        assert (one.std_error, one.vcov) == (other.std_error, other.vcov)
 
     def test_resamples_without_an_arm_are_said(self):
         data = make_places(0)

@@ -58,10 +58,10 @@ def two_stage_least_squares(
     both = Regressors.of(
         within(columns), labels, weights, constant=absorbed is None, size=size, error=EffectError
     ).basis
-    held = both[:, : both.shape[1] - instruments.shape[1]]
+    held, moving = np.hsplit(both, [both.shape[1] - instruments.shape[1]])
     # What the instruments add to the prediction of treatment once the covariates are held.
     target = root * within(treated)
-    partial = both @ (both.T @ target) - held @ (held.T @ target)
+    partial = moving @ (moving.T @ target)
     strength = float(partial @ target)
     if strength <= 1e-20 * float(np.square(root * treated).sum()):
         raise EffectError(
@@ -75,7 +75,7 @@ def two_stage_least_squares(
         left = left - held @ (held.T @ left)
         return np.asarray(omega * (left - float(omega @ outcome) * treatment_left) / root)
 
-    f = first_stage_f(target, held, both[:, held.shape[1] :], absorbed, clusters)
+    f = first_stage_f(target, held, moving, absorbed, clusters)
     kind = "clustered" if clusters else "robust"
     notes: tuple[tuple[str, str], ...] = ()
     if math.isnan(f):

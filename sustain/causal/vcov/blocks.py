@@ -43,8 +43,20 @@ def spatial_blocks(lat: Floats, lon: Floats, block_km: float, seed: int) -> Code
     step = math.degrees(block_km / EARTH_RADIUS_KM)
     band = np.floor(lat / step + shift[0])
     middle = np.radians(np.clip((band - shift[0] + 0.5) * step, -89.0, 89.0))
-    along = np.floor((lon % 360.0) * np.cos(middle) / step + shift[1])
+    along = np.floor(_unbroken(lon) * np.cos(middle) / step + shift[1])
     return np.unique(np.column_stack([band, along]), axis=0, return_inverse=True)[1].ravel().astype(np.intp)
+
+
+def _unbroken(lon: Floats) -> Floats:
+    """Longitudes counted from 0, and on from 360 up to their widest gap, so that no block is cut amid the places.
+
+    A circle is no whole number of blocks, so one is cut somewhere, and it should be where nobody is.
+    """
+    east = lon % 360.0
+    places = np.unique(east)
+    gaps = np.diff(places, append=places[0] + 360.0)
+    widest = int(gaps[::-1].argmax())  # of equal gaps the one over 0 degrees, which leaves all as it is
+    return np.where(east < places[-widest], east + 360.0, east) if widest else east
 
 
 def block_bootstrap(
