@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.effect import estimate_effect
+from sustain.debias.diagnosis.stability import stability_of
 from sustain.errors import SupportWarning
 from sustain.stats.covariance import critical_value
 
@@ -186,27 +187,18 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
     groups = _codes(clusters)
     rows = []
     for contrast in contrasts:
-        places = pd.DataFrame(
+        x, y = prediction[contrast.rows], truth[contrast.rows]
+        found = stability_of(contrast.treated.astype(float), x, y, group=groups[contrast.rows])
+        rows.append(
             {
-                "treated": contrast.treated,
-                "cluster": groups[contrast.rows],
-                "prediction": prediction[contrast.rows],
-                "truth": truth[contrast.rows],
+                "contrast": contrast.name,
+                "truth_gap": found.truth_gap,
+                "truth_gap_std_error": found.truth_gap_std_error,
+                "prediction_gap": found.prediction_gap,
+                "prediction_gap_std_error": found.prediction_gap_std_error,
+                "slope": _slope_within(x, y, contrast.treated),
             }
         )
-        row: dict[str, Any] = {"contrast": contrast.name}
-        for outcome, given in (("truth", "prediction"), ("prediction", "truth")):
-            effect = estimate_effect(
-                places,
-                outcome=outcome,
-                treatment="treated",
-                covariates=[given],
-                estimator="ols",
-                vcov={"CRV1": "cluster"},
-            )
-            row |= {f"{outcome}_gap": effect.estimate, f"{outcome}_gap_std_error": effect.std_error}
-        row["slope"] = _slope_within(prediction[contrast.rows], truth[contrast.rows], contrast.treated)
-        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -258,7 +258,7 @@ def test_stored_draws_give_the_variance_of_effects():
         for _ in range(10):
             weight = rng.choice([-1.0, 1.0], 900)
             sums = [np.var(draws.weighted_sum(x, weight)) for draws in (full, kept)]
-            assert sums[1] == pytest.approx(sums[0], rel=0.03)
+            assert sums[1] == pytest.approx(sums[0], rel=0.04)
 
 
 def test_draws_that_do_not_fit_are_announced():

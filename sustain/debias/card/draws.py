@@ -133,19 +133,22 @@ class Decomposition:
         places = knots(h.size)
         deviation = draws - h
         u, s, vt = np.linalg.svd(deviation[:, places], full_matrices=False)
+        # Directions in which draws do not vary are what rounding makes them, and may not set the unit of the others.
+        rank = min(MOST, max(1, int(np.count_nonzero(s > 1e-9 * s[0]))))
+        u, s, vt = u[:, :rank], s[:rank], vt[:rank]
         # The sign of a singular vector is arbitrary; fixed, so that the same draws always give the same bytes.
         sign = np.where(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)] < 0, -1.0, 1.0)
         scores, curves = u * s * sign, vt * sign[:, None]
         unit_scores, unit_curves = _unit(scores), _unit(curves)
         whole_scores = np.rint(scores / unit_scores).astype(np.int64)
         whole_curves = np.rint(curves / unit_curves).astype(np.int64)
-        scale = unit_scores * unit_curves
+        scale = float(f"{unit_scores * unit_curves:.9g}")  # a card's digits are to be the same on every machine
         averages = _averages(deviation)
         allowed = averages.std(axis=0)
         allowed = np.maximum(allowed, 0.1 * allowed.max())
         allowed += 1e-9 * np.abs(h).max()  # draws may not differ at all
         misses, errors, left = [], [], deviation
-        for score, curve in zip(whole_scores.T[:MOST], whole_curves[:MOST], strict=True):
+        for score, curve in zip(whole_scores.T, whole_curves, strict=True):
             left = left - scale * np.outer(score, np.interp(np.arange(h.size), places, curve))
             misses.append(float((np.sqrt((_averages(left) ** 2).mean(axis=0)) / allowed).max()))
             errors.append(np.abs(left).max())

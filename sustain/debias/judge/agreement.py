@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.sample import read
-from sustain.errors import DataError
+from sustain.errors import CalibrationError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,8 @@ def agreement(y_true: Any, estimates: Mapping[str, Any]) -> pd.DataFrame:
     variance = truth.var()
     rows = []
     for name, values in estimates.items():
-        estimate = read.vector(name, values, truth.size)
         read.require_same_index(name, values, "y_true", y_true)
+        estimate = read.vector(name, values, truth.size, like="y_true")
         error = estimate - truth
         covariance = float(np.mean((estimate - estimate.mean()) * (truth - truth.mean())))
         slope = covariance / variance
@@ -101,10 +101,12 @@ def agreement_by_level(
     """
     import pandas as pd
 
-    means = area_means(areas, {"": y_true} | dict(estimates), min_places)
+    if "y_true" in estimates:
+        raise CalibrationError("estimates: 'y_true' is the truth's own name. Give the estimate another.")
+    means = area_means(areas, {"y_true": y_true, **estimates}, min_places)
     tables = {
         "place": agreement(y_true, estimates),
-        "area": agreement(means[""], {name: means[name] for name in estimates}),
+        "area": agreement(means["y_true"], {name: means[name] for name in estimates}),
     }
     return pd.concat(tables, names=["level"]).reset_index("level").reset_index(drop=True)
 
@@ -140,13 +142,14 @@ def bias_by_tenth(y_true: Any, estimates: Mapping[str, Any], by: Any = None) -> 
     truth = read.vector("y_true", y_true)
     if truth.size < 20:
         raise DataError(f"y_true: {truth.size} places are too few for tenths; at least 20 are needed.")
-    key = truth if by is None else read.vector("by", by, truth.size)
+    read.require_same_index("by", by, "y_true", y_true)
+    key = truth if by is None else read.vector("by", by, truth.size, like="y_true")
     rank = np.argsort(np.argsort(key, kind="stable"), kind="stable")
     tenth = rank * 10 // truth.size + 1
     tables = []
     for name, values in estimates.items():
-        estimate = read.vector(name, values, truth.size)
         read.require_same_index(name, values, "y_true", y_true)
+        estimate = read.vector(name, values, truth.size, like="y_true")
         places = pd.DataFrame(
             {"tenth": tenth, "truth": truth, "estimate": estimate, "error": estimate - truth}
         )
@@ -177,13 +180,22 @@ def area_means(areas: Any, columns: Mapping[str, Any], min_places: int = 1) -> p
     Returns
     -------
     DataFrame
-        One row an area, sorted: ``area``, ``n_places`` and the mean of each column.
+        One row an area, sorted: ``area`` (the label as text), ``n_places`` and the mean of each column.
+
+    Raises
+    ------
+    CalibrationError
+        When columns differ in length or (among pandas objects) index, or hold missing values; so do areas.
     """
     import pandas as pd
 
-    keys = np.asarray(areas)
-    table = pd.DataFrame({name: read.vector(name, values, keys.size) for name, values in columns.items()})
-    grouped = table.groupby(keys)
+    code, names = read.labels("areas", areas)
+    table = pd.DataFrame()
+    for name, values in columns.items():
+        read.require_same_index(name, values, "areas", areas)
+        table[name] = read.vector(name, values, code.size, like="areas")
+    grouped = table.groupby(code)
     means = grouped.mean()
     means.insert(0, "n_places", grouped.size())
-    return means[means["n_places"] >= min_places].rename_axis("area").reset_index()
+    means.insert(0, "area", list(names))
+    return means[means["n_places"] >= min_places].reset_index(drop=True)
