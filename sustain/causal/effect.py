@@ -80,7 +80,8 @@ def estimate_effect(
         Instead of `outcome`, `treatment`, `covariates`, `fixed_effects` and `instrument`:
         ``"wealth ~ treated + x | adm2 + year"``, where fixed effects follow the first bar, and
         ``"wealth ~ x | adm2 | treated ~ offer"`` for instruments. The treatment is the first term on the right, unless
-        it is instrumented or named by `treatment`.
+        it is instrumented or named by `treatment`. With ``treated * x`` (``"ols"``) the effect is that where x is zero,
+        and ``coefficients`` of the result says by how much it moves with x.
     outcome : str
         Column of **raw** predictions: the card corrects them.
     treatment : str
@@ -122,11 +123,11 @@ def estimate_effect(
         covariance of both parts of the error is then taken into account, for linear corrections. Without it the
         samples are taken as independent.
     vcov : str or mapping, optional
-        ``"HC1"``; ``{"CRV1": column}`` (clusters, t with G - 1); ``{"CR2": column}`` (few clusters; for
-        ``"difference"``, ``"ols"`` and ``"did"``); ``{"conley": {"lat": column, "lon": column, "cutoff_km":
-        number}}`` (Bartlett kernel on great-circle distances); or ``{"block": {"lat": column, "lon": column,
-        "block_km": number}}`` (spatial-block bootstrap, `n_boot` resamples, 399 by default). By default ``"HC1"``,
-        and for ``"did"`` clusters of `unit`.
+        ``"HC1"``; ``{"CRV1": column}`` (clusters, t with G - 1), or two columns in a list; ``{"CR2": column}`` (few
+        clusters; for ``"difference"``, ``"ols"`` and ``"did"``); ``{"conley": {"lat": column, "lon": column,
+        "cutoff_km": number}}`` (Bartlett kernel on great-circle distances); or ``{"block": {"lat": column, "lon":
+        column, "block_km": number}}`` (spatial-block bootstrap, `n_boot` resamples, 399 by default). By default
+        ``"HC1"``, and for ``"did"`` clusters of `unit`.
     level : float
         Confidence level.
     unit, time : str, optional
@@ -162,7 +163,8 @@ def estimate_effect(
     SupportWarning
         When part of the trial lies outside the range in which the correction was learned.
     WeakCalibrationWarning
-        When the slope of a linear correction does not differ from zero at `level`.
+        When the slope of a linear correction does not differ from zero at `level` or is under 0.2, or the card was
+        learned from fewer than 100 rows.
 
     Notes
     -----

@@ -318,8 +318,8 @@ def product_notes(units: Units) -> list[Note]:
     if not units.n_products:
         return []
     text = (
-        f"The effect moves with covariates ({', '.join(units.products)}): the one reported is where they are zero or "
-        "at their first category. Subtract a covariate's mean before multiplying, and it is the effect at the mean."
+        f"The effect moves with covariates ({', '.join(units.products)}): the one reported is where they are zero, or "
+        "at their first category. Multiply by center(x) instead of x, and it is the effect at the mean of x."
     )
     return [Note("products", text)]
 
