@@ -564,6 +564,51 @@ class TestFewClustersInPanels:
             effect_of(data, estimator="ipw", covariates=["x"], vcov={"CR2": "group"})
 
 
+class TestLabels:
+    """A label is its text: how a join or a file changed a column's type moves no cluster and no fixed effect."""
+
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            lambda c: c.astype(float),
+            lambda c: c.astype("category"),
+            lambda c: c.astype("Int64"),
+            lambda c: c.astype(str),
+            lambda c: c.astype(object).where(c.index % 2 > 0, c.astype(float)),
+        ],
+        ids=["float", "category", "Int64", "text", "mixed"],
+    )
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"vcov": {"CRV1": "group"}},
+            {"vcov": {"CR2": "group"}},
+            {"vcov": {"CRV1": ["group", "wave"]}},
+            {"estimator": "ols", "covariates": ["x"], "fixed_effects": ["group", "wave"]},
+            {"estimator": "ols", "covariates": ["x"], "fixed_effects": ["group^wave"]},
+            {"estimator": "aipw", "covariates": ["x"], "vcov": {"CRV1": "group"}},
+        ],
+        ids=["CRV1", "CR2", "two ways", "effects", "joint effects", "folds"],
+    )
+    def test_types_do_not_matter(self, arguments, typed):
+        data = make_trial(2, 300).assign(wave=np.arange(300) % 2)
+        as_it_is, other = (
+            effect_of(frame, **arguments)
+            for frame in (data, data.assign(group=typed(data["group"]), wave=typed(data["wave"])))
+        )
+        assert other.estimate == pytest.approx(as_it_is.estimate, rel=1e-12)
+        assert other.std_error == pytest.approx(as_it_is.std_error, rel=1e-12)
+        assert other.vcov == as_it_is.vcov
+
+    def test_booleans_are_zero_and_one(self):
+        data = make_trial(2, 300).assign(flag=lambda d: d["x"] > 0)
+        one, other = (
+            effect_of(frame, estimator="ols", fixed_effects="flag", vcov={"CRV1": "group"})
+            for frame in (data, data.assign(flag=data["flag"].astype(int)))
+        )
+        assert (other.estimate, other.std_error) == (one.estimate, one.std_error)
+
+
 class TestTwoWayClusters:
     def trial(self, **columns) -> pd.DataFrame:
         rng = np.random.default_rng(8)

@@ -16,7 +16,6 @@ from sustain.causal.result.profile import conley_profile
 from sustain.causal.result.sensitivity import Sensitivity
 from sustain.causal.result.text import html_text, plot_effects, summary_text
 from sustain.causal.trial.columns import read
-from sustain.causal.vcov.conley import read_degrees
 from sustain.errors import EffectError
 from sustain.stats.covariance import p_value
 
@@ -81,7 +80,8 @@ class EffectResult(EffectEstimates):
         """
         rows = self._rows_of(data)
         read.require_columns(data, (lat, lon))
-        places = np.column_stack([read_degrees(data[name], name) for name in (lat, lon)])[rows]
+        columns = [read.vector(f"lat, lon: column {name!r}", data[name], missing=True) for name in (lat, lon)]
+        places = np.column_stack(columns)[rows]
         return conley_profile(self.main, self.influence, self.n_params, places, cutoffs_km, self.level)
 
     def _rows_of(self, data: pd.DataFrame) -> NDArray[np.intp]:

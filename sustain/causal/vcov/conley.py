@@ -13,7 +13,7 @@ from sustain.errors import EffectError
 from sustain.sphere import EARTH_RADIUS_KM, arc_km, on_sphere
 from sustain.stats.covariance import as_matrix, residual_df
 
-__all__ = ["conley_covariance", "kernel_covariance", "read_degrees", "require_degrees"]
+__all__ = ["conley_covariance", "kernel_covariance", "require_degrees"]
 
 Floats = NDArray[np.float64]
 
@@ -116,19 +116,6 @@ def conley_covariance(
         reach=reach * (1 + 1e-12),
     )
     return covariance * (len(latitude) / residual_df(len(latitude), n_params))
-
-
-def read_degrees(values: Any, name: str) -> Floats:
-    """Coordinates as numbers; raises `EffectError` naming the column when they are none, or infinite."""
-    try:
-        degrees = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise EffectError(
-            f"lat, lon: column {name!r} holds no numbers, expected degrees such as -1.25."
-        ) from error
-    if np.isinf(degrees).any():
-        raise EffectError(f"lat, lon: column {name!r} holds infinite values. Mark what is missing as NaN.")
-    return degrees
 
 
 def require_degrees(lat: Floats, lon: Floats) -> None:

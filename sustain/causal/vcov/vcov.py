@@ -14,7 +14,7 @@ from sustain.causal.estimators.absorb import params_between
 from sustain.causal.estimators.least_squares import LeastSquares, LinearEstimator
 from sustain.causal.trial.columns import read
 from sustain.causal.vcov.blocks import block_bootstrap, spatial_blocks
-from sustain.causal.vcov.conley import conley_covariance, read_degrees
+from sustain.causal.vcov.conley import conley_covariance
 from sustain.causal.vcov.few_clusters import bias_reduced_covariance
 from sustain.errors import EffectError
 from sustain.stats.covariance import cluster_covariance, robust_covariance
@@ -264,7 +264,7 @@ class Vcov:
         return TrialCovariance(covariance, float(n_blocks - 1), label, tuple(notes))
 
     def _coordinates(self, columns: Columns) -> tuple[Floats, Floats]:
-        lat, lon = (read_degrees(columns[name], name) for name in self.columns)
+        lat, lon = (read.vector(f"lat, lon: column {name!r}", columns[name]) for name in self.columns)
         return lat, lon
 
     def _label(self, counts: Sequence[int]) -> str:
