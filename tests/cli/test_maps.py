@@ -15,7 +15,7 @@ from sustain.config import TrainParams
 from sustain.debias import build_card
 from sustain.maps.correct import correct_raster
 from sustain.models.predictor import TilePredictor
-from tests.cli.test_debias import sustain
+from tests.in_process import sustain
 from tests.maps.fakes import make_card, write_raster, write_scene
 from tests.maps.stac_fakes import asset, collection, item
 
