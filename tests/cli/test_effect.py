@@ -129,6 +129,10 @@ DESIGNS = {
             "vcov": {"CRV1": "adm2"},
         },
     ),
+    "ols, two kinds of clusters": (
+        "--estimator ols --covariate x --vcov CRV1:adm2,village",
+        {"estimator": "ols", "covariates": "x", "vcov": {"CRV1": ["adm2", "village"]}},
+    ),
     "ipw": ("--estimator ipw --covariate x", {"estimator": "ipw", "covariates": ["x"]}),
     "aipw": (
         "--estimator aipw --covariate x --n-folds 3 --seed 7",
@@ -185,6 +189,7 @@ FORMULAS = {
         {"vcov": {"CRV1": "adm2"}},
     ),
     "did": ("wealth_raw ~ treated | village + year", "--estimator did", {"estimator": "did"}),
+    "products": ("wealth_raw ~ given * x | adm2", "--vcov CRV1:village", {"vcov": {"CRV1": "village"}}),
     "iv": ("wealth_raw ~ x | adm2 | given ~ offer", "--vcov CRV1:adm2", {"vcov": {"CRV1": "adm2"}}),
     "aipw": ("wealth_raw ~ given + x + z", "--estimator aipw", {"estimator": "aipw"}),
     "named treatment": ("wealth_raw ~ x + given", "--treatment given", {"treatment": "given"}),
@@ -208,6 +213,7 @@ def the_same(written, result) -> None:
     """To the last digit that JSON keeps, which is all of them."""
     for name in DIGITS:
         assert written[name] == result.to_dict()[name], name
+    assert written["products"] == result.to_dict()["products"]
     assert [note["text"] for note in written["notes"]] == list(result.notes)
 
 
@@ -357,7 +363,7 @@ BAD = {
     "vcov, resamples": (
         "trial.csv",
         "ROLES --vcov block:50,n_boot=few",
-        "n_boot is 'few', expected 50 resamples",
+        "n_boot: got 'few', expected 50 resamples",
     ),
     "vcov, text": (
         "trial.csv",
