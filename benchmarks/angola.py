@@ -27,11 +27,11 @@ from sustain.data.sustainbench.dataset import TaskDataset
 from sustain.data.tiles.local import copy_local, pack_local_tiles
 from sustain.data.tiles.packed import TileStore
 from sustain.data.tiles.splits import assign_splits
-from sustain.models.baselines import forest, ridge
-from sustain.models.features import tile_features
+from sustain.models.features.tiles import tile_features
 from sustain.models.inputs import band_statistics
 from sustain.models.predictor import TilePredictor
-from sustain.models.train import train
+from sustain.models.simple import forest, ridge
+from sustain.models.training import train
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "angola_landsat"
 FOLDS = 5

@@ -27,11 +27,11 @@ from sustain.config import TrainParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import HardwareError
 from sustain.files import write_json
-from sustain.models.fit import fit_network, reproducible
 from sustain.models.hardware import torch_device
 from sustain.models.inputs import TileInputs
-from sustain.models.loader import Batch, BatchOrder, TileBatches, augment, tile_loader
 from sustain.models.network import TileNetwork
+from sustain.models.training.fit import fit_network, reproducible
+from sustain.models.training.loader import Batch, BatchOrder, TileBatches, augment, tile_loader
 
 TARGET = 0.8
 JITTER = 0.05

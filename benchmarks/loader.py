@@ -17,7 +17,7 @@ from machine import RESULTS, describe
 
 from sustain.data.tiles.packed import TileStore
 from sustain.data.tiles.shards import TileFormat, write_shard
-from sustain.models.loader import BatchOrder, TileBatches, tile_loader
+from sustain.models.training.loader import BatchOrder, TileBatches, tile_loader
 
 N, BANDS, SIDE, BATCH, ROUNDS = 1024, 8, 224, 64, 5
 TARGET = 3000

@@ -22,10 +22,10 @@ from sustain.data.sustainbench.dhs_tiles import pack_dhs_tiles
 from sustain.data.synthetic import write_world
 from sustain.data.tiles.packed import TileStore
 from sustain.files import read_json, write_text
-from sustain.models.baselines import BASELINES
 from sustain.models.predictor import TilePredictor
+from sustain.models.simple import SIMPLE_MODELS
 from sustain.models.survey import predict_survey, predict_tiles
-from sustain.models.train import train
+from sustain.models.training import train
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
@@ -80,7 +80,7 @@ def compare(folder: Path, params: Params, world: int, seeds: int, smoke: bool) -
         metrics = read_json(folder / "predictions" / "metrics.json")
         alone = network_alone(folder / "tiles", folder / "model")
         for split, scores in metrics.items():
-            for name in BASELINES:
+            for name in SIMPLE_MODELS:
                 cnn, r2 = scores["cnn"]["r2"], scores[name]["r2"]
                 rows.append({
                     "world": world, "split": split, "n": scores["n"], "seed": seed, "baseline": name,

@@ -3,8 +3,7 @@
 import os
 
 from sustain.config import Params
-from sustain.models.tensorboard import TENSORBOARD_VARIABLE
-from sustain.models.train import train
+from sustain.models.training import TENSORBOARD_VARIABLE, train
 from sustain.stage import Artefacts, required, run_stage
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sustain.baselines.tasks import find_baseline
+from sustain.data.catalogue.registry import Published, find_task
 from sustain.data.sustainbench.dataset import TaskDataset
 from sustain.data.sustainbench.metrics import MetricResult, evaluate, outcome_of
-from sustain.data.catalogue.registry import Published, find_task
 from sustain.data.sustainbench.tasks import READERS, metrics_of, open_task, schemes_of, score
 from sustain.errors import DataError
 

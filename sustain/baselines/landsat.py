@@ -151,7 +151,7 @@ class LandsatCNN:
         from sustain.data.tiles.packed import TileStore
         from sustain.models.predictor import TilePredictor
         from sustain.models.survey import predict_tiles
-        from sustain.models.train import train as train_model
+        from sustain.models.training.model import train as train_model
 
         params = self.params if epochs is None else self.params.model_copy(update={"epochs": epochs})
         with tempfile.TemporaryDirectory() as temporary:

@@ -98,7 +98,7 @@ class UNet:
 
 @dataclass(frozen=True)
 class PictureCNN:
-    """A network of `sustain.models.backbone`, for classes.
+    """A network of `sustain.models.backbones.by_name`, for classes.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class PictureCNN:
         from scipy.special import softmax
         from torch import nn
 
-        from sustain.models.backbone import build_backbone
+        from sustain.models.backbones.by_name import build_backbone
 
         with seeded(seed):
             network = fit(

@@ -26,8 +26,6 @@ __all__ = [
 Features = Callable[[TaskDataset, TaskDataset, int], NDArray[np.float32]]
 """``(train, dataset, seed) -> (n, ...)``: features of every sample of ``dataset``."""
 
-_PENALTIES = np.logspace(-2, 6, 17)
-
 
 @dataclass(frozen=True)
 class OnSamples:
@@ -148,9 +146,9 @@ def forest_classifier(seed: int) -> Any:
 
 def forest_regressor(seed: int) -> Any:
     """Random forest of 300 trees on a third of the features a split."""
-    from sklearn.ensemble import RandomForestRegressor
+    from sustain.models.simple import forest
 
-    return RandomForestRegressor(300, max_features=1 / 3, min_samples_leaf=3, random_state=seed, n_jobs=1)
+    return forest(seed)
 
 
 def boosting(seed: int) -> Any:
@@ -162,11 +160,9 @@ def boosting(seed: int) -> Any:
 
 def ridge(seed: int) -> Any:
     """Ridge regression on standardised features, its penalty chosen by leave-one-out within the training part."""
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sustain.models import simple
 
-    return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+    return simple.ridge()
 
 
 def linear_probe(seed: int) -> Any:

@@ -27,7 +27,7 @@ def train(
 ) -> None:
     """Train a model; a killed run goes on where it stopped."""
     from sustain.config import load_params
-    from sustain.models.train import train as train_model
+    from sustain.models.training import train as train_model
     from sustain.stage import required
 
     content = load_params(params, source)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sustain.errors import ModelError
-from sustain.models.backbone import build_backbone
-from sustain.models.convolutions import SMALLEST_TILE
+from sustain.models.backbones.by_name import build_backbone
+from sustain.models.features.convolutions import SMALLEST_TILE
 from sustain.models.inputs import TileInputs
 from sustain.models.stack import Stack
 
@@ -20,7 +20,7 @@ class TileNetwork(nn.Module):
     Parameters
     ----------
     backbone : str
-        Name in `sustain.models.backbone.BACKBONES`.
+        Name in `sustain.models.backbones.by_name.BACKBONES`.
     inputs : TileInputs
         What the backbone sees.
     outputs : int

@@ -131,7 +131,7 @@ class TilePredictor:
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> TilePredictor:
-        """Load a folder that `sustain.models.train` wrote; no pickled code is ever run.
+        """Load a folder that `sustain.models.training.model` wrote; no pickled code is ever run.
 
         Parameters
         ----------

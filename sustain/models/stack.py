@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
-from sustain.models.convolutions import RandomConvolutions
-from sustain.models.moments import band_moments, n_moments
+from sustain.models.features.convolutions import RandomConvolutions
+from sustain.models.features.moments import band_moments, n_moments
 
 __all__ = ["LimitedRidge", "Stack"]
 

@@ -15,11 +15,11 @@ from sustain.config import PredictParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
 from sustain.files import atomic_directory, atomic_path, write_json
-from sustain.models.baselines import predict_baselines
+from sustain.models.folds import FOLDS, fold_folder, main_rows, plan_folds
 from sustain.models.hardware import torch_device
 from sustain.models.inputs import sites_of
 from sustain.models.predictor import TilePredictor
-from sustain.models.train import FOLDS, fold_folder, main_rows, plan_folds
+from sustain.models.simple import predict_simple_models
 
 __all__ = ["predict_survey", "predict_table", "predict_tiles", "regression_metrics"]
 
@@ -72,7 +72,7 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
             survey.update(predictions)
         survey["out_of_sample"] = True
     fitted = main_rows(store, crossfitted)
-    baselines = predict_baselines(store, fitted, predictor.description.statistics)
+    baselines = predict_simple_models(store, fitted, predictor.description.statistics)
     for name, values in baselines.items():
         survey[f"y_pred_{name}"] = values
     metrics: dict[str, dict[str, dict[str, float] | int]] = {}

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from sustain.baselines.baseline import Constant
-from sustain.baselines.features import _histograms
 from sustain.baselines.landsat import mean_lights
 from sustain.baselines.series import composite, fill_gaps
 from sustain.baselines.tasks import find_baseline
@@ -235,10 +234,3 @@ def test_a_composite_is_the_mean_of_each_step():
     np.testing.assert_allclose(
         composite(values, np.array([0.0, 0.1, 0.5, 1.0]), 4), [[2, 2 + 8 / 3, 2 + 16 / 3, 10]]
     )
-
-
-def test_histograms_share_out_the_valid_pixels_and_keep_the_outer_bins_open():
-    shares = _histograms(np.array([[-9.0, -2.99, 0.01, np.nan], [np.nan] * 4])).reshape(2, 16)
-    np.testing.assert_allclose(shares[0, [0, 8]], [2 / 3, 1 / 3])
-    assert shares[0].sum() == pytest.approx(1)
-    assert (shares[1] == 0).all()

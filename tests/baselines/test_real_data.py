@@ -21,9 +21,9 @@ from sustain.data.sustainbench.tasks import ingest, open_task, score
 from sustain.data.tiles.local import copy_local, pack_local_tiles
 from sustain.data.tiles.packed import TileStore
 from sustain.data.tiles.splits import assign_splits
-from sustain.models.baselines import forest
-from sustain.models.features import tile_features
+from sustain.models.features.tiles import tile_features
 from sustain.models.inputs import band_statistics
+from sustain.models.simple import forest
 from tests.dhs_files import npz_bytes, plain_tile, write_archive
 from tests.sustainbench_files import SHARED
 

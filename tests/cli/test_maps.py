@@ -23,7 +23,7 @@ from tests.maps.stac_fakes import asset, collection, item
 @pytest.fixture(scope="module")
 def model(packed_tiles, tmp_path_factory):
     """Folder of a barely trained model, with a scene of its kind of imagery beside it."""
-    from sustain.models.training.model import train
+    from sustain.models.training import train
 
     folder = tmp_path_factory.mktemp("mapping") / "model"
     train(packed_tiles, folder, TrainParams(epochs=1, batch_size=32, threads=1), seed=5)

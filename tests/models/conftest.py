@@ -16,7 +16,7 @@ def small_params() -> TrainParams:
 @pytest.fixture(scope="session")
 def trained(packed_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model trained on `packed_tiles`. Do not change it."""
-    from sustain.models.train import train
+    from sustain.models.training.model import train
 
     out = tmp_path_factory.mktemp("trained") / "model"
     train(packed_tiles, out, SMALL, seed=5)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from sustain.errors import ModelError
-from sustain.models.backbone import BACKBONES, build_backbone
+from sustain.models.backbones.by_name import BACKBONES, build_backbone
 from sustain.models.inputs import ExtraInputs, Normal, TileInputs
 from sustain.models.network import TileNetwork, combine
 

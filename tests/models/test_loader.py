@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sustain.data.tiles.packed import TileStore
-from sustain.models.loader import BatchOrder, TileBatches, augment, crop, dihedral, tile_loader
+from sustain.models.training.loader import BatchOrder, TileBatches, augment, crop, dihedral, tile_loader
 
 
 @pytest.fixture(scope="module")

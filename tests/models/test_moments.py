@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.stats import moment
 
-from sustain.models.moments import band_moments, n_moments
+from sustain.models.features.moments import band_moments, n_moments
 from sustain.models.stack import LimitedRidge
 
 

@@ -15,15 +15,16 @@ from torch import nn
 from sustain.config import PredictParams, TrainParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning, ModelError
-from sustain.models.backbone import BACKBONES
-from sustain.models.fit import fit_network, reproducible
+from sustain.models.backbones.by_name import BACKBONES
+from sustain.models.folds import fold_sites, main_rows, plan_folds
 from sustain.models.inputs import TileInputs, band_statistics
-from sustain.models.loader import TileBatches
 from sustain.models.network import TileNetwork
 from sustain.models.predictor import TilePredictor
-from sustain.models.regression import Regression
 from sustain.models.survey import predict_survey, predict_table
-from sustain.models.train import fold_sites, main_rows, plan_folds, train
+from sustain.models.training.fit import fit_network, reproducible
+from sustain.models.training.loader import TileBatches
+from sustain.models.training.model import train
+from sustain.models.training.regression import Regression
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_bfloat16_on_a_gpu_comes_close(packed_tiles, store, tmp_path):
 
 def test_two_processes_learn_as_one_does(packed_tiles, store, tmp_path):
     script = (
-        "import sys\nfrom sustain.config import TrainParams\nfrom sustain.models.train import train\n"
+        "import sys\nfrom sustain.config import TrainParams\nfrom sustain.models.training.model import train\n"
         "if __name__ == '__main__':\n"
         "    params = TrainParams(epochs=6, batch_size=16, devices=2, accelerator='cpu', threads=1)\n"
         "    train(sys.argv[1], sys.argv[2], params, 5)\n"

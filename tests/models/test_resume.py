@@ -16,8 +16,8 @@ import torch
 
 from sustain.config import TrainParams
 from sustain.errors import DataWarning
-from sustain.models.regression import Regression
-from sustain.models.train import train
+from sustain.models.training.model import train
+from sustain.models.training.regression import Regression
 
 # Everything with a state: moving average, accumulation, jitter, two members.
 PARAMS = TrainParams(
@@ -26,7 +26,7 @@ PARAMS = TrainParams(
 SCRIPT = """
 import sys
 from sustain.config import TrainParams
-from sustain.models.train import train
+from sustain.models.training.model import train
 train(sys.argv[1], sys.argv[2], TrainParams.model_validate_json(sys.argv[3]), 5)
 """
 
@@ -99,7 +99,9 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(packed_tiles, undist
 def test_a_failure_at_the_last_moment_costs_no_epoch(packed_tiles, undisturbed, tmp_path, epochs):
     out = tmp_path / "model"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sustain.models.train.write_json", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        patched.setattr(
+            "sustain.models.training.model.write_json", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        )
         with pytest.raises(OSError, match="full"):
             train(packed_tiles, out, PARAMS, seed=5)
     epochs.clear()
@@ -114,7 +116,9 @@ def test_an_early_stop_is_remembered(packed_tiles, tmp_path, epochs):
     stopped = len(epochs)
     assert stopped < 40
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sustain.models.train.write_json", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        patched.setattr(
+            "sustain.models.training.model.write_json", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        )
         with pytest.raises(OSError, match="full"):
             train(packed_tiles, tmp_path / "model", params, seed=2)
     train(packed_tiles, tmp_path / "model", params, seed=2)

@@ -7,12 +7,12 @@ import torch
 from sustain.config import TrainParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import ModelError
-from sustain.models.convolutions import SMALLEST_TILE, RandomConvolutions
+from sustain.models.features.convolutions import SMALLEST_TILE, RandomConvolutions
 from sustain.models.inputs import TileInputs
 from sustain.models.network import TileNetwork
 from sustain.models.predictor import TilePredictor
 from sustain.models.stack import LimitedRidge, Stack
-from sustain.models.train import train
+from sustain.models.training.model import train
 
 
 def fitted(features, labels):

@@ -8,9 +8,9 @@ import pytest
 from sustain.config import PredictParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import ModelError
-from sustain.models.baselines import BASELINES, NightlightsKNN
-from sustain.models.features import mean_nightlights
+from sustain.models.features.tiles import mean_nightlights
 from sustain.models.predictor import TilePredictor
+from sustain.models.simple import SIMPLE_MODELS, NearestLights
 from sustain.models.survey import predict_survey, regression_metrics
 
 
@@ -39,7 +39,7 @@ def test_every_site_with_its_prediction(predictions, store, trained):
     assert list(survey.columns) == [
         *("id", "lat", "lon", "year", "country", "urban", "n", "block", "split"),
         *("y_true", "y_pred", "model", "out_of_sample"),
-        *(f"y_pred_{name}" for name in BASELINES),
+        *(f"y_pred_{name}" for name in SIMPLE_MODELS),
     ]
     assert (survey["out_of_sample"] == survey["split"].isin(["calibration", "test"])).all()
     assert set(survey["model"]) == {TilePredictor.load(trained).id}
@@ -57,7 +57,7 @@ def test_metrics_are_those_of_the_table_and_the_cnn_beats_the_lights(predictions
         rows = survey[survey["split"] == split]
         assert values["n"] == len(rows)
         assert values["cnn"] == pytest.approx(regression_metrics(rows["y_true"], rows["y_pred"]))
-        for name in BASELINES:
+        for name in SIMPLE_MODELS:
             expected = regression_metrics(rows["y_true"], rows[f"y_pred_{name}"])
             assert values[name] == pytest.approx(expected)
         assert values["cnn"]["r2"] > values["nightlights"]["r2"] + 0.1
@@ -110,11 +110,11 @@ def test_missing_lights_are_left_out_of_the_mean(packed_tiles, tmp_path):
     first = (store.index["row"] == 0).to_numpy()
     assert np.isnan(means[first]).all()
     np.testing.assert_allclose(means[~first], 3.0, rtol=1e-5)
-    assert np.isfinite(NightlightsKNN().fit(store).predict(store)).all()
+    assert np.isfinite(NearestLights().fit(store).predict(store)).all()
 
 
 def test_the_number_of_neighbours_is_the_best_on_validation(store):
-    baseline = NightlightsKNN().fit(store)
+    baseline = NearestLights().fit(store)
     rows = store.rows("val")
     truth = store.index["label"].to_numpy()[rows]
 
@@ -122,7 +122,7 @@ def test_the_number_of_neighbours_is_the_best_on_validation(store):
         return np.mean((model.predict(store)[rows] - truth) ** 2)
 
     alone = [
-        error(NightlightsKNN(neighbours=(k,)).fit(store))
+        error(NearestLights(neighbours=(k,)).fit(store))
         for k in baseline.neighbours
         if k <= len(store.rows("train"))
     ]

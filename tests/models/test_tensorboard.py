@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from sustain.cli import app
 from sustain.config import TrainParams
 from sustain.errors import ConfigError
-from sustain.models.train import train
+from sustain.models.training.model import train
 
 PARAMS = TrainParams(epochs=3, batch_size=64, threads=1, members=2)
 needs_a_writer = pytest.mark.skipif(

@@ -17,8 +17,9 @@ from sustain.config import TrainParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
 from sustain.files import sha256_of
+from sustain.models.inputs import band_statistics
 from sustain.models.predictor import TilePredictor
-from sustain.models.train import band_statistics, train
+from sustain.models.training.model import train
 
 
 def contents(folder):
@@ -189,7 +190,7 @@ def test_an_unknown_backbone_is_named(packed_tiles, tmp_path):
 def test_killed_in_the_middle_leaves_the_old_model_in_place(packed_tiles, trained, tmp_path):
     out = shutil.copytree(trained, tmp_path / "model")
     script = (
-        "import sys\nfrom sustain.config import TrainParams\nfrom sustain.models.train import train\n"
+        "import sys\nfrom sustain.config import TrainParams\nfrom sustain.models.training.model import train\n"
         "print('started', flush=True)\n"
         "train(sys.argv[1], sys.argv[2], TrainParams(epochs=10000, patience=10000, threads=1), 5)\n"
     )

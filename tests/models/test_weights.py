@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 from sustain.config import TrainParams
 from sustain.errors import ModelError
-from sustain.models.backbone import build_backbone
-from sustain.models.train import train
-from sustain.models.weights import load_pretrained, widen
+from sustain.models.backbones.by_name import build_backbone
+from sustain.models.backbones.weights import load_pretrained, widen
+from sustain.models.training.model import train
 
 BANDS = ("BLUE", "GREEN", "RED", "NIR")
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sustain.config import TrainParams
-from sustain.models.loader import Batch, augment, crop
 from sustain.models.losses import Loss
 from sustain.models.network import TileNetwork
+from sustain.models.training.loader import Batch, augment, crop
 
 __all__ = ["Regression"]
 

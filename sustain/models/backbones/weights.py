@@ -34,7 +34,7 @@ def load_pretrained(
     Parameters
     ----------
     backbone : Module
-        A network of `sustain.models.backbone`.
+        A network of `sustain.models.backbones.by_name`.
     name : str
         Its name there.
     weights : str

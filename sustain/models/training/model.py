@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,13 +17,12 @@ from torch import Tensor
 
 from sustain.config import TrainParams
 from sustain.data.tiles.packed import TileStore
-from sustain.data.tiles.splits import assign_splits
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning
 from sustain.files import atomic_directory, require_replaceable, sha256_of, write_json
-from sustain.models.fit import Fitted, fit_network, rank, reproducible
+from sustain.models.backbones.weights import load_pretrained
+from sustain.models.folds import Sites, fold_folder, fold_sites, main_rows, plan_folds, seed_of
 from sustain.models.hardware import is_out_of_memory, with_precision_there_is
 from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
-from sustain.models.loader import TileBatches
 from sustain.models.losses import LOSSES
 from sustain.models.predictor import (
     MODEL_FILE,
@@ -33,25 +31,15 @@ from sustain.models.predictor import (
     ModelDescription,
     Target,
 )
-from sustain.models.scratch import Scratch, fingerprint, store_identity
-from sustain.models.weights import load_pretrained
+from sustain.models.training.fit import Fitted, fit_network, rank, reproducible
+from sustain.models.training.loader import TileBatches
+from sustain.models.training.scratch import Scratch, fingerprint, store_identity
 
-__all__ = ["CURVES_FILE", "FOLDS", "Sites", "fold_folder", "fold_sites", "main_rows", "plan_folds", "train"]
+__all__ = ["CURVES_FILE", "train"]
 
 CURVES_FILE = "curves.csv"
-FOLDS = "folds"
 
 _CHUNK = 256
-_VALIDATION_SHARE = 0.15
-"""Share of a fold's training sites that choose its epoch."""
-
-
-@dataclass(frozen=True)
-class Sites:
-    """Rows of a store that one model learns from, and those that choose its epoch."""
-
-    training: NDArray[np.int64]
-    validation: NDArray[np.int64]
 
 
 def train(
@@ -120,7 +108,7 @@ def train(
     for number, (name, sites) in enumerate(plans.items()):
         title = "train" if name == "." else f"train {name}"
         models[name] = _train_model(
-            store, sites, params, _seed(seed, number), scratch, title, None if logs is None else logs / name
+            store, sites, params, seed_of(seed, number), scratch, title, None if logs is None else logs / name
         )
     if rank() > 0:
         return  # the first process writes
@@ -128,51 +116,6 @@ def train(
         for name, model in models.items():
             shutil.copytree(model, folder / name, dirs_exist_ok=True)
     scratch.clear()
-
-
-def fold_folder(fold: int) -> str:
-    """Return the place of one fold's model within the model's folder."""
-    return f"{FOLDS}/{fold}"
-
-
-def plan_folds(store: TileStore, n_folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal the blocks of all sites but the test split's into folds.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Fold of each row of the store, from 0; -1 for test sites.
-
-    Raises
-    ------
-    DataError
-        When there are fewer blocks than folds.
-    """
-    rows = np.flatnonzero(store.index["split"].to_numpy() != "test")
-    names = [str(k) for k in range(n_folds)]
-    shares = dict.fromkeys(names, 1 / n_folds)
-    folds = np.full(len(store), -1, dtype=np.int64)
-    folds[rows] = assign_splits(store.index["block"].to_numpy()[rows], shares, seed).astype(np.int64)
-    return folds
-
-
-def main_rows(store: TileStore, crossfitted: bool) -> NDArray[np.int64]:
-    """Return the rows that the map's model learns from: ``train``, with ``calibration`` when folds do its work."""
-    rows = store.rows("train")
-    return np.sort(np.concatenate([rows, store.rows("calibration")])) if crossfitted else rows
-
-
-def fold_sites(store: TileStore, folds: NDArray[np.int64], fold: int, seed: int) -> Sites:
-    """Return the rows that one fold's model learns from, and those that choose its epoch; never the fold's own."""
-    rows = np.flatnonzero((folds >= 0) & (folds != fold))
-    parts = {"train": 1 - _VALIDATION_SHARE, "val": _VALIDATION_SHARE}
-    chosen = assign_splits(store.index["block"].to_numpy()[rows], parts, _seed(seed, fold))
-    return Sites(rows[chosen == "train"], rows[chosen == "val"])
-
-
-def _seed(seed: int, number: int) -> int:
-    """Another seed for each model and member; the first keeps the seed itself."""
-    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _train_model(
@@ -299,7 +242,7 @@ def _fit_member(
     title: str,
     logs: Path | None,
 ) -> Fitted:
-    seed = _seed(description.seed, member)
+    seed = seed_of(description.seed, member)
 
     def fit(params: TrainParams, folder: Path) -> Fitted:
         folder.mkdir(exist_ok=True)

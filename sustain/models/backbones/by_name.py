@@ -9,7 +9,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from sustain.errors import ModelError
-from sustain.models.valid import ValidResNet
+from sustain.models.backbones.valid import ValidResNet
 
 __all__ = ["BACKBONES", "build_backbone"]
 

@@ -21,11 +21,11 @@ from tqdm import tqdm
 from sustain.config import TrainParams
 from sustain.errors import DataError, DataWarning
 from sustain.models.hardware import require_devices
-from sustain.models.loader import Batch, BatchOrder, TileBatches, tile_loader
 from sustain.models.losses import make_loss
 from sustain.models.network import TileNetwork
-from sustain.models.regression import Regression
-from sustain.models.tensorboard import TensorBoardCurves
+from sustain.models.training.loader import Batch, BatchOrder, TileBatches, tile_loader
+from sustain.models.training.regression import Regression
+from sustain.models.training.tensorboard import TensorBoardCurves
 
 __all__ = ["CHECKPOINT", "Fitted", "fit_network", "rank", "reproducible"]
 

@@ -15,18 +15,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sustain.data.tiles.packed import TileStore
-from sustain.models.features import mean_nightlights, tile_features
+from sustain.models.features.tiles import mean_nightlights, tile_features
 from sustain.models.inputs import LIGHTS, BandStatistics
 
-__all__ = ["BASELINES", "NightlightsKNN", "forest", "predict_baselines", "ridge"]
+__all__ = ["SIMPLE_MODELS", "NearestLights", "forest", "predict_simple_models", "ridge"]
 
-BASELINES = ("nightlights", "ridge_histograms", "ridge_statistics", "forest_statistics")
+SIMPLE_MODELS = ("nightlights", "ridge_histograms", "ridge_statistics", "forest_statistics")
 
 _PENALTIES = np.logspace(-2, 6, 17)
 
 
 @dataclass
-class NightlightsKNN:
+class NearestLights:
     """Nearest neighbours in mean nightlights, SustainBench's published baseline for its DHS tasks.
 
     Attributes
@@ -66,15 +66,15 @@ def ridge() -> RidgeCV:
     return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
 
 
-def forest() -> RandomForestRegressor:
+def forest(seed: int = 0) -> RandomForestRegressor:
     """Random forest of 300 trees on a third of the features a split."""
-    return RandomForestRegressor(300, max_features=1 / 3, min_samples_leaf=3, random_state=0)
+    return RandomForestRegressor(300, max_features=1 / 3, min_samples_leaf=3, random_state=seed)
 
 
-def predict_baselines(
+def predict_simple_models(
     store: TileStore, rows: NDArray[np.int64], bands: BandStatistics
 ) -> dict[str, NDArray[np.float64]]:
-    """Fit every baseline on some rows and predict all tiles.
+    """Fit every simple model on some rows and predict all tiles.
 
     Parameters
     ----------
@@ -87,13 +87,13 @@ def predict_baselines(
     Returns
     -------
     dict
-        Name of `BASELINES` -> predictions ``(n,)`` in the label's unit; night lights only where the tiles have them.
+        Name of `SIMPLE_MODELS` -> predictions ``(n,)`` in the label's unit; night lights only where tiles have them.
     """
     labels = store.index["label"].to_numpy()
     features = tile_features(store, bands)
     predicted = {}
     if LIGHTS in store.bands:
-        predicted["nightlights"] = NightlightsKNN().fit(store, rows).predict(store)
+        predicted["nightlights"] = NearestLights().fit(store, rows).predict(store)
     for name, model, x in (
         ("ridge_histograms", ridge(), features.histograms),
         ("ridge_statistics", ridge(), features.statistics),

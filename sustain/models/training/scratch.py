@@ -21,7 +21,7 @@ from sustain.data.tiles.packed import TileStore
 
 __all__ = ["Scratch", "fingerprint", "store_identity"]
 
-_CODE = Path(__file__).parent
+_CODE = Path(__file__).parents[1]
 
 
 def store_identity(store: TileStore) -> dict[str, Any]:
@@ -40,11 +40,11 @@ def store_identity(store: TileStore) -> dict[str, Any]:
 
 
 def fingerprint(content: Mapping[str, Any], *arrays: NDArray[np.int64]) -> str:
-    """Hash what a training depends on, and this package's code; 32 hexadecimal digits."""
+    """Hash what a training depends on, and the code of `sustain.models`; 32 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    for path in sorted(_CODE.glob("*.py")):
+    for path in sorted(_CODE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 
