@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike
 
-from sustain.causal.correction.choice import Assumption, Corrected, Correction
+from sustain.causal.correction.choice import Assumption, Corrected, CorrectionChoice
 from sustain.causal.correction.elsewhere import Transport
 from sustain.causal.design import Design
 from sustain.causal.estimate import Note
@@ -198,7 +198,7 @@ def estimate_effect(
             unit=unit,
             time=time,
         ),
-        Correction.read(
+        CorrectionChoice.read(
             calibration,
             method,
             card_level=card_level,
@@ -227,7 +227,7 @@ class Analysis:
     roles : Roles
     design : Design
     vcov : Vcov
-    correction : Correction
+    correction : CorrectionChoice
     weights : str, array_like or None
         Column of sampling weights, or the weights.
     level : float
@@ -237,7 +237,7 @@ class Analysis:
     roles: Roles
     design: Design
     vcov: Vcov
-    correction: Correction
+    correction: CorrectionChoice
     weights: str | ArrayLike | None = None
     level: float = 0.95
 
@@ -251,7 +251,7 @@ class Analysis:
     def of(
         cls,
         roles: Roles,
-        correction: Correction,
+        correction: CorrectionChoice,
         *,
         vcov: str | Mapping[str, Any] | None = None,
         weights: str | ArrayLike | None = None,

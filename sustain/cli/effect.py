@@ -208,7 +208,7 @@ def effect(
     ] = None,
 ) -> None:
     """Estimate an effect on the mapped outcome, with the calibration's uncertainty in the interval."""
-    from sustain.causal.correction.choice import Correction
+    from sustain.causal.correction.choice import CorrectionChoice
     from sustain.causal.effect import Analysis
     from sustain.causal.trial.roles import Roles
     from sustain.cli import effect_options as options
@@ -241,7 +241,7 @@ def effect(
             unit=unit,
             time=time,
         ),
-        Correction.read(
+        CorrectionChoice.read(
             loaded,
             method,
             card_level=card_level,

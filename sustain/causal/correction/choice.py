@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sustain.debias import CalibrationCard
 
-__all__ = ["Assumption", "Corrected", "Correction"]
+__all__ = ["Assumption", "Corrected", "CorrectionChoice"]
 
 Assumption = Literal["measurement", "outcome", "bracket"]
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Corrected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correction:
+class CorrectionChoice:
     """A correction that was asked for, checked against itself.
 
     Attributes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.correction.choice import Corrected, Correction
+from sustain.causal.correction.choice import Corrected, CorrectionChoice
 from sustain.causal.design import Design
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.fit import FittedDesign
@@ -41,7 +41,7 @@ REFUTED = 0.05  # p-value under which a line is said not to do
 
 def collect_notes(
     fitted: FittedDesign,
-    correction: Correction,
+    correction: CorrectionChoice,
     corrected: Corrected,
     columns: Collection[Any],
     outcome: str,
@@ -52,7 +52,7 @@ def collect_notes(
     Parameters
     ----------
     fitted : FittedDesign
-    correction : Correction
+    correction : CorrectionChoice
     corrected : Corrected
         What the correction made of the fitted design.
     columns : collection of str
@@ -286,7 +286,7 @@ def weak_notes(card: CalibrationCard, corrected: Estimate) -> list[Note]:
     return [Note("weak_calibration", text) for text in said]
 
 
-def verdict_notes(card: CalibrationCard, correction: Correction) -> list[Note]:
+def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[Note]:
     """Advice of the card itself that the chosen correction goes against, or that it rests on."""
     line, within = correction.method == "linear", correction.strata is not None
     said = {str(subject): str(text) for subject, text in (card.diagnostics.get("verdicts") or {}).items()}

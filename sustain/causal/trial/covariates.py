@@ -15,7 +15,7 @@ from sustain.errors import EffectError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Columns", "Covariates", "Terms", "variables_of"]
+__all__ = ["Covariates", "NamedColumns", "Terms", "variables_of"]
 
 Floats = NDArray[np.float64]
 Matrix = tuple[Floats, tuple[str, ...]]
@@ -33,7 +33,7 @@ class Covariates(Protocol):
 
 
 @dataclass(frozen=True)
-class Columns:
+class NamedColumns:
     """Columns by name; text and categories become dummies, the first category left out.
 
     Attributes
@@ -47,7 +47,7 @@ class Columns:
     role: str
 
     @classmethod
-    def of(cls, names: Any, role: str) -> Columns:
+    def of(cls, names: Any, role: str) -> NamedColumns:
         """Columns from one name, several or none."""
         return cls(read.names(role, names), role)
 

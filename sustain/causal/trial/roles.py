@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from sustain.causal.trial.columns import read
-from sustain.causal.trial.covariates import Columns, Covariates
+from sustain.causal.trial.covariates import Covariates, NamedColumns
 from sustain.causal.trial.formula import parse_formula
 from sustain.errors import EffectError
 
@@ -14,7 +14,7 @@ __all__ = ["EstimatorName", "Roles"]
 
 EstimatorName = Literal["difference", "ols", "ipw", "aipw", "did", "iv"]
 
-_NONE = Columns((), "covariates")
+_NONE = NamedColumns((), "covariates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ class Roles:
     ) -> Self:
         """Read the arguments as `estimate_effect` documents them."""
         named = {
-            "covariates": Columns.of(covariates, "covariates"),
-            "instruments": Columns.of(instrument, "instrument"),
+            "covariates": NamedColumns.of(covariates, "covariates"),
+            "instruments": NamedColumns.of(instrument, "instrument"),
         }
         effects = read.names("fixed_effects", fixed_effects)
         if formula is None:
