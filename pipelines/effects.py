@@ -7,9 +7,7 @@ from sustain.debias import CalibrationCard
 from sustain.maps.correct import CELLS_FILE, read_survey_tiles
 from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
-from sustain.trials.results import write_results
-from sustain.trials.tiles import tile_trials
-from sustain.trials.trial import Trial, estimate_trials, load_trials
+from sustain.trials import Trial, estimate_trials, load_trials, tile_trials, write_results
 
 MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected.tif"}
 

@@ -8,9 +8,15 @@ from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.data.yeh2020 import imported_predictions, models_of
 from sustain.debias import CalibrationCard
 from sustain.stage import Artefacts, required, run_stage
-from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
-from sustain.trials.family import contrast_results, explain_gaps, explain_scores
-from sustain.trials.results import write_results
+from sustain.trials import (
+    contrast_results,
+    contrast_scores,
+    contrast_table,
+    explain_gaps,
+    explain_scores,
+    stability_gaps,
+    write_results,
+)
 
 QUESTION = (
     "Are places near the funder's projects of this sector richer than the other places of the same surveys?"

@@ -7,9 +7,7 @@ from sustain.data.aid import PROJECTS_FILE, aid_trials, read_projects
 from sustain.debias import CalibrationCard
 from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
-from sustain.trials.family import as_trials
-from sustain.trials.results import write_results
-from sustain.trials.trial import estimate_trials
+from sustain.trials import as_trials, estimate_trials, write_results
 
 QUESTION = (
     "Are places near the funder's projects of this sector richer than the other places of the same surveys?"
