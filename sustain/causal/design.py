@@ -5,21 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from sustain.causal.estimators.absorb import Absorbed
-from sustain.causal.estimators.instrument import two_stage_least_squares
-from sustain.causal.estimators.learners import learned_doubly_robust
-from sustain.causal.estimators.least_squares import (
+from sustain.causal.estimators import (
+    Absorbed,
     Adjustment,
     LinearEstimator,
     difference_in_means,
+    doubly_robust,
+    inverse_propensity,
+    learned_doubly_robust,
     least_squares,
+    two_stage_least_squares,
     two_way_fixed_effects,
 )
-from sustain.causal.estimators.propensity import FOLDS, default_folds, doubly_robust, inverse_propensity
+from sustain.causal.estimators.propensity import FOLDS, default_folds
 from sustain.causal.trial.columns import read
 from sustain.causal.trial.roles import EstimatorName
 from sustain.causal.trial.units import Units
-from sustain.causal.vcov.vcov import Vcov
+from sustain.causal.vcov import Vcov
 from sustain.errors import EffectError
 from sustain.stats.columns import Labels
 from sustain.stats.covariance import joint_codes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def learned_doubly_robust(
     )
     name = f"{linear.name}; {described}"
     if outcome_model is None:
-        return LinearEstimator(name, linear.weights, linear.influence, 1, linear.notes)
+        return replace(linear, name=name)
 
     def regress(fold: Fold, arm: int, outcome: Floats) -> Floats:
         model = fitted("outcome_model", outcome_model, fold.train[arm], outcome)

@@ -43,8 +43,8 @@ HEAVY = 0.1
 CONVERGED = 1e-8
 # Sums of inverse propensities over more than this many times the number of units are said.
 REACH = 1.5
-# Folds of cross-fitting, and those of few clusters.
-FOLDS, MORE_FOLDS, FEW_CLUSTERS = 5, 20, 100
+# Folds of cross-fitting, and those of fewer clusters than are enough for these.
+FOLDS, MORE_FOLDS, ENOUGH_CLUSTERS = 5, 20, 100
 
 _NO_OVERLAP = (
     "covariates: they tell (almost) exactly who is treated, so treated and controls cannot be compared by "
@@ -264,7 +264,7 @@ def default_folds(clusters: Sequence[Codes]) -> int:
     if not clusters:
         return FOLDS
     fewest = min(int(codes.max()) + 1 for codes in clusters)
-    most = MORE_FOLDS if fewest < FEW_CLUSTERS and len(clusters) == 1 else FOLDS
+    most = MORE_FOLDS if fewest < ENOUGH_CLUSTERS and len(clusters) == 1 else FOLDS
     return max(2, min(most, fewest))
 
 
