@@ -417,7 +417,7 @@ class TestBadInput:
             ({"t": 1}, {}, "both arms need 10"),
             ({"g": 1}, {"clusters": "g"}, "the treated rows lie in a single cluster"),
             ({}, {"clusters": "t"}, "the treated rows lie in a single cluster"),
-            ({"p": 1.0}, {}, "singular design: p is constant"),
+            ({"p": 1.0}, {}, "singular design: prediction is constant"),
             ({"y": 1.0}, {}, "singular design"),
             ({"y": "a"}, {}, "column 'y': expected numbers"),
             ({"p": np.inf}, {}, "column 'p': 200 of 200 values are NaN or infinite"),

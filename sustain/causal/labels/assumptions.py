@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sustain.causal.labels.labelled import LabelledTrial, require_clusters_in_arms, require_rows_in_arms
-from sustain.errors import CalibrationError, EffectError
+from sustain.causal.trial.columns import read
+from sustain.debias.diagnosis.stability import stability_of
+from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,10 +129,6 @@ def assumption_tests(
         or lies in a single cluster, columns are linearly dependent, or `target_noise_var` is no variance or as large as
         that of the labels.
     """
-    from sustain.debias.sample import noise_variance
-    from sustain.stats.covariance import wald_test
-    from sustain.stats.line import EXACT, fit_line, least_squares
-
     trial = LabelledTrial.read(
         data,
         label=label,
@@ -142,38 +138,20 @@ def assumption_tests(
         clusters=clusters,
         complete=True,
     )
-    truth, predicted, treated, group = trial.label, trial.prediction, trial.treated, trial.group
-    require_rows_in_arms(treated)
-    require_clusters_in_arms(group, treated)
-    one = np.ones(trial.n)
-
-    columns = np.column_stack([treated, predicted, trial.covariates])
-    names = (treatment, prediction, *covariates)
-    on_truth, truth_cov, df = least_squares(columns, names, truth, one, group, error=EffectError)
-    centred = truth - truth.mean()
-    # A slope for each arm: noise of the labels is then in one column of each row, and their difference is the test's.
-    arms = np.column_stack([treated, 1 - treated])
-    columns = np.column_stack([treated, arms * centred[:, None], trial.covariates])
-    names = (treatment, f"{label} of treated", f"{label} of others", *covariates)
-    noise = np.zeros_like(columns)
-    try:
-        noise[:, 1:3] = noise_variance(target_noise_var) * arms
-    except CalibrationError as error:
-        raise EffectError(str(error)) from error
-    by_arm, cov, _ = least_squares(columns, names, predicted, one, group, noise, EffectError)
-    exact = fit_line(truth, predicted, one).r2 > EXACT
-    gaps = np.zeros((2, by_arm.size))
-    gaps[0, 1], gaps[1, 2:4] = 1.0, (1.0, -1.0)
-    found, found_cov = gaps @ by_arm, gaps @ cov @ gaps.T
+    require_rows_in_arms(trial.treated)
+    require_clusters_in_arms(trial.group, trial.treated)
+    found = stability_of(
+        trial.treated,
+        trial.prediction,
+        trial.label,
+        name=treatment,
+        group=trial.group,
+        noise=read.number("target_noise_var", target_noise_var, "a variance of zero or more", least=0.0),
+        covariates=trial.covariates,
+        covariate_names=read.names("covariates", covariates),
+        slope_by_arm=True,
+        error=EffectError,
+    )
     return AssumptionTests(
-        truth_gap=float(on_truth[1]),
-        truth_gap_std_error=float(np.sqrt(truth_cov[1, 1])),
-        outcome_p=math.nan if exact else wald_test(on_truth[1:2], truth_cov[1:2, 1:2], df).p_value,
-        prediction_gap=float(found[0]),
-        prediction_gap_std_error=float(np.sqrt(found_cov[0, 0])),
-        slope_gap=float(found[1]),
-        slope_gap_std_error=float(np.sqrt(found_cov[1, 1])),
-        measurement_p=math.nan if exact else wald_test(found, found_cov, df).p_value,
-        n_treated=int(treated.sum()),
-        n_control=int((1 - treated).sum()),
+        **asdict(found), n_treated=int(trial.treated.sum()), n_control=int((1 - trial.treated).sum())
     )

@@ -126,7 +126,8 @@ def cross_predict(
         group = read.labels(f"column {clusters!r}", data[clusters]).codes
         codes = np.unique(group[labelled], return_inverse=True)[1]
     n_groups = int(codes.max()) + 1 if len(codes) else 0
-    if not 2 <= n_folds <= n_groups:
+    n_folds = read.whole("n_folds", n_folds, "a whole number of 2 or more", least=2)
+    if n_folds > n_groups:
         raise EffectError(
             f"n_folds: got {n_folds} for {n_groups} labelled {'units' if clusters is None else 'clusters'}; "
             "expected 2 or more, and no more than there are labels."

@@ -9,7 +9,7 @@ Wang and Bates 2025, arXiv:2501.18577). Only point estimates are needed: a boots
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -17,17 +17,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.estimate import Note
+from sustain.causal.labels.coefficients import RegressionCoefficients
 from sustain.causal.labels.parts import Part, few_notes
 from sustain.causal.labels.result import note_lines
 from sustain.causal.trial.columns import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
-from sustain.stats.line import Regressors
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DebiasedEstimates", "LeastSquares", "least_squares", "predict_then_debias"]
+__all__ = ["DebiasedEstimates", "predict_then_debias"]
 
 Floats = NDArray[np.float64]
 Estimator = Callable[["pd.DataFrame"], ArrayLike]
@@ -125,7 +125,7 @@ def predict_then_debias(
         One row a unit. Labelled are the rows in which no true column is missing; which ones are must be random.
     estimator : callable
         Takes rows of `data` and gives numbers, shape (p,) or one; it reads the true columns by their names. See
-        `least_squares`.
+        `sustain.causal.least_squares`.
     predicted : mapping of str to str
         For each true column the column of its predictions, which must not be missing: outcomes or regressors.
     clusters : str, optional
@@ -209,56 +209,6 @@ def predict_then_debias(
     )
 
 
-def least_squares(outcome: str, regressors: Sequence[str], weights: str | None = None) -> LeastSquares:
-    """Coefficients of a regression of `outcome` on a constant and `regressors`, for `predict_then_debias`.
-
-    Parameters
-    ----------
-    outcome : str
-    regressors : sequence of str
-        Columns; none gives the mean, and one of 0 and 1 a mean and a difference in means.
-    weights : str, optional
-        Column of weights.
-
-    Returns
-    -------
-    LeastSquares
-        Called with rows it gives the coefficients, the constant first, shape (1 + k,).
-    """
-    return LeastSquares(outcome, tuple(read.names("regressors", regressors)), weights)
-
-
-@dataclass(frozen=True)
-class LeastSquares:
-    """Regression for `predict_then_debias`, which counts the degrees of freedom of its coefficients.
-
-    Attributes
-    ----------
-    outcome : str
-    regressors : tuple of str
-    weights : str or None
-    """
-
-    outcome: str
-    regressors: tuple[str, ...]
-    weights: str | None = None
-
-    def __call__(self, rows: pd.DataFrame) -> Floats:
-        """Coefficients, the constant first."""
-        read.require_columns(rows, (self.outcome,))
-        return self.design(rows).solve(read.vector(f"column {self.outcome!r}", rows[self.outcome]))
-
-    def design(self, rows: pd.DataFrame) -> Regressors:
-        """Constant and regressors, orthogonalised."""
-        weighted = () if self.weights is None else (self.weights,)
-        read.require_columns(rows, (*self.regressors, *weighted))
-        columns = [read.vector(f"column {name!r}", rows[name]) for name in self.regressors]
-        table = np.column_stack(columns) if columns else np.empty((len(rows), 0))
-        given = None if self.weights is None else rows[self.weights]
-        weight = read.weights(f"column {self.weights!r}", given, len(rows), like="data")
-        return Regressors.of(table, self.regressors, weight, error=EffectError)
-
-
 def _small_sample(
     estimator: Estimator,
     rows: pd.DataFrame,
@@ -268,10 +218,10 @@ def _small_sample(
 ) -> tuple[Floats, Floats]:
     """Factor on the bootstrap's variances, and degrees of freedom, each shape (p,)."""
     codes = None if group is None else np.unique(group[labelled], return_inverse=True)[1]
-    if isinstance(estimator, LeastSquares):
+    if isinstance(estimator, RegressionCoefficients):
         design = estimator.design(rows)
         loadings = design.basis @ design.back.T
-        none = np.zeros(len(rows))
+        none = np.zeros(len(rows))  # the bootstrap tells the variance
         parts = [Part(none, column, design.basis, codes) for column in loadings.T]
         if any(part.alone for part in parts):
             raise EffectError(
