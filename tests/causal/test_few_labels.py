@@ -111,6 +111,39 @@ class TestCoverage:
         assert np.mean(inside) >= 0.88
 
 
+class TestByBruteForce:
+    """Factors and degrees of freedom with matrices of all units, unequal clusters that both parts share."""
+
+    @pytest.mark.parametrize("lam", [None, 0.7])
+    def test_a_mean_with_clusters(self, lam):
+        rng = np.random.default_rng(5)
+        group = rng.choice(9, 260, p=np.arange(1, 10) / 45)
+        y = rng.normal(size=9)[group] + rng.normal(size=260)
+        f, has = 0.6 * y + 0.5 * rng.normal(size=260), rng.uniform(size=260) < 0.3
+        result = ppi_mean(
+            *(y[has], f[has], f[~has]), lam=lam, clusters=group[has], clusters_unlabelled=group[~has]
+        )
+        used, n = result.lam[0], int(has.sum())
+        kept = (n - 2) / (n - 1) if lam is None else 1.0
+        scores, spreads, variances = [], [], []
+        for rows, values, scale, left in ((has, y - used * f, 1.0, kept), (~has, used * f, used, 1.0)):
+            m = int(rows.sum())
+            loading = np.full(m, scale / m)
+            maker = np.eye(m) - 1 / m
+            inside = (group[rows] == np.arange(9)[:, None]) * 1.0
+            spread = inside @ (loading[:, None] * maker * loading) @ inside.T
+            factor = loading @ loading / np.trace(spread) / left
+            score = inside @ (values[rows] - values[rows].mean()) / m * math.sqrt(factor)
+            scores.append(score)
+            variances.append(score @ score)
+            spreads.append(spread / np.trace(spread))
+        both = [[np.sum(one * other) for other in spreads] for one in spreads]
+        both[0][0] /= kept
+        total = np.array(variances)
+        assert result.std_error == pytest.approx(np.linalg.norm(scores[0] + scores[1]))
+        assert result.df == pytest.approx(total.sum() ** 2 / (total @ both @ total))
+
+
 class TestNotes:
     def test_few_labels(self):
         result = ppi_effect(few_labels(0, 4), **ROLES)
@@ -355,6 +388,23 @@ class TestColumns:
         mixed[::2] = mixed[::2].astype(float)
         plain = ppi_effect(data, **ROLES, clusters="village")
         assert ppi_effect(data.assign(g=mixed), **ROLES, clusters="g").std_error == plain.std_error
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"t": "bool"},
+            {"t": "boolean"},
+            {"t": "Int64"},
+            {"t": "category"},
+            {"t": object},
+            {"y": "Float64", "f": "Float64"},
+            {"y": object, "f": object},
+        ],
+    )
+    def test_types(self, changes):
+        data = few_labels(0, 30)
+        plain, other = (ppi_effect(table, **ROLES) for table in (data, data.astype(changes)))
+        assert (other.estimate, other.std_error, other.df) == (plain.estimate, plain.std_error, plain.df)
 
     def test_columns_in_another_order(self):
         data = villages(1, 12)

@@ -104,14 +104,9 @@ class Part:
 
     def overlap(self, other: Part) -> float:
         """Covariance of the two variance estimates over their expectations, halved: ``tr(M M') / (tr M tr M')``."""
-        size, fitted, shadow = self.size, self.fitted, self.shadow
-        both = min(size.size, other.size.size)
-        size, fitted, shadow = size[:both], fitted[:both], shadow[:both]
-        theirs, their_fitted, their_shadow = (
-            other.size[:both],
-            other.fitted[:both],
-            other.shadow[:both],
-        )
+        both = min(self.size.size, other.size.size)  # clusters beyond have units of one only
+        size, fitted, shadow = self.size[:both], self.fitted[:both], self.shadow[:both]
+        theirs, their_fitted, their_shadow = other.size[:both], other.fitted[:both], other.shadow[:both]
         product = size @ theirs - size @ their_fitted - fitted @ theirs
         return float(product + np.square(shadow.T @ their_shadow).sum()) / (self.trace * other.trace)
 

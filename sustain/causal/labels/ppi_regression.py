@@ -119,7 +119,9 @@ def _result(estimate: float, name: str, lam: float, parts: list[Part], n: int, n
         return PPIResult(estimate, np.nan, (lam,), n, n_u, nothing, np.nan, (Note(f"single_{unit}", text),))
     total = add_up(parts)
     influence = [part.scaled for part in parts] + ([np.zeros(n_u)] if len(parts) == 1 else [])
-    held = f"{labels.n_groups} {'clusters with labels' if clustered else 'labels'}, of which the coefficient of {name} "
+    held = (
+        f"{labels.n_groups} {'clusters with labels' if clustered else 'labels'}, of which few bear on {name}"
+    )
     return PPIResult(
         estimate,
         total.std_error,
@@ -128,7 +130,7 @@ def _result(estimate: float, name: str, lam: float, parts: list[Part], n: int, n
         n_u,
         np.concatenate(influence),
         total.df,
-        few_notes(total.df, clustered, f"{held}uses part"),
+        few_notes(total.df, clustered, held),
     )
 
 
