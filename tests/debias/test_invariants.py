@@ -6,7 +6,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sustain.debias import CalibrationCard, LinearCalibration, TweedieCalibration, build_card
+from sustain.debias import (
+    BridgeCalibration,
+    CalibrationCard,
+    LevelCalibration,
+    LinearCalibration,
+    TweedieCalibration,
+    build_card,
+    diagnose,
+)
 from sustain.debias.table import Nodes, Table
 from tests.debias.samples import pairs
 
@@ -176,3 +184,79 @@ def test_table_matches_interpolation(h, start, width, seed):
     beyond = start + width + 3.0
     ahead = h[-1] + (h[-1] - h[-2]) / grid.step * 3.0
     np.testing.assert_allclose(table(np.array([beyond])), [ahead], rtol=1e-7, atol=tolerance)
+
+
+ALL = [*CALIBRATIONS, BridgeCalibration()]
+
+
+def _nested(n=400):
+    """Predictions, truths, weights, regions, strata: with all that a calibration takes."""
+    rng = np.random.default_rng(0)
+    region = np.repeat(np.arange(n // 10), 10)
+    between = rng.normal(size=n // 10)[region]
+    y = between + rng.normal(size=n)
+    x = 0.8 * between + 0.45 * (y - between) + 0.35 * rng.normal(size=n)
+    return x, y, rng.lognormal(size=n), region, rng.integers(0, 2, n)
+
+
+CHANGES = {
+    "1e30": (1e30, 0.0),
+    "1e-30": (1e-30, 0.0),
+    "far from zero": (1.0, 1e6),
+    "large and far from zero": (1e13, 3e13),
+}
+changes = pytest.mark.parametrize(("scale", "shift"), CHANGES.values(), ids=list(CHANGES))
+
+
+@pytest.mark.parametrize("calibration", ALL, ids=str)
+@changes
+def test_any_unit_with_all_that_a_calibration_takes(calibration, scale, shift):
+    x, y, weight, region, stratum = _nested()
+    trial = np.random.default_rng(1).normal(size=200)
+
+    def corrected(scale, shift, order, heavier=1.0):
+        rows = {
+            "sample_weight": heavier * weight[order],
+            "groups": region[order] // 3,
+            "strata": stratum[order],
+        }
+        fitted = _fit(
+            calibration,
+            scale * x[order] + shift,
+            scale * y[order] + shift,
+            target_noise_var=0.05 * scale**2,
+            **rows,
+        )
+        found = [fitted.transform(scale * trial + shift, name, check_support=False) for name in (None, 0, 1)]
+        return (np.array(found) - shift) / scale
+
+    same = np.arange(y.size)
+    expected = corrected(1.0, 0.0, same)
+    np.testing.assert_allclose(corrected(scale, shift, same), expected, atol=2e-8)
+    order = np.random.default_rng(2).permutation(y.size)
+    np.testing.assert_allclose(corrected(1.0, 0.0, order, 1e-7), expected, atol=1e-10)
+
+
+@changes
+def test_any_unit_in_levels_and_in_a_diagnosis(scale, shift):
+    x, y, weight, region, stratum = _nested()
+
+    def numbers(scale, shift):
+        rows = {"sample_weight": weight, "groups": region // 3, "target_noise_var": 0.05 * scale**2}
+        rows |= {"levels": {"region": region}, "strata": stratum}
+        columns = (scale * x + shift, scale * y + shift)
+        levels = LevelCalibration().fit(*columns, **rows).levels_.values()
+        d = diagnose(*columns, treatment_like={"s": stratum}, **rows)
+        found = d.stability["s"]
+        slopes = [v for level in levels for v in (level.slope, level.std_error)]
+        tests = [
+            t.p_value for t in (d.berkson, d.linearity, d.j_test, d.strata_differ, d.shape.variance_trend)
+        ]
+        gaps = np.array([found.truth_gap, found.truth_gap_std_error, found.prediction_gap]) / scale
+        return np.array(
+            [*slopes, *tests, *gaps, found.outcome_p, found.measurement_p, d.shape.skewness, d.r2]
+        )
+
+    before = numbers(1.0, 0.0)
+    assert np.isfinite(before).all()
+    np.testing.assert_allclose(numbers(scale, shift), before, rtol=1e-5, atol=1e-9)

@@ -1,1 +1,5 @@
-"""The calibration card: what it holds, how it is built, written and read."""
+"""The calibration card: its content as a typed document, what is done with it, and how it is put together."""
+
+from sustain.debias.card.card import CalibrationCard
+
+__all__ = ["CalibrationCard"]

@@ -142,7 +142,9 @@ class Decomposition:
         unit_scores, unit_curves = _unit(scores), _unit(curves)
         whole_scores = np.rint(scores / unit_scores).astype(np.int64)
         whole_curves = np.rint(curves / unit_curves).astype(np.int64)
-        scale = float(f"{unit_scores * unit_curves:.9g}")  # a card's digits are to be the same on every machine
+        scale = float(
+            f"{unit_scores * unit_curves:.9g}"
+        )  # a card's digits are to be the same on every machine
         averages = _averages(deviation)
         allowed = averages.std(axis=0)
         allowed = np.maximum(allowed, 0.1 * allowed.max())
