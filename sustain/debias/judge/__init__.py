@@ -1,5 +1,5 @@
 """Judging predictions and corrections: diagnosis, comparison on known contrasts, cross-fitting, agreement.
 
-Modules have the names of their main functions, so that these are imported from them: ``from sustain.debias.judge.compare
-import compare``. What an analyst needs is handed on by `sustain.debias`.
+A module has the name of its main function, which is therefore imported from there
+(``from sustain.debias.judge.cross_fit import cross_fit``); `sustain.debias` hands on what an analyst needs.
 """
