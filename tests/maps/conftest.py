@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from .fakes import MeanPredictor, write_scene
+from tests.maps.fakes import MeanPredictor, write_scene
 
 
 @pytest.fixture

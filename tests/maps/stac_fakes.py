@@ -14,7 +14,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from .fakes import BANDS, OFFSET, SCALE
+from tests.maps.fakes import BANDS, OFFSET, SCALE
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",

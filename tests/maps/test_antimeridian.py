@@ -21,9 +21,8 @@ from sustain.maps.places import cells_of
 from sustain.maps.predict.predict import predict_map
 from sustain.maps.publish.publish import publish_map
 from sustain.viewer import MapLayers
-
-from .fakes import MeanPredictor, make_card, write_scene
-from .stac_fakes import asset, collection, item, numbers
+from tests.maps.fakes import MeanPredictor, make_card, write_scene
+from tests.maps.stac_fakes import asset, collection, item, numbers
 
 AUTO = MapParams(spacing_px=8, block_cells=3, batch_size=4, crs="auto")
 DEGREE = 0.00027  # about 30 m in Fiji's latitude

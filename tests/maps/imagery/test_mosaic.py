@@ -9,8 +9,7 @@ from sustain.errors import ConfigError, RasterError
 from sustain.maps.grid import Span
 from sustain.maps.imagery.open import open_imagery
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import MeanPredictor, write_scene
+from tests.maps.fakes import MeanPredictor, write_scene
 
 PARAMS = MapParams(spacing_px=8, block_cells=3, batch_size=4)
 

@@ -15,11 +15,10 @@ from sustain.errors import DiskSpaceError, FileFormatError, RasterError, Support
 from sustain.maps import geotiff
 from sustain.maps.correct import raster
 from sustain.maps.correct.raster import correct_raster
-
-from .fakes import make_card, write_raster
+from tests.maps.fakes import make_card, write_raster
 
 NIGERIA = (
-    Path(__file__).parents[3] / "shared/mirror/africa_poverty/data/predictions/nigeria_2012_2014_ms_vals.tif"
+    Path(__file__).parents[4] / "shared/mirror/africa_poverty/data/predictions/nigeria_2012_2014_ms_vals.tif"
 )
 
 
@@ -111,7 +110,7 @@ def test_works_through_large_rasters_a_block_at_a_time(tmp_path, card, monkeypat
 
 
 def test_the_bytes_of_a_cog_do_not_depend_on_gdals_cache(tmp_path, card, monkeypatch):
-    values = np.random.default_rng(0).normal(0, 0.3, (1, 1300, 1100))
+    values = np.random.default_rng(0).normal(0, 0.3, (1, 700, 620))
     path = write_raster(tmp_path / "big.tif", values, ("wealth_raw",), tiled=True)
     large = correct_raster(path, tmp_path / "large.tif", card).read_bytes()
     monkeypatch.setitem(geotiff._COPY, "GDAL_CACHEMAX", 1 << 20)

@@ -19,9 +19,8 @@ from sustain.maps import remote
 from sustain.maps.grid import Span
 from sustain.maps.imagery.open import open_imagery
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
-from .stac_fakes import (
+from tests.maps.fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
+from tests.maps.stac_fakes import (
     asset,
     collection,
     half_numbers,
@@ -464,7 +463,7 @@ def test_imagery_at_an_address_is_not_fetched_to_its_end(tmp_path, monkeypatch):
 
 
 def test_the_documentation_s_item_is_read_as_it_says(tmp_path, pixels):
-    text = Path(__file__).parents[2].joinpath("docs", "maps.md").read_text()
+    text = Path(__file__).parents[3].joinpath("docs", "maps.md").read_text()
     (tmp_path / "items.json").write_text(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
     names = dict(re.findall(r"--band (\w+)=(\w+)", text))
     assert names == {"NIR": "nir08", "TEMP1": "lwir11"}

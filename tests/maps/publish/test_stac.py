@@ -13,9 +13,8 @@ from sustain.config import PublishParams
 from sustain.files import sha256_of
 from sustain.maps.correct.raster import correct_raster
 from sustain.maps.publish.publish import publish_map
-
-from .fakes import make_card, write_raster
-from .stac_schemas import kept_schemas, problems
+from tests.maps.fakes import make_card, write_raster
+from tests.maps.publish.stac_schemas import kept_schemas, problems
 
 PARAMS = PublishParams(
     title="Wealth of Exampleland",

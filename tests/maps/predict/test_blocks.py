@@ -23,9 +23,8 @@ from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.scene import Scene
 from sustain.maps.predict.blocks import BlockStore
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import MeanPredictor, write_scene
-from .stac_fakes import serving, silence
+from tests.maps.fakes import MeanPredictor, write_scene
+from tests.maps.stac_fakes import serving, silence
 
 PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
 

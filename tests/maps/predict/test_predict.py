@@ -17,8 +17,7 @@ from sustain.maps.grid import Grid
 from sustain.maps.imagery.scene import Scene
 from sustain.maps.predict.exact import cut_tiles, tile_coverage
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
+from tests.maps.fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
 
 PARAMS = MapParams(spacing_px=8, block_cells=3, batch_size=4, min_coverage=0.5)
 
@@ -188,7 +187,7 @@ def test_real_write_failure_leaves_the_old_map_alone(tmp_path, scene_path):
     out.write_bytes(b"old")
     script = (
         "import sys; from sustain.config import MapParams; from sustain.maps.predict.predict import predict_map\n"
-        "from maps.fakes import MeanPredictor\n"
+        "from tests.maps.fakes import MeanPredictor\n"
         "predict_map(sys.argv[1], MeanPredictor(), sys.argv[2], params=MapParams(spacing_px=1))"
     )
 
@@ -198,7 +197,7 @@ def test_real_write_failure_leaves_the_old_map_alone(tmp_path, scene_path):
 
     done = subprocess.run(
         [sys.executable, "-c", script, scene_path, out],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,

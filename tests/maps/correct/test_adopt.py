@@ -14,7 +14,7 @@ from sustain.maps.correct.raster import correct_raster
 
 TARGET = {"name": "wealth_index", "unit": "index points"}
 REAL = (
-    Path(__file__).parents[3] / "shared/mirror/africa_poverty/data/predictions/nigeria_2012_2014_ms_vals.tif"
+    Path(__file__).parents[4] / "shared/mirror/africa_poverty/data/predictions/nigeria_2012_2014_ms_vals.tif"
 )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import geopandas as gpd
 import numpy as np
@@ -19,8 +17,8 @@ from sustain.errors import DataError, SupportWarning
 from sustain.maps.correct.raster import correct_raster
 from sustain.maps.read.trial_units import read_map_at_units
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
-
-from .fakes import write_raster
+from tests.in_process import sustain
+from tests.maps.fakes import write_raster
 
 TO_LONLAT = Transformer.from_crs(3857, 4326, always_xy=True)
 CELL, SIZE = 960, 40
@@ -187,19 +185,11 @@ def test_codes_with_leading_zeros_are_other_keys(world):
         read_map_at_units(folder / "map.tif", pd.DataFrame({"code": [7]}), polygons=polygons, key="code")
 
 
-def sustain(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from sustain.cli import main; main()", "effect", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 class TestCommand:
     def test_says_the_effect_and_how_the_map_was_read(self, world, tmp_path):
         folder, units, _ = world
         done = sustain(
+            "effect",
             *(folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json"),
             *("--treatment", "treated", "--vcov", "CRV1:adm2", "--assumption", "bracket"),
             *("--displaced", "urban", "-o", tmp_path / "effect.json"),
@@ -227,6 +217,7 @@ class TestCommand:
     def test_polygons_and_people(self, world):
         folder, _, _ = world
         done = sustain(
+            "effect",
             *(folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json"),
             *("--polygons", folder / "areas.gpkg", "--key", "adm2", "--cell-weights", folder / "people.tif"),
             *("--vcov", "CRV1:adm2"),
@@ -237,17 +228,17 @@ class TestCommand:
     def test_conley(self, world):
         folder, _, _ = world
         base = (folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json", "--vcov")
-        done = sustain(*base, "conley:5")
+        done = sustain("effect", *base, "conley:5")
         assert done.returncode == 0, done.stderr
         assert "onley" in done.stdout
-        wrong = sustain(*base, "conley:far")
+        wrong = sustain("effect", *base, "conley:far")
         assert wrong.returncode == 1
         assert "conley:100" in wrong.stderr
 
     def test_a_new_country_needs_the_spread(self, world):
         folder, _, _ = world
         base = (folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json")
-        done = sustain(*base, "--transport", "groups")
+        done = sustain("effect", *base, "--transport", "groups")
         assert done.returncode == 1
         assert "needs a card built with groups" in done.stderr
 
@@ -256,7 +247,9 @@ class TestCommand:
         CalibrationCard.model_validate(card.model_dump() | {"citation": "other"}).save(
             tmp_path / "other.json"
         )
-        done = sustain(folder / "trial.csv", "--map", folder / "map.tif", "--card", tmp_path / "other.json")
+        done = sustain(
+            "effect", folder / "trial.csv", "--map", folder / "map.tif", "--card", tmp_path / "other.json"
+        )
         assert done.returncode == 1
         assert "published with this map" in done.stderr
 

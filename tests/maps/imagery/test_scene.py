@@ -10,8 +10,7 @@ from sustain.errors import DataWarning, FileFormatError, RasterError
 from sustain.maps.grid import Span
 from sustain.maps.imagery.scene import Scene
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
+from tests.maps.fakes import BANDS, OFFSET, SCALE, MeanPredictor, write_scene
 
 
 def test_reads_windows_in_the_models_band_order(tmp_path, pixels):

@@ -11,8 +11,7 @@ from sustain.maps.correct.raster import correct_raster
 from sustain.maps.grid import Grid
 from sustain.maps.predict.dense import N_CHECKED, checked_cells
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import BANDS, OFFSET, SCALE, MeanPredictor, make_card, write_raster, write_scene
+from tests.maps.fakes import BANDS, OFFSET, SCALE, MeanPredictor, make_card, write_raster, write_scene
 
 torch = pytest.importorskip("torch")
 from sustain.models.predictor import ModelDescription, TilePredictor  # noqa: E402

@@ -22,17 +22,14 @@ from sustain.maps.read.area_variance import BlockSums
 from sustain.maps.read.areas import COLUMNS, area_means, areas_table
 from sustain.maps.read.zonal import zonal_mean
 from sustain.sphere import EARTH_RADIUS_KM
-
-from .fakes import make_card, write_raster
+from tests.maps.fakes import make_card, write_raster
 
 METHODS = ["linear", "bridge"]
 
 
-def correlated(rng, km, reach):
-    """Normal errors at places in kilometres, alike as ``exp(-d / reach)``."""
-    return np.linalg.cholesky(np.exp(-cdist(km, km) / reach) + 1e-9 * np.eye(len(km))) @ rng.normal(
-        size=len(km)
-    )
+def root(km, reach):
+    """Root of the covariance of errors at places in kilometres that are alike as ``exp(-d / reach)``."""
+    return np.linalg.cholesky(np.exp(-cdist(km, km) / reach) + 1e-9 * np.eye(len(km)))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +38,9 @@ def curved_card():
     rng = np.random.default_rng(2)
     km = rng.uniform(0, 60, size=(600, 2))
     y_true = rng.normal(size=600)
-    y_pred = np.tanh(y_true) / 1.3 + 0.15 * correlated(rng, km, 5.0) + rng.normal(scale=0.15, size=600)
+    y_pred = (
+        np.tanh(y_true) / 1.3 + 0.15 * root(km, 5.0) @ rng.normal(size=600) + rng.normal(scale=0.15, size=600)
+    )
     card = build_card(
         y_pred,
         y_true,
@@ -235,12 +234,13 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(tmp_path):
     """Errors that neighbours share over some cells, a card from a finite sample: both intervals cover."""
     rng = np.random.default_rng(11)
     cells = np.column_stack([grid.ravel() for grid in np.mgrid[:12, :12]]) * 0.96
+    km = np.concatenate([cells, rng.uniform(0, 60, size=(200, 2))])
+    far, near, n = root(km, 8.0), root(km, 3.0), len(cells)
     held = {"wealth": 0, "expected": 0}
     for _ in range(120):
-        km = np.concatenate([cells, rng.uniform(0, 60, size=(300, 2))])
-        truth = 0.3 + 0.7 * correlated(rng, km, 8.0)
-        pred = 0.1 + 0.6 * truth + 0.25 * correlated(rng, km, 3.0) + rng.normal(scale=0.1, size=len(km))
-        n = len(cells)
+        truth = 0.3 + 0.7 * far @ rng.normal(size=len(km))
+        shared = 0.25 * near @ rng.normal(size=len(km))
+        pred = 0.1 + 0.6 * truth + shared + rng.normal(scale=0.1, size=len(km))
         card = build_card(
             pred[n:], truth[n:], target={"name": "a", "unit": "u"}, predictor="m", methods=["linear"],
             n_boot=50, lon=km[n:, 0] / 111.2, lat=km[n:, 1] / 111.2,

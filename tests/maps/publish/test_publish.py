@@ -21,8 +21,7 @@ from sustain.maps.publish import folder
 from sustain.maps.publish.publish import publish_map
 from sustain.maps.publish.stac import item_id
 from sustain.maps.read.cells import BandStatistics, iter_cells
-
-from .fakes import make_card, write_raster
+from tests.maps.fakes import make_card, write_raster
 
 PARAMS = PublishParams(
     title="Wealth of Exampleland: a test",

@@ -17,13 +17,12 @@ from sustain.config import PublishParams
 from sustain.maps.correct.raster import correct_raster
 from sustain.maps.publish.publish import publish_map
 from sustain.maps.read.zonal import sample_points, zonal_mean
-
-from .fakes import make_card, write_raster
+from tests.maps.fakes import make_card, write_raster
 
 RSCRIPT = shutil.which("Rscript")
 NO_R = "Rscript is not installed (Debian: apt-get install r-base-core)"
 GDALINFO = shutil.which("gdalinfo")
-DOCS = Path(__file__).parents[2] / "docs" / "maps.md"
+DOCS = Path(__file__).parents[3] / "docs" / "maps.md"
 # What a reader of the docs would type next, to see what came of the lines.
 LOOK = """
 write.csv(places, "seen_places.csv", row.names = FALSE)

@@ -13,12 +13,11 @@ from shapely import box
 
 from sustain.errors import DataError, RasterError, SupportWarning
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
-
-from .fakes import write_raster
+from tests.maps.fakes import write_raster
 
 NAMES = ("wealth", "wealth_raw", "wealth_se", "support")
 TO_LONLAT = Transformer.from_crs(3857, 4326, always_xy=True)
-SHARED = Path(__file__).parents[3] / "shared/mirror/africa_poverty/data/predictions"
+SHARED = Path(__file__).parents[4] / "shared/mirror/africa_poverty/data/predictions"
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from distributed import Client, LocalCluster
 from sustain.config import MapParams
 from sustain.errors import ClusterError, DownloadError, ModelError
 from sustain.maps.predict.predict import predict_map
-
-from .fakes import MeanPredictor
-from .stac_fakes import collection, piece_item, serving
+from tests.maps.fakes import MeanPredictor
+from tests.maps.stac_fakes import collection, piece_item, serving
 
 PARAMS = MapParams(spacing_px=8, block_cells=2, batch_size=4, min_coverage=0.5)
 
