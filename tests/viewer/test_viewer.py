@@ -17,7 +17,6 @@ import rasterio
 from fastapi.testclient import TestClient
 from odc.geo.geobox import GeoBox
 from PIL import Image
-from playwright.sync_api import sync_playwright
 from shapely import Polygon
 
 from sustain.debias import CalibrationCard
@@ -28,8 +27,8 @@ from sustain.maps.read import area_means
 from sustain.viewer import MapLayers, make_app
 from sustain.viewer import app as app_module
 from sustain.viewer import layers as layers_module
+from tests.chromium import open_chromium
 from tests.maps.fakes import make_card
-from tests.report.test_browser import ARGUMENTS, CHROMIUM
 
 from .test_regions import published
 
@@ -275,10 +274,7 @@ def address(folder):
 @contextmanager
 def visited(address, says="\0", **context):
     """A page in Chromium that says no more than it should."""
-    if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is missing. Install it: apt-get install chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with open_chromium() as chromium:
         page = chromium.new_context(**context).new_page()
         said = []
         page.on("console", lambda message: said.append(message.text))
@@ -286,7 +282,6 @@ def visited(address, says="\0", **context):
         page.goto(address)
         page.wait_for_selector(".leaflet-tile-loaded")
         yield page
-        chromium.close()
     assert [line for line in said if not line.endswith(says)] == []
 
 
@@ -294,10 +289,7 @@ def visited(address, says="\0", **context):
 @pytest.mark.xdist_group("browser")
 def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
     card = CalibrationCard.load(folder / "card.json")
-    if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is missing. Install it: apt-get install chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with open_chromium() as chromium:
         page = chromium.new_page(viewport={"width": 1000, "height": 700})
         said, asked = [], []
         page.on("console", lambda message: said.append(message.text))
@@ -338,7 +330,6 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
         assert "says how wealthy the region is" in page.inner_text("#hint")
         if picture := os.environ.get("SUSTAIN_SCREENSHOT"):
             page.screenshot(path=picture)
-        chromium.close()
     assert said == []
     assert all(url.startswith((address, "data:")) for url in asked)
 
