@@ -8,6 +8,7 @@ from scipy import stats
 from sustain.causal import (
     cross_ppi_effect,
     estimate_effect,
+    least_squares,
     ppi_effect,
     ppi_mean,
     ppi_ols,
@@ -15,7 +16,6 @@ from sustain.causal import (
     stability_test,
     transport_checks,
 )
-from sustain.causal.labels.predict_debias import least_squares
 from sustain.debias import build_card
 from sustain.errors import EffectError, MissingDataWarning
 
