@@ -28,7 +28,7 @@ __all__ = ["ColumnReader", "Labels", "label_text", "matched_label"]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
-EXACT_WHOLE = 2.0**53  # from which on a float may stand for several whole numbers
+EXACT_WHOLE = 2.0**53  # a float of this size or more may stand for several whole numbers
 MANY_NUMBERS = 10  # text with more values than this that all are numbers was meant as numbers
 
 

@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 EXACT = 1 - 1e-12
-"""Squared correlation from which on two columns are one line to rounding, so that residuals test nothing."""
+"""Two columns with a squared correlation above this are one line to rounding, so that residuals test nothing."""
 
 CONSTANT = "the constant"
 

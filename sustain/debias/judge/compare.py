@@ -33,7 +33,7 @@ __all__ = ["Comparison", "MethodScore", "compare", "cross_fit_level", "held_out_
 Array = NDArray[np.float64]
 
 MIN_CONTRASTS = 5  # fewer held-out contrasts rank nothing
-SHOWN = 0.8  # share of a contrast from which on the image may be said to show it
+SHOWN = 0.8  # an image that holds this share of a contrast, or more, is said to show it
 _WORDS = {"none": "the predictions as they are", "level": "the slope matched to these contrasts"}
 
 
