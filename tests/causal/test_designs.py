@@ -525,8 +525,12 @@ class TestFewClusters:
 
 class TestFewClustersInPanels:
     @pytest.mark.parametrize("weighted", [False, True])
-    def test_equals_dense_matrices_with_every_dummy(self, weighted):
+    @pytest.mark.parametrize("across", [False, True], ids=["whole units", "across units"])
+    def test_equals_dense_matrices_with_every_dummy(self, weighted, across):
+        """Effects that are not nested in the clusters come back as columns: periods, or units too."""
         data = make_panel(3, units=18, periods=4, staggered=True)
+        if across:
+            data["region"] = np.arange(len(data)) % 7
         w = data["w"].to_numpy() if weighted else np.ones(len(data))
         dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
         design = sm.add_constant(dummies.assign(x=data["x"], treated=data["treated"])).to_numpy(dtype=float)
@@ -535,22 +539,7 @@ class TestFewClustersInPanels:
         ours = effect_of(data, **PANEL, **arguments)
         assert ours.std_error == pytest.approx(np.sqrt(variance), rel=1e-7)
         assert ours.df == pytest.approx(df, rel=1e-5)
-        assert ours.vcov == "CR2 by region (9 clusters)"
-
-    @pytest.mark.parametrize("weighted", [False, True])
-    def test_clusters_may_cut_across_units(self, weighted):
-        """Effects that are not nested in the clusters come back as columns, however many of them there are."""
-        data = make_panel(3, units=18, periods=4, staggered=True).assign(
-            region=lambda d: np.arange(len(d)) % 7
-        )
-        w = data["w"].to_numpy() if weighted else np.ones(len(data))
-        dummies = pd.get_dummies(data[["unit", "time"]].astype(str), drop_first=True, dtype=float)
-        design = sm.add_constant(dummies.assign(x=data["x"], treated=data["treated"])).to_numpy(dtype=float)
-        variance, df = _dense_cr2(design, w, data["wealth"].to_numpy(), data["region"].to_numpy())
-        arguments = {"covariates": ["x"], "weights": "w" if weighted else None, "vcov": {"CR2": "region"}}
-        ours = effect_of(data, **PANEL, **arguments)
-        assert ours.std_error == pytest.approx(np.sqrt(variance), rel=1e-7)
-        assert ours.df == pytest.approx(df, rel=1e-5)
+        assert ours.vcov == f"CR2 by region ({7 if across else 9} clusters)"
 
     def test_too_many_levels_across_clusters(self, monkeypatch):
         monkeypatch.setattr(few_clusters, "MOST_LEVELS", 40)
