@@ -405,6 +405,21 @@ class TestWhatTheCardSays:
         naive = effect_of(data, calibration=card, assumption="outcome")
         assert "card" not in kinds(naive)
 
+    @pytest.mark.filterwarnings("ignore::sustain.errors.WeakCalibrationWarning")
+    def test_what_is_weak_about_a_curve_is_said_of_that_curve(self, trial):
+        """Nine tenths of the predictions are zero: Tweedie's formula, for normal errors, is far off."""
+        rng = np.random.default_rng(0)
+        y_true = rng.normal(size=2000)
+        y_pred = np.maximum(0.6 * y_true + 0.4 * rng.normal(size=2000) - 0.9, 0)
+        card = build_card(y_pred, y_true, **ABOUT, methods=("linear", "tweedie"), n_boot=20)
+        said = [
+            text for subject, text in card.diagnostics["verdicts"].items() if subject.startswith("tweedie ")
+        ]
+        assert said
+        for method, told in (("tweedie", True), ("linear", False)):
+            notes = str(effect_of(trial, calibration=card, method=method, assumption="measurement").notes)
+            assert all((text in notes) == told for text in said)
+
     def test_prefer_a_curve(self, trial):
         rng = np.random.default_rng(0)
         y_true = rng.exponential(size=2000)

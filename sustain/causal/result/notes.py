@@ -17,6 +17,7 @@ from sustain.causal.fit import FittedDesign
 from sustain.causal.trial.columns import read
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import Vcov
+from sustain.debias.sample import FEW_PAIRS, WEAK_SLOPE
 from sustain.errors import EffectError, SupportWarning, WeakCalibrationWarning
 from sustain.stats.covariance import critical_value
 
@@ -33,9 +34,6 @@ HEAVY = 0.1
 FEW_IN_ARM = 10
 # Units of one arm under which a robust variance is said to rest on few.
 FEW_UNITS = 10
-# Predictions that follow the truth less, and calibration samples with fewer rows, are weak ground for a correction.
-WEAK_SLOPE = 0.2
-FEW_ROWS = 100
 REFUTED = 0.05  # p-value under which a line is said not to do
 
 
@@ -276,10 +274,10 @@ def weak_notes(card: CalibrationCard, corrected: Estimate) -> list[Note]:
             f"The slope of prediction on truth is {slope:.3g}, under {WEAK_SLOPE:g}: predictions hardly follow the "
             "truth, and the correction multiplies every error of the trial with the effect."
         )
-    if card.sample.n < FEW_ROWS:
+    if card.sample.n < FEW_PAIRS:
         said.append(
-            f"The calibration sample has {card.sample.n} rows, under {FEW_ROWS}: its slope is known too roughly for an "
-            "interval to be relied on."
+            f"The calibration sample has {card.sample.n} rows, under {FEW_PAIRS}: its slope is known too roughly for "
+            "an interval to be relied on."
         )
     for text in said:
         warnings.warn(text, WeakCalibrationWarning, stacklevel=5)
@@ -305,11 +303,12 @@ def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[N
         ("bridge", "prefer", line),
         ("residuals", "Tweedie", correction.method == "tweedie"),
         ("in sample", "held-out rows only", True),
+        *((subject, "", subject.startswith(f"{correction.method} ")) for subject in said),
     )
     return [
         Note("card", f"The card says of its {subject}: {said[subject]}")
         for subject, words, concerns in advice
-        if concerns and words in said.get(subject, "")
+        if concerns and subject in said and words in said[subject]
     ]
 
 
