@@ -100,6 +100,11 @@ class Calibration:
         self.learn(sample)
         _warn_fitted_values(self.truth_on_prediction_, float(np.std(sample.y_pred)))
         self.strata_ = fit_strata(self, sample)
+        for name, fit in self.strata_.items():
+            if fit.own is not None:
+                self.weaknesses_ |= {
+                    f"{subject}, {name}": said for subject, said in fit.own.weaknesses_.items()
+                }
         return self
 
     def learn(self, sample: CalibrationSample) -> None:

@@ -32,6 +32,7 @@ class Refittable(Protocol):
     """A correction of one sample that can be made again of another, and refitted on resamples."""
 
     table_: Table
+    weaknesses_: dict[str, str]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters as passed to ``__init__``."""

@@ -146,6 +146,15 @@ def test_a_tweedie_correction_that_is_off_in_level_says_by_how_much(score, chang
         assert corrected.mean() == pytest.approx(y.mean(), abs=0.01)
 
 
+def test_a_stratum_that_is_off_in_level_is_named():
+    x, y = normal(4000)
+    town = np.arange(4000) % 2
+    with pytest.warns(WeakCalibrationWarning, match="The mean of the corrected"):
+        card = build_card(np.where(town, np.minimum(x, 0.3), x), y, strata=town, **ABOUT)
+    assert "tweedie level, 1" in card.diagnostics["verdicts"]
+    assert "tweedie level, 0" not in card.diagnostics["verdicts"]
+
+
 @pytest.mark.parametrize("score", ["mixture", "kde"])
 def test_nothing_is_said_of_the_level_where_it_holds(score):
     for seed in range(10):

@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 _SCORES = ("mixture", "kde", "scott")
 RUNAWAY = 1.5
-"""Where v averages to more than this many times the variance of all errors, a log-quadratic v does not describe them."""
+"""Where v averages to more than this times the variance of all errors, a log-quadratic v does not describe them."""
 OFF_SCALE = 0.2
 """A slope of the corrected predictions on the labels that differs from one by more than this is warned of."""
 OFF_LEVEL = 0.05
