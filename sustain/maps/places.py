@@ -1,4 +1,4 @@
-"""From longitude and latitude to the cells of a raster, with the mistakes that people make on the way."""
+"""From longitude and latitude to the cells of a raster, and the mistakes that people make with them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _LOWEST = 85.06  # degrees of latitude that the page shows
 def region_on_map(
     corners: Sequence[tuple[float, float]], bounds: tuple[float, float, float, float]
 ) -> tuple[MultiPolygon, float]:
-    """Bring a drawn polygon onto a map: its part within the map's bounds, and which share of it that is.
+    """Bring a drawn polygon onto a map: its part within the map's bounds, and the share of its area that lies there.
 
     Its sides are straight on the page, that is in Mercator's projection, and get corners in between. It may be drawn
     across 180 degrees or on another copy of the world, where longitudes go on counting.

@@ -1,9 +1,8 @@
 """Imagery of STAC items on one pixel grid: read window by window, in the model's numbers.
 
-odc-stac says what is in an item (`sustain.maps.imagery.stac_items`). Its own loader is not asked for the pixels: it
-places them
-to an eighth of a pixel, differently in every window that is asked for, so that a map would depend on how it is cut into
-blocks. They come by the same way as those of rasters (`sustain.maps.imagery.warp`).
+odc-stac says what is in an item (`sustain.maps.imagery.stac_items`). Its loader is not used for the pixels: it places
+them to an eighth of a pixel, differently in every window, so that a map would depend on how it is cut into blocks.
+Pixels are read in the same way as those of rasters (`sustain.maps.imagery.warp`).
 """
 
 from __future__ import annotations

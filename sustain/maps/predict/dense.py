@@ -1,8 +1,9 @@
 """Dense predictions of a block: one pass over its window, for networks whose cells see nothing beyond their tile.
 
-Neighbouring tiles share most of their pixels, which exact mode looks at once a tile. Where a network pads nothing and
-averages its feature cells, a tile's outputs are means over the cells inside it; then box means of one pass over the
-window are the same map. That they are, is checked: some cells of every map are predicted in exact mode too.
+Neighbouring tiles share most of their pixels, and exact mode passes over a pixel once for every tile that holds it. A
+network that pads nothing and averages its feature cells predicts a tile from the mean of the cells inside the tile. For
+such a network one pass over the window is enough: the means are then taken over boxes of its feature cells. To be sure,
+some cells of every map are predicted in exact mode too and compared.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class DensePredictor(Protocol):
 
 
 def require_dense(predictor: object, grid: Grid) -> None:
-    """Refuse a model or a grid for which a dense map cannot equal the tiles' predictions.
+    """Refuse a model or a grid whose dense map cannot equal the predictions of the tiles.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Exact predictions of a block: each cell is what the model predicts for its tile alone.
 
-A block of imagery is read once and its overlapping tiles are cut as a strided view, so that every cell is treated as
-the survey sites were that the calibration was learned from. A fully convolutional pass over the scene would be faster,
-but an ordinary padded network gives other numbers there, after calibration has measured its errors.
+A block of imagery is read once and its overlapping tiles are cut as a strided view. So every cell is predicted in the
+same way as the survey sites of the calibration sample. A fully convolutional pass over the scene would be faster, but
+an ordinary padded network would then predict other numbers than those whose errors the calibration measured.
 """
 
 from __future__ import annotations

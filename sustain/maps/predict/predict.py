@@ -74,8 +74,8 @@ def predict_map(
     params : MapParams
         Spacing of the cells, size of a block, batch size, least coverage; coordinate system and resampling, where
         imagery is to be reprojected; and the mode. ``exact`` predicts each tile
-        alone. ``dense`` passes over a block once (`sustain.maps.predict.dense`), for models where that is the same;
-        256 cells are compared on the way.
+        alone. ``dense`` passes over a block once (`sustain.maps.predict.dense`) and is for models that predict the
+        same numbers in this way; 256 cells are predicted in both ways and compared.
     work : str or Path, optional
         Folder for finished blocks, by default a hidden one beside `out`. A run that was killed goes on from them and
         ends with the same bytes; they are removed when the map is whole. One run at a time may use it.

@@ -27,9 +27,7 @@ __all__ = ["Finished", "predict_here", "predict_on_cluster"]
 Finished = Iterator[tuple[Block, npt.NDArray[np.float32]]]
 """Blocks and their bands, shape (bands, rows, cols), one by one as they are finished."""
 
-_AHEAD = (
-    3  # blocks a worker may have waiting: enough to keep it busy, few enough to bound the scheduler's memory
-)
+_AHEAD = 3  # blocks that wait for a worker: enough to keep it busy, few enough for the scheduler's memory
 
 
 def predict_here(scene: Scene | Mosaic, work: BlockWork, blocks: Sequence[Block]) -> Finished:

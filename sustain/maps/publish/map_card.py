@@ -65,13 +65,14 @@ means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 _WHICH = """\
 | you want | take |
 | --- | --- |
-| how wealthy a district is | the mean of `wealth_raw`, put on the line of the truth: {expect}. With its interval it \
-is `expected` in `areas.csv` if that is here, from `sustain areas`, or where you draw the area in `sustain serve`. The \
-mean of `wealth` spreads districts too widely, because part of the errors of places averages out |
+| how wealthy a district is | take the mean of `wealth_raw` and turn it into the wealth to expect: {expect}. The \
+result and its interval are `expected` in `areas.csv` (if it is here), in the table of `sustain areas`, and on the \
+page of `sustain serve` where you draw the area. Means of `wealth` spread districts too widely, because part of the \
+errors of places averages out |
 | the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
 | the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
 the noise of one place |
-| how far one cell of `wealth` may be off | `wealth_se`: meant to hold the truth within twice that 95 times in 100 |
+| how far one cell of `wealth` may be off | `wealth_se`: in 95 of 100 cells the truth should lie within twice that |
 | what not to trust | cells where `support` is 1: no surveyed place had such a prediction |
 """
 
@@ -80,19 +81,19 @@ _AREAS = """\
 is for differences. {errors} Two areas share the calibration's error: do not judge their difference by whether their
 intervals overlap."""
 _ERRORS = {
-    True: "Their intervals hold the error of the calibration and those of the cells, which neighbours share in part:\n"
-    "how far, the calibration sample told.",
-    False: "Their intervals hold the error of the calibration and those of the cells, which are taken to be the same\n"
-    "all over an area, because the card does not say how far neighbours err together: the widest there can be.",
+    True: "Their intervals hold the error of the calibration and those of the cells. Neighbouring cells share part of\n"
+    "their errors; how much was measured in the calibration sample.",
+    False: "Their intervals hold the error of the calibration and those of the cells. The card does not say how much\n"
+    "of their errors neighbours share, so all cells of an area are taken to share all of it: the widest intervals.",
 }
 
 LIMITS = """\
 - **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.
 - **Not for ranking or targeting single cells by `wealth`.** The correction restores the spread between groups, and
   magnifies the noise of single cells with it; to guess the wealth of one place, `wealth_raw` is the better guess.
-- **Not for contrasts that the image shows apart from wealth** (town against country, irrigated against dry land): if
-  what is compared changes the picture by itself, the correction does not know. Use it where the predictions relate
-  to wealth as they do in the calibration sample.
+- **Not for contrasts that the image shows apart from wealth** (town against country, irrigated against dry land): the
+  correction cannot tell wealth from what changes the picture by itself. Use it where the predictions relate to wealth
+  as they do in the calibration sample.
 - **Not outside the calibration sample's range, countries and years** without saying so: `support` is 1 where the
   correction is an extrapolation.
 - **Cells are not independent.** Tiles overlap and errors are shared; cluster standard errors in space.

@@ -38,9 +38,9 @@ COLUMNS = {
     "low95": "Lower end of its 95% interval.",
     "high95": "Upper end of its 95% interval.",
     "wealth_raw": "Mean of wealth as the model predicts it.",
-    "expected_se": "Standard error of `expected`: of its line and of what predictions leave unexplained.",
-    "calibration_se": "Standard error of `wealth` by the correction, which all cells share: from the card's draws.",
-    "noise_se": "Standard error of `wealth` by the noise of the predictions, as far as cells err together.",
+    "expected_se": "Standard error of `expected`: uncertainty of the line, and what predictions leave unexplained.",
+    "calibration_se": "Part of the standard error of `wealth` that comes from the correction; all cells share it.",
+    "noise_se": "Part of the standard error of `wealth` that comes from the noise of the predictions.",
     "imagery_share": "Share of the area (with weights: of its weight) on cells with imagery.",
     "extrapolated_share": "Share of these cells outside the calibration sample's range.",
     "cells": "Number of cells that the area meets and that hold a value.",
@@ -106,8 +106,8 @@ def area_means(
 
     Notes
     -----
-    Neither interval knows of errors that the calibration sample could not show: an area unlike those that the card
-    was learned in, or a country whose slope differs (``slope_spread`` of the card); nor of the error of rho itself.
+    Neither interval holds errors that the calibration sample could not show: those of an area unlike any in the
+    sample, or of a country whose slope differs (``slope_spread`` of the card). Nor does it hold the error of rho.
     Memory is bounded, however large an area is (`sustain.maps.read.area_variance.BlockSums`).
     """
     if isinstance(card, str | Path):
@@ -121,7 +121,7 @@ def area_means(
         reader = _Reader(source, names, card, source.tags()["SUSTAIN_METHOD"])
     if card.spatial_errors is None:
         warnings.warn(
-            "card: it does not say how the errors of neighbours hang together (it was built without lon and lat), so "
+            "card: it does not say how the errors of neighbours correlate (it was built without lon and lat), so "
             "all cells of an area are taken to err together. The intervals are the widest that there can be.",
             WeakCalibrationWarning,
             stacklevel=2,
@@ -290,7 +290,7 @@ class _Reader:
         }
 
     def _errors(self, sums: _Sums) -> tuple[float, float]:
-        """Give the standard error of an area's means by its cells' errors: of corrected wealth, of truth to expect."""
+        """Find what the errors of its cells add to the standard errors of an area's two means: corrected, expected."""
         spatial = self._card.spatial_errors
         if spatial is None:
             return float(sums.blocks.totals()[0]) / sums.seen, self._unexplained
