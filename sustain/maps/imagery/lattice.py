@@ -30,14 +30,14 @@ __all__ = [
     "RELATIVE",
     "Lattice",
     "Outline",
-    "Resampling",
+    "ResamplingName",
     "choose_lattice",
     "in_metres",
     "is_square",
     "warn_of_ground",
 ]
 
-Resampling: TypeAlias = Literal["nearest", "bilinear", "cubic", "average"]
+ResamplingName: TypeAlias = Literal["nearest", "bilinear", "cubic", "average"]
 
 OFF_GRID = 1e-3
 """Share of a pixel by which corners may miss a grid: what decimal text does to coordinates, no more."""
@@ -100,7 +100,7 @@ class Lattice:
     """
 
     pixel: GeoBox
-    resampling: Resampling
+    resampling: ResamplingName
 
     @property
     def crs(self) -> CRS:
@@ -145,7 +145,7 @@ def choose_lattice(
     outlines: Sequence[Outline],
     crs: str,
     pixel_m: float,
-    resampling: Resampling,
+    resampling: ResamplingName,
 ) -> Lattice:
     """Choose the pixel grid that rasters are brought onto.
 

@@ -22,7 +22,7 @@ from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.grid import Span
 from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, has_mask
 from sustain.maps.imagery.identity import identity_of
-from sustain.maps.imagery.lattice import Lattice, Outline, Resampling, choose_lattice
+from sustain.maps.imagery.lattice import Lattice, Outline, ResamplingName, choose_lattice
 from sustain.maps.imagery.mosaic import Mosaic
 from sustain.maps.imagery.stac_items import BandSource, ItemBands, find_bands, read_items
 from sustain.maps.remote import gdal_options, is_remote, plain, remote_identity
@@ -158,7 +158,7 @@ class StacImagery(Mosaic):
         places: Sequence[str | Path],
         imagery: Imagery,
         crs: str | None = None,
-        resampling: Resampling = "bilinear",
+        resampling: ResamplingName = "bilinear",
         names: Mapping[str, str] | None = None,
     ) -> None:
         items = [find_bands(item, imagery, names or {}) for item in read_items(places)]
