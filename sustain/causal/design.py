@@ -94,7 +94,7 @@ class Design:
     def columns(self) -> tuple[str, ...]:
         """Label columns of the data that the design needs beside outcome, treatment and covariates."""
         panel = () if self.unit is None or self.time is None else (self.unit, self.time)
-        return (*panel, *(part for effect in self.fixed_effects for part in effect.split("^")))
+        return (*panel, *(part for effect in self.fixed_effects for part in _parts(effect)))
 
     def build(self, units: Units, vcov: Vcov, covariate: int | None = None) -> LinearEstimator:
         """Make the estimator for these units.
@@ -137,8 +137,13 @@ class Design:
     def _absorbed(self, units: Units) -> Absorbed | None:
         if not self.fixed_effects:
             return None
-        parts = [[_labels(units, part).codes for part in effect.split("^")] for effect in self.fixed_effects]
+        parts = [[_labels(units, part).codes for part in _parts(effect)] for effect in self.fixed_effects]
         return Absorbed([joint_codes(codes) for codes in parts], units.weights)
+
+
+def _parts(effect: Any) -> list[Any]:
+    """Columns whose combinations are one effect; a name that is no text is one column."""
+    return effect.split("^") if isinstance(effect, str) else [effect]
 
 
 def _adjustment(units: Units) -> Adjustment:

@@ -128,6 +128,10 @@ class TestFormula:
             ("wealth ~ treated - 1", "leaves out the constant"),
             ("wealth ~ C(treated) + x", "expected a column of 0 and 1"),
             ("wealth ~ treated + treated:log(treated)", "uses the treatment"),
+            ("wealth ~ treated + C(treated):x", "uses the treatment"),
+            ("wealth ~ treated * x | treated ~ offer", "uses the treatment"),
+            ("wealth ~ treated * wealth", "holds the treatment or the outcome"),
+            ("wealth ~ treated + treated:wealth", "holds the treatment or the outcome"),
             ("wealth ~ treated + (x", "does not parse"),
             ("wealth ~ treated | adm2 | year", "too many parts"),
             ("wealth ~ x | treated ~ offer | adm2", "after the instruments"),
@@ -214,6 +218,10 @@ class TestTerms:
         found = estimate_effect(numbered, outcome=0, treatment=1, covariates=[2], estimator="ols")
         assert found.estimate == pytest.approx(theirs_of("wealth ~ treated + x", data)[0], rel=1e-9)
         assert "Effect of 1 on 0" in found.summary()
+        more = numbered.assign(**{"3": data["adm2"], "4": data["w"]}).rename(columns={"3": 3, "4": 4})
+        named = {"outcome": 0, "treatment": 1, "estimator": "ols", "weights": 4, "fixed_effects": [3]}
+        same = estimate_effect(data, "wealth ~ treated | adm2", weights="w", vcov={"CRV1": "adm2"})
+        assert estimate_effect(more, vcov={"CRV1": 3}, **named).std_error == same.std_error
         with pytest.raises(EffectError, match="covariates: got a set, which has no order"):
             estimate_effect(data, outcome="wealth", treatment="treated", covariates={"x"}, estimator="ols")
 

@@ -125,6 +125,11 @@ class Overlap:
 
     def _slope_influence(self, card: CalibrationCard) -> Floats:
         table = self.rows
+        if len(table) < card.sample.n:
+            raise CardError(
+                f"overlap: got {len(table)} calibration rows, but the card was built from {card.sample.n}. Pass all of "
+                "them: each has a part in the error of the slope."
+            )
         weight = read.weights(
             "overlap: weights", None if self.weights is None else table[self.weights], len(table)
         )

@@ -45,8 +45,10 @@ class Roles:
 
     def __post_init__(self) -> None:
         """Check that no role contradicts another."""
+        products = () if self.interactions is None else self.interactions.columns
         for role, columns in (
             ("covariates", self.covariates.columns),
+            ("covariates", products),
             ("instrument", self.instruments.columns),
         ):
             if self.treatment in columns or self.outcome in columns:

@@ -182,9 +182,10 @@ def _weights(data: pd.DataFrame, weights: str | ArrayLike | None) -> Floats:
     """Weights of all rows, NaN where missing."""
     if weights is None:
         return np.ones(len(data))
-    if isinstance(weights, str):
-        read.require_columns(data, [weights])
-        values = read.vector(f"weights: column {weights!r}", data[weights], missing=True)
+    if isinstance(weights, str) or np.ndim(weights) == 0:
+        name: Any = weights
+        read.require_columns(data, [name])
+        values = read.vector(f"weights: column {name!r}", data[name], missing=True)
     else:
         read.require_same_index("weights", weights, "data", data)
         values = read.vector("weights", weights, len(data), like="data", missing=True)
