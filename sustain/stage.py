@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -13,7 +14,7 @@ from typing import TextIO, TypeVar
 from sustain.config import Params, load_params
 from sustain.errors import ConfigError, SustainError, SustainWarning
 
-__all__ = ["Artefacts", "required", "run_stage"]
+__all__ = ["Artefacts", "required", "run_stage", "warnings_as_lines"]
 
 Section = TypeVar("Section")
 
@@ -110,26 +111,32 @@ def run_stage(main: Callable[[Params, Artefacts], None]) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
     parser.add_argument("--source", help="profile to use instead of the one that the file names")
     arguments = parser.parse_args()
-    warnings.showwarning = _show_warning
     try:
-        params = load_params(arguments.params, arguments.source)
-        main(params, Artefacts(params.source))
+        with warnings_as_lines():
+            params = load_params(arguments.params, arguments.source)
+            main(params, Artefacts(params.source))
     except (SustainError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 
-_show_other_warning = warnings.showwarning
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show each `SustainWarning` as one line on standard error; other warnings, and all filters, stay as they are."""
+    plain = warnings.showwarning
 
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, SustainWarning):
+            print(f"warning: {message}", file=sys.stderr)  # where in the code it arose says nothing to a user
+        else:
+            plain(message, category, filename, lineno, file, line)
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    if issubclass(category, SustainWarning):
-        print(f"warning: {message}", file=sys.stderr)  # where in the code it arose says nothing to a user
-    else:
-        _show_other_warning(message, category, filename, lineno, file, line)
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

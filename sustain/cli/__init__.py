@@ -6,9 +6,8 @@ Heavy imports stay inside the commands, so that ``sustain --help`` answers at on
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -18,7 +17,8 @@ from sustain.cli.bench import bench
 from sustain.cli.effect import effect
 from sustain.cli.maps import areas, map_, publish, serve
 from sustain.cli.models import predict, train
-from sustain.errors import SustainError, SustainWarning
+from sustain.errors import SustainError
+from sustain.stage import Artefacts, warnings_as_lines
 
 __all__ = ["app", "main"]
 
@@ -61,30 +61,13 @@ def summary(
 
     from sustain.config import load_params
     from sustain.report import summary as summarise
-    from sustain.stage import Artefacts
 
     Console().print(summarise(Artefacts(load_params(params, source).source)))
 
 
 def main() -> None:
-    """Run the command line; an expected error is one message and status 1, and so is each warning of ours a line."""
-    plain = warnings.showwarning
-
-    def say(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if issubclass(category, SustainWarning):
-            typer.echo(f"warning: {message}", err=True)
-        else:
-            plain(message, category, filename, lineno, file, line)
-
-    with warnings.catch_warnings():  # filters stay as they are; only what a warning looks like is ours
-        warnings.showwarning = say
+    """Run the command line: an expected error is one message and status 1, a warning of ours is one line."""
+    with warnings_as_lines():
         try:
             app()
         except SustainError as error:
