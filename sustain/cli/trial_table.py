@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from sustain.cli.tables import read_table
-from sustain.errors import CardError, DataError, FileFormatError
+from sustain.errors import CardError, DataError
 from sustain.stats.columns import label_text
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read_trial(
     method : str
         Correction, for what is said of means over cells.
     polygons, key, **reading
-        As of `sustain.maps.read.trial_units.read_map_at_units`; polygons as a file.
+        As of `sustain.maps.read.read_map_at_units`; polygons as a file.
 
     Raises
     ------
@@ -72,12 +72,14 @@ def read_trial(
         hash_known = table.attrs.get("predictor_sha256") or table.attrs.get("predictor")
         unknown = [] if hash_known or card is None else [_UNKNOWN]
         return TrialTable(table, unknown)
+    from sustain.maps.read import read_polygons
+
     if key and polygons:
         units = read_table(path, [key])
     else:
         hint = "Units are read off the map at lon and lat, in degrees: rename yours, or give --polygons and --key."
         units = read_table(path, ["lon", "lat"], hint)
-    reading |= {"key": key, "polygons": None if polygons is None else _areas(polygons)}
+    reading |= {"key": key, "polygons": None if polygons is None else read_polygons(polygons)}
     if len(maps) == 1 and not _is_period(maps[0]):
         n_periods = 1 if period is None or period not in units else units[period].nunique()
         if n_periods > 1:
@@ -164,16 +166,3 @@ def _read(raster: Path, units: pd.DataFrame, card: CalibrationCard | None, readi
 
 def _is_period(text: str) -> bool:
     return "=" in text and not Path(text).exists()
-
-
-def _areas(path: Path) -> Any:
-    import geopandas as gpd
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        areas = gpd.read_file(path)
-    except (DataSourceError, DataLayerError) as error:
-        raise FileFormatError(f"{path}: not a readable vector file ({error}).") from error
-    if not isinstance(areas, gpd.GeoDataFrame):
-        raise FileFormatError(f"{path}: a table without geometry. Give a file of polygons.")
-    return areas

@@ -6,11 +6,9 @@ run with anything changed has another fingerprint, so old blocks are never taken
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sustain.errors import RasterError
-from sustain.files import atomic_path
+from sustain.files import atomic_path, only_run
 from sustain.maps.grid import Block
 
 __all__ = ["BlockStore"]
@@ -83,32 +81,16 @@ class BlockStore:
         RasterError
             When another run is at it.
         """
-        folder = self._locked(what)
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # not empty
-                self._root.rmdir()
-            os.close(folder)
-
-    def _locked(self, what: Path) -> int:
-        while True:
-            self._root.mkdir(parents=True, exist_ok=True)
-            folder = os.open(self._root, os.O_RDONLY)
+        busy = RasterError(
+            f"{what}: another run is making this map; its blocks are in {self._root}. Wait for it, or stop it, or "
+            "write to another path."
+        )
+        with only_run(self._root, busy):
             try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                os.close(folder)
-                raise RasterError(
-                    f"{what}: another run is making this map; its blocks are in {self._root}. Wait for it, or stop "
-                    "it, or write to another path."
-                ) from error
-            except OSError:
-                return folder  # some network file systems have no locks
-            # Another run may have ended in between, and removed the folder.
-            if self._root.exists() and os.path.samestat(os.fstat(folder), self._root.stat()):
-                return folder
-            os.close(folder)
+                yield
+            finally:
+                with suppress(OSError):  # not empty
+                    self._root.rmdir()
 
     def _path(self, block: Block) -> Path:
         return self._folder / f"{block.cells.row:06d}-{block.cells.col:06d}.npy"

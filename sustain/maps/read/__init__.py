@@ -4,6 +4,7 @@ from sustain.maps.read.areas import area_means, areas_table, published_card
 from sustain.maps.read.cells import iter_cells, write_cells
 from sustain.maps.read.trial_units import MapReading, read_map_at_units
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
+from sustain.maps.read.zones import read_polygons
 
 __all__ = [
     "MapReading",
@@ -13,6 +14,7 @@ __all__ = [
     "iter_cells",
     "published_card",
     "read_map_at_units",
+    "read_polygons",
     "sample_points",
     "write_cells",
     "zonal_mean",

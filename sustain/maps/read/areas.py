@@ -22,7 +22,7 @@ from sustain.maps.correct.raster import require_corrected_with
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
 from sustain.maps.read.area_variance import BlockSums
 from sustain.maps.read.zonal import warn_of_holes
-from sustain.maps.read.zones import Piece, cells_in_zones, column_names, zones_on_grid
+from sustain.maps.read.zones import Piece, cells_in_zones, column_names, read_polygons, zones_on_grid
 from sustain.sphere import arc_km, on_sphere
 from sustain.stats.covariance import critical_value
 
@@ -163,14 +163,7 @@ def areas_table(
     RasterError, CardError
         As `area_means`.
     """
-    if not Path(areas).exists():
-        raise DataError(f"{areas}: no such file of areas. Check the path.")
-    try:
-        polygons = gpd.read_file(areas)
-    except (RuntimeError, ValueError) as error:  # pyogrio's are RuntimeErrors
-        raise DataError(f"{areas}: not a readable vector file ({error}).") from error
-    if not isinstance(polygons, gpd.GeoDataFrame):
-        raise DataError(f"{areas}: a table without geometry. Give a file of polygons.")
+    polygons = read_polygons(areas)
     if key not in polygons.columns or key == polygons.geometry.name:
         names = [str(name) for name in polygons.columns if name != polygons.geometry.name]
         raise DataError(f"{areas}: no column {key!r}; it has {', '.join(names)}.")

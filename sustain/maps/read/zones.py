@@ -14,11 +14,11 @@ import rasterio
 from shapely import MultiPolygon, box, get_parts, make_valid
 from shapely.geometry.base import BaseGeometry
 
-from sustain.errors import DataError, RasterError
+from sustain.errors import DataError, FileFormatError, RasterError
 from sustain.maps.geotiff import open_raster
 from sustain.maps.places import require_crs
 
-__all__ = ["Piece", "cells_in_zones", "column_names", "zones_on_grid"]
+__all__ = ["Piece", "cells_in_zones", "column_names", "read_polygons", "zones_on_grid"]
 
 # exactextract leaves out cells without data unless it is told what to put in their place.
 _MISSING = "-1e30"
@@ -53,6 +53,27 @@ class Piece:
 def column_names(source: rasterio.io.DatasetReader) -> list[str]:
     """Descriptions of the bands, ``band_1`` and so on where there is none."""
     return [text or f"band_{index}" for index, text in enumerate(source.descriptions, start=1)]
+
+
+def read_polygons(path: str | Path) -> gpd.GeoDataFrame:
+    """Read a vector file of any format that GDAL knows: GeoPackage, GeoJSON, Shapefile.
+
+    Raises
+    ------
+    DataError
+        When there is no such file.
+    FileFormatError
+        When it cannot be read, or has no geometry.
+    """
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such file of polygons. Check the path.")
+    try:
+        polygons = gpd.read_file(path)
+    except (RuntimeError, ValueError) as error:  # pyogrio's are RuntimeErrors
+        raise FileFormatError(f"{path}: not a readable vector file ({error}).") from error
+    if not isinstance(polygons, gpd.GeoDataFrame):
+        raise FileFormatError(f"{path}: a table without geometry. Give a file of polygons.")
+    return polygons
 
 
 def zones_on_grid(source: rasterio.io.DatasetReader, polygons: gpd.GeoDataFrame) -> gpd.GeoSeries:

@@ -296,7 +296,7 @@ def test_a_table_of_districts_from_a_file(world, tmp_path):
     assert (table["cells"] > 0).all()
     (tmp_path / "text.gpkg").write_text("text")
     for areas, key, message in (
-        (tmp_path / "none.gpkg", "name", r"none\.gpkg: no such file of areas"),
+        (tmp_path / "none.gpkg", "name", r"none\.gpkg: no such file of polygons"),
         (tmp_path / "text.gpkg", "name", r"text\.gpkg: not a readable vector file"),
         (tmp_path / "d.gpkg", "adm2", r"no column 'adm2'; it has name"),
         (
