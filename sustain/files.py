@@ -6,6 +6,7 @@ A process killed in the middle leaves a temporary file (removed on the next writ
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -22,6 +23,7 @@ from sustain.errors import DataError, DiskSpaceError, FileFormatError
 __all__ = [
     "atomic_directory",
     "atomic_path",
+    "only_run",
     "read_json",
     "require_free_space",
     "require_replaceable",
@@ -101,6 +103,41 @@ def _full_disk_named(final: Path) -> Iterator[None]:
             f"{final}: the disk filled up while writing, or a quota or file-size limit was met; nothing was put in "
             f"place. Free some space on {final.parent} and run again."
         ) from error
+
+
+@contextmanager
+def only_run(folder: Path, busy: Exception) -> Iterator[None]:
+    """Keep other runs out of a folder while a block runs; the lock ends with the process.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be. Whoever holds it may remove it.
+    busy : Exception
+        What is raised when another run holds the folder.
+    """
+    held = _hold(folder, busy)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _hold(folder: Path, busy: Exception) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(held)
+            raise busy from error
+        except OSError:
+            return held  # some network file systems have no locks
+        # Another run may have ended in between, and removed the folder.
+        if folder.exists() and os.path.samestat(os.fstat(held), folder.stat()):
+            return held
+        os.close(held)
 
 
 def write_text(path: str | Path, text: str) -> Path:

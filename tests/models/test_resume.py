@@ -74,8 +74,10 @@ def undisturbed(packed_tiles, tmp_path_factory):
     return contents(out)
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_weights(packed_tiles, undisturbed, tmp_path, epochs):
-    out = tmp_path / "model"
+def test_killed_in_the_middle_it_leaves_the_old_model_and_then_ends_with_the_same_weights(
+    packed_tiles, trained, undisturbed, tmp_path, epochs
+):
+    out = shutil.copytree(trained, tmp_path / "model")
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, packed_tiles, out, PARAMS.model_dump_json()], start_new_session=True
     )
@@ -89,7 +91,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(packed_tiles, undist
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not out.exists()
+    assert contents(out) == contents(trained)
     train(packed_tiles, out, PARAMS, seed=5)
     assert contents(out) == undisturbed
     assert 0 < len(epochs) < PARAMS.epochs  # nothing of the first member, and not all of the second

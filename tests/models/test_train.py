@@ -1,11 +1,6 @@
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import warnings
 
 import numpy as np
@@ -185,20 +180,3 @@ def test_a_training_that_diverges_says_so(packed_tiles, tmp_path):
 def test_an_unknown_backbone_is_named(packed_tiles, tmp_path):
     with pytest.raises(ModelError, match="'vgg'; expected one of"):
         train(packed_tiles, tmp_path / "model", TrainParams(backbone="vgg"), seed=0)
-
-
-def test_killed_in_the_middle_leaves_the_old_model_in_place(packed_tiles, trained, tmp_path):
-    out = shutil.copytree(trained, tmp_path / "model")
-    script = (
-        "import sys\nfrom sustain.config import TrainParams\nfrom sustain.models.training.model import train\n"
-        "print('started', flush=True)\n"
-        "train(sys.argv[1], sys.argv[2], TrainParams(epochs=10000, patience=10000, threads=1), 5)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, packed_tiles, out], stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"started\n"
-    time.sleep(2)
-    assert process.poll() is None
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert contents(out) == contents(trained)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from tqdm import tqdm
 from sustain.data.catalogue.manifest import ManifestFile
 from sustain.data.fetch.download import Arrived, Attempts, Download, NotHad, Place
 from sustain.errors import DownloadError
-from sustain.files import require_free_space
+from sustain.files import only_run, require_free_space
 
 __all__ = ["transfer"]
 
@@ -68,7 +66,7 @@ def transfer(
     stop = Event()
     total = sum(file.size or 0 for file in files)
     with (
-        _only_run(parts),
+        _parts_alone(parts),
         tqdm(total=total or None, desc=name, unit="B", unit_scale=True, disable=None) as bar,
         ThreadPoolExecutor(min(workers, len(files))) as pool,
     ):
@@ -95,25 +93,14 @@ def transfer(
 
 
 @contextmanager
-def _only_run(parts: Path) -> Iterator[None]:
+def _parts_alone(parts: Path) -> Iterator[None]:
     """Keep other runs out of the folder of parts; leave nothing empty behind."""
-    parts.mkdir(parents=True, exist_ok=True)
-    folder = os.open(parts, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DownloadError(
-                f"{parts}: another run is fetching into this folder. Wait for it, or stop it."
-            ) from error
-        except OSError:
-            pass  # some network file systems have no locks; checksums still guard what is put in place
+    busy = DownloadError(f"{parts}: another run is fetching into this folder. Wait for it, or stop it.")
+    with only_run(parts, busy):
         try:
             yield
         finally:
             _tidy(parts)
-    finally:
-        os.close(folder)
 
 
 class _Positions:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -247,6 +248,11 @@ def test_a_truncated_archive_leaves_finished_shards_and_the_next_run_goes_on(tmp
     assert not list(tmp_path.glob(".packing*"))
 
 
+def pack_in_shards_of_20(raw, out):
+    sites = dhs_tasks.add_splits(dhs.read_all_labels(raw / dhs.LABELS_FILE))
+    landsat.pack_archives(dhs.archives(raw), sites, out, dhs_tasks.SCHEMES, dhs.MEMBER, 20)
+
+
 def test_an_ingest_that_was_killed_goes_on_and_gives_the_same_bytes(tmp_path):
     rng = np.random.default_rng(0)
     n = 120
@@ -260,15 +266,16 @@ def test_an_ingest_that_was_killed_goes_on_and_gives_the_same_bytes(tmp_path):
     write_archive(raw / "dhs_ID_MZ.tar.gz", members)
     table.to_csv(raw / "dhs_final_labels.csv", index=False)
 
-    def command(out):
-        code = (
-            "from sustain.data.sustainbench import dhs, dhs_tasks, landsat\n"
-            f"sites = dhs_tasks.add_splits(dhs.read_all_labels({str(raw / dhs.LABELS_FILE)!r}))\n"
-            f"landsat.pack_archives(dhs.archives({str(raw)!r}), sites, {str(out)!r}, dhs_tasks.SCHEMES, dhs.MEMBER, 20)"
-        )
-        return [sys.executable, "-W", "ignore", "-c", code]
-
-    killed = subprocess.Popen(command(tmp_path / "out"), stderr=subprocess.DEVNULL)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from tests.data.sustainbench.test_landsat import pack_in_shards_of_20\n"
+        "pack_in_shards_of_20(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, raw, tmp_path / "out"],
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[3],
+    )
     records = tmp_path / ".packing-out"
     while killed.poll() is None and len(list(records.glob("shard-*.json"))) < 2:
         time.sleep(0.002)
@@ -278,7 +285,7 @@ def test_an_ingest_that_was_killed_goes_on_and_gives_the_same_bytes(tmp_path):
     assert len(finished) == 2, "the run ended before it could be killed"
     assert not (tmp_path / "out").exists()
     for out in (tmp_path / "out", tmp_path / "straight"):
-        subprocess.run(command(out), check=True, stderr=subprocess.DEVNULL, timeout=120)
+        pack_in_shards_of_20(raw, out)
     assert {
         name: (tmp_path / "out" / name).stat().st_mtime_ns for name in finished
     } == finished  # not done again
