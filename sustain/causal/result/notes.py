@@ -295,6 +295,8 @@ def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[N
                 f"a line does not meet the moments that a curve does (J test, p = {p_value:.2g}): prefer the "
                 f"{curve.method}, or Tweedie, to the linear correction."
             )
+    if "strata" in said:
+        said["strata"] += " Pass strata=, the trial's column of them."
     # Subject of a verdict, the words by which it advises something, and whether that concerns this correction.
     advice = (
         ("strength", "too little", True),
@@ -303,7 +305,12 @@ def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[N
         ("bridge", "prefer", line),
         ("residuals", "Tweedie", correction.method == "tweedie"),
         ("in sample", "held-out rows only", True),
-        *((subject, "", subject.startswith(f"{correction.method} ")) for subject in said),
+        # What is weak about the correction itself: of a stratum's own, its name stands after a comma.
+        *(
+            (subject, "", (", " in subject) == within)
+            for subject in said
+            if subject.startswith(f"{correction.method} ")
+        ),
     )
     return [
         Note("card", f"The card says of its {subject}: {said[subject]}")
