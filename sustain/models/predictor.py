@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from torch import Tensor
 
-from sustain.data.tiles.shards import TileFormat
+from sustain.data.tiles.shards import HasTileFormat, TileFormat
 from sustain.errors import HardwareWarning, ModelError
 from sustain.files import read_json, sha256_of
 from sustain.models.hardware import require_devices
@@ -104,7 +104,7 @@ class ModelDescription(TileFormat):
         return network
 
 
-class TilePredictor:
+class TilePredictor(HasTileFormat):
     """Predict the target of tiles with a trained model.
 
     Attributes
@@ -123,6 +123,7 @@ class TilePredictor:
         self, network: TileNetwork, description: ModelDescription, device: str | None = None
     ) -> None:
         self.description = description
+        self.format = description
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if self.device.type == "cuda":
             require_devices("gpu", 1)
@@ -185,49 +186,14 @@ class TilePredictor:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
-    def bands(self) -> tuple[str, ...]:
-        """Names of the bands, in channel order."""
-        return self.description.bands
-
-    @property
-    def scale(self) -> tuple[float, ...]:
-        """``value = scale * DN + offset``, a number a band."""
-        return self.description.scale
-
-    @property
-    def offset(self) -> tuple[float, ...]:
-        """``value = scale * DN + offset``, a number a band."""
-        return self.description.offset
-
-    @property
-    def nodata(self) -> int:
-        """DN of a missing value."""
-        return self.description.nodata
-
-    @property
-    def tile_px(self) -> int:
-        """Side of a tile, in pixels."""
-        return self.description.tile_px
-
-    @property
-    def pixel_m(self) -> float:
-        """Side of a pixel, in metres."""
-        return self.description.pixel_m
-
-    @property
     def target(self) -> Target:
         """Name and unit of what is predicted."""
         return self.description.target
 
     def require_format(self, other: TileFormat, what: str) -> None:
         """Raise `ModelError` unless `what` has the bands, encoding and sizes that the model was trained on."""
-        wrong = [
-            f"{name} is {getattr(other, name)}, the model has {getattr(self.description, name)}"
-            for name in TileFormat.model_fields
-            if getattr(other, name) != getattr(self.description, name)
-        ]
-        if wrong:
-            raise ModelError(f"{what} does not fit the model {self.id}: {'; '.join(wrong)}.")
+        if wrong := self.format.differences(other):
+            raise ModelError(f"{what} does not fit the model {self.id}: {wrong}.")
 
     @property
     def has_sd(self) -> bool:

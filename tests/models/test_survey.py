@@ -77,7 +77,7 @@ def spoil(model, **entries):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"pixel_m": 10.0}, "pixel_m is 30.0, the model has 10.0"),
+        ({"pixel_m": 10.0}, "pixel_m is 30.0, not 10.0"),
         (
             {"target": {"name": "women_bmi", "unit": "kg m-2"}},
             "label is asset_index; the model predicts women_bmi",

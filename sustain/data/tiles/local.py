@@ -161,8 +161,8 @@ class _LocalTiles:
         for name in tqdm(self.names, desc="pack tiles", unit="tile", disable=None):
             path = self.folder / name
             tile, found = _read_tile(path, self.pixel_m)
-            if self.form is not None and found != self.form:
-                raise FileFormatError(f"{path}: is not like the first tile: {_difference(found, self.form)}.")
+            if self.form is not None and (wrong := self.form.differences(found)):
+                raise FileFormatError(f"{path}: is not like the first tile: {wrong}.")
             self.form = found
             yield tile
 
@@ -257,11 +257,3 @@ def _read_tile(path: Path, pixel_m: float) -> tuple[NDArray[np.uint16], TileForm
         bands=names, scale=scale, offset=offset, nodata=0, pixel_m=pixel_m, tile_px=tile.shape[1]
     )
     return tile, form
-
-
-def _difference(found: TileFormat, first: TileFormat) -> str:
-    return "; ".join(
-        f"{name} is {getattr(found, name)}, not {getattr(first, name)}"
-        for name in TileFormat.model_fields
-        if getattr(found, name) != getattr(first, name)
-    )

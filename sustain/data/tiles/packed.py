@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
-from sustain.data.tiles.shards import TileFormat, shard_path
+from sustain.data.tiles.shards import HasTileFormat, TileFormat, shard_path
 from sustain.errors import DataError, FileFormatError
 from sustain.files import read_json
 
@@ -26,7 +26,7 @@ INDEX_COLUMNS = (
 )
 
 
-class TileStore:
+class TileStore(HasTileFormat):
     """A folder of packed tiles, read by position in its index.
 
     Attributes
@@ -48,36 +48,6 @@ class TileStore:
         self._shard = index["shard"].to_numpy()
         self._row = index["row"].to_numpy()
         self._open: dict[int, NDArray[np.uint16]] = {}
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Names of the bands, in channel order."""
-        return self.format.bands
-
-    @property
-    def scale(self) -> tuple[float, ...]:
-        """``value = scale * DN + offset``, a number a band."""
-        return self.format.scale
-
-    @property
-    def offset(self) -> tuple[float, ...]:
-        """``value = scale * DN + offset``, a number a band."""
-        return self.format.offset
-
-    @property
-    def nodata(self) -> int:
-        """DN of a missing value."""
-        return self.format.nodata
-
-    @property
-    def pixel_m(self) -> float:
-        """Side of a pixel, in metres."""
-        return self.format.pixel_m
-
-    @property
-    def tile_px(self) -> int:
-        """Side of a tile, in pixels."""
-        return self.format.tile_px
 
     @classmethod
     def open(cls, folder: str | Path) -> TileStore:

@@ -15,7 +15,7 @@ from sustain.data.npy import growing_npy
 from sustain.errors import FileFormatError
 from sustain.files import require_free_space
 
-__all__ = ["MAX_DN", "TileFormat", "shard_path", "write_shard"]
+__all__ = ["MAX_DN", "HasTileFormat", "TileFormat", "shard_path", "write_shard"]
 
 MAX_DN = 65535
 
@@ -47,6 +47,14 @@ class TileFormat(BaseModel):
     def shape(self) -> tuple[int, int, int]:
         """Shape of one tile, ``(C, H, W)``."""
         return len(self.bands), self.tile_px, self.tile_px
+
+    def differences(self, other: TileFormat) -> str:
+        """Say in which entries another format differs from this one; empty where in none."""
+        return "; ".join(
+            f"{name} is {getattr(other, name)}, not {getattr(self, name)}"
+            for name in TileFormat.model_fields
+            if getattr(other, name) != getattr(self, name)
+        )
 
     def encode(
         self, values: NDArray[np.floating], missing: NDArray[np.bool_]
@@ -89,6 +97,42 @@ class TileFormat(BaseModel):
         numbers = tiles[:, k]
         values = numbers.astype(np.float32) * np.float32(self.scale[k]) + np.float32(self.offset[k])
         return np.where(numbers == self.nodata, np.float32(np.nan), values)
+
+
+class HasTileFormat:
+    """What has a `TileFormat` has its entries as attributes of its own."""
+
+    format: TileFormat
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands, in channel order."""
+        return self.format.bands
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """``value = scale * DN + offset``, a number a band."""
+        return self.format.scale
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """``value = scale * DN + offset``, a number a band."""
+        return self.format.offset
+
+    @property
+    def nodata(self) -> int:
+        """DN of a missing value."""
+        return self.format.nodata
+
+    @property
+    def pixel_m(self) -> float:
+        """Side of a pixel, in metres."""
+        return self.format.pixel_m
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile, in pixels."""
+        return self.format.tile_px
 
 
 def shard_path(folder: Path, shard: int) -> Path:
