@@ -134,7 +134,7 @@ class Decomposition:
         deviation = draws - h
         u, s, vt = np.linalg.svd(deviation[:, places], full_matrices=False)
         # Directions in which draws do not vary are what rounding makes them, and may not set the unit of the others.
-        rank = min(MOST, max(1, int(np.count_nonzero(s > 1e-9 * s[0]))))
+        rank = max(1, int(np.count_nonzero(s > 1e-9 * s[0])))
         u, s, vt = u[:, :rank], s[:rank], vt[:rank]
         # The sign of a singular vector is arbitrary; fixed, so that the same draws always give the same bytes.
         sign = np.where(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)] < 0, -1.0, 1.0)
@@ -150,7 +150,7 @@ class Decomposition:
         allowed = np.maximum(allowed, 0.1 * allowed.max())
         allowed += 1e-9 * np.abs(h).max()  # draws may not differ at all
         misses, errors, left = [], [], deviation
-        for score, curve in zip(whole_scores.T, whole_curves, strict=True):
+        for score, curve in zip(whole_scores.T[:MOST], whole_curves[:MOST], strict=True):
             left = left - scale * np.outer(score, np.interp(np.arange(h.size), places, curve))
             misses.append(float((np.sqrt((_averages(left) ** 2).mean(axis=0)) / allowed).max()))
             errors.append(np.abs(left).max())
