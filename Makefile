@@ -39,7 +39,7 @@ repro-yeh2020: $(READY)  ## real survey wealth, real CNN predictions, the real N
 	@$(BIN)/sustain summary --params pipelines/yeh2020/params.yaml
 
 test: $(READY)  ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import chdir
+from copy import copy
+from functools import partial
 from pathlib import Path
 
 import yaml
+
+from tests.in_process import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACKED = ("dvc.yaml", "params.yaml", "pipelines", "data_manifests", "sustain", ".dvc/config", ".dvcignore")
@@ -41,15 +48,32 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.seconds: dict[str, float] = {}
         for name in TRACKED:
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target)  # with bytecode, which dvc does not see
             else:
                 shutil.copy(source, target)
         self.set(TINY)
         self.dvc("config", "--local", "core.no_scm", "true")
+
+    def copy(self, folder: Path) -> Project:
+        """Copy this project whole, DVC's cache included."""
+        shutil.copytree(self.folder, folder)
+        return self._at(folder)
+
+    def links(self, folder: Path) -> Project:
+        """Copy this project as links, without DVC's folders: replace its files instead of writing into them."""
+        ignored = shutil.ignore_patterns("cache", "tmp")
+        shutil.copytree(self.folder, folder, copy_function=os.link, ignore=ignored)
+        return self._at(folder)
+
+    def _at(self, folder: Path) -> Project:
+        other = copy(self)
+        other.folder = folder
+        return other
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,25 +105,39 @@ class Project:
             check=False,
         )
 
-    def stage(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Run one stage's script alone."""
-        return subprocess.run(
-            [sys.executable, f"pipelines/{name}.py"],
+    def repro(self) -> None:
+        """Run the whole pipeline; notes how long each stage took."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro"],
             cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
+            env={**self.environment, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-        )
+        ) as process:
+            said, started = [], {}
+            for line in process.stdout or ():
+                said.append(line)
+                if line.startswith("Running stage '"):
+                    started[line.split("'")[1]] = time.monotonic()
+        assert process.returncode == 0, "".join(said)[-4000:]
+        ends = [*list(started.values())[1:], time.monotonic()]
+        self.seconds = {stage: end - started[stage] for stage, end in zip(started, ends, strict=True)}
 
-    def kill_in(self, stage: str) -> None:
+    def stage(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage's script alone, in this process."""
+        script = self.folder / "pipelines" / f"{name}.py"
+        with chdir(self.folder):
+            return run_program(partial(runpy.run_path, str(script), run_name="__main__"), script)
+
+    def kill_in(self, stage: str, seconds: float) -> None:
         """Run a stage that never ran, and SIGKILL everything in the midst of its work.
 
-        A stage that ends before it can be killed, be it that only DVC's notes on it are missing, is forgotten and run
-        once more with half the delay, so that the kill falls into the second half of its run whatever the machine's
-        speed.
+        The kill comes late in the `seconds` that the stage takes undisturbed, so that the stage is at work and not
+        still importing. A stage that ends before it can be killed, be it that only DVC's notes on it are missing, is
+        forgotten and run once more with a shorter delay.
         """
-        delay_s = 8.0
+        delay_s = 0.85 * seconds
         lock, runs = self.folder / "dvc.lock", self.folder / ".dvc/cache/runs"
         if not lock.exists():
             lock.write_text("schema: '2.0'\nstages: {}\n")
@@ -133,7 +171,7 @@ class Project:
             lock.write_text(locked)
             shutil.rmtree(runs, ignore_errors=True)  # a stage whose outputs persist has none
             known = set()
-            delay_s /= 2
+            delay_s *= 0.75
         raise AssertionError(f"{stage} always ended before it could be killed")
 
     def digests(self) -> dict[str, str]:

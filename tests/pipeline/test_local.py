@@ -16,7 +16,7 @@ from sustain.debias import CalibrationCard
 
 from .project import ROOT, STAGES, Project, ran
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local")]
+pytestmark = pytest.mark.slow
 
 ANGOLA = ROOT.parent / "shared" / "data" / "angola_landsat"
 TINY = {

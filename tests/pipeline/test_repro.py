@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from .project import STAGES, Project, ran
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 
 def test_a_second_run_does_nothing(finished):
@@ -50,9 +48,7 @@ def test_dvc_knows_metrics_and_plots(finished, tmp_path):
 
 
 def test_a_calibration_parameter_reruns_calibrate_and_what_follows_only(finished, tmp_path):
-    project = Project.__new__(Project)
-    project.folder = tmp_path / "copy"
-    shutil.copytree(finished.folder, project.folder)
+    project = finished.copy(tmp_path / "copy")
     project.set({"calibrate": {"n_boot": 30}})
     done = project.dvc("repro")
     assert done.returncode == 0, done.stderr
@@ -62,7 +58,7 @@ def test_a_calibration_parameter_reruns_calibrate_and_what_follows_only(finished
 def test_killed_in_every_stage_the_rerun_ends_with_the_same_bytes(finished, tmp_path):
     project = Project(tmp_path / "killed")
     for stage in STAGES:
-        project.kill_in(stage)
+        project.kill_in(stage, finished.seconds[stage])
         rerun = project.dvc("repro", "--single-item", stage)
         assert ran(rerun) == [stage], rerun.stdout + rerun.stderr
     assert ran(project.dvc("repro")) == []

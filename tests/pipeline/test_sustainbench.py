@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from tests.dhs_files import label_table, member_name, npz_bytes, plain_tile, wri
 
 from .project import STAGES, Project, ran
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sustainbench")]
+pytestmark = pytest.mark.slow
 
 ARCHIVES = {  # as the manifest names them -> countries in each
     "dhs_AL_DR": ("AL", "BF"),
@@ -189,9 +188,7 @@ def test_the_page_shows_the_tiles(made):
 def test_your_own_trial_among_tiles(made, tmp_path):
     """Only acquire and what hangs on the raw data's trials run again; nothing is fetched twice."""
     finished, _ = made
-    project = Project.__new__(Project)
-    project.folder = tmp_path / "copy"
-    shutil.copytree(finished.folder, project.folder)
+    project = finished.copy(tmp_path / "copy")
     cells = pd.read_parquet(project.folder / "maps/sustainbench/cells.parquet")
     (tmp_path / "trials").mkdir()
     cells[["id"]].assign(treated=np.arange(len(cells)) % 2).to_csv(tmp_path / "trials/mine.csv", index=False)

@@ -26,8 +26,6 @@ FOLDER = ROOT / "pipelines" / "yeh2020"
 STAGES = ("predict", "calibrate", "crossfit", "map", "correct", "compare", "effects", "trials")
 SHARED_STAGES = ("publish", "report")
 
-pytestmark = pytest.mark.xdist_group("yeh2020")
-
 
 def run(script: Path, params: Params, artefacts: Artefacts) -> None:
     spec = importlib.util.spec_from_file_location(script.stem, script)

@@ -286,7 +286,6 @@ def visited(address, says="\0", **context):
 
 
 @pytest.mark.browser
-@pytest.mark.xdist_group("browser")
 def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
     card = CalibrationCard.load(folder / "card.json")
     with open_chromium() as chromium:
@@ -335,7 +334,6 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
 
 
 @pytest.mark.browser
-@pytest.mark.xdist_group("browser")
 def test_a_map_across_180_degrees_is_whole_on_the_page(tmp_path):
     """West of it dark, east of it bright: the tiles beyond 180 degrees are those of the other end of the world."""
     with (
@@ -357,7 +355,6 @@ def test_a_map_across_180_degrees_is_whole_on_the_page(tmp_path):
 
 
 @pytest.mark.browser
-@pytest.mark.xdist_group("browser")
 def test_on_a_phone_the_panel_leaves_the_map_free_and_a_region_ends_with_a_button(address):
     context = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with visited(address, says="status of 400 (Bad Request)", **context) as page:
