@@ -334,7 +334,8 @@ class ColumnReader:
         column = values if hasattr(values, "dtype") else np.asarray(values)
         kind = column.dtype
         if getattr(kind, "kind", "O") in "mMcSUV" or _is_text(column):
-            raise self.error(f"{name}: expected numbers, got {kind}. Pass numbers (such as years).")
+            years = " (such as years)" if getattr(kind, "kind", "O") in "mM" else ""
+            raise self.error(f"{name}: expected numbers, got {kind}. Pass numbers{years}.")
         try:
             if hasattr(column, "to_numpy"):
                 return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
