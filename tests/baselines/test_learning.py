@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,7 +75,7 @@ def write_harvests(folder, n=24):
     write_yield(folder, members)
 
 
-def write_patches(folder, n=10):
+def write_patches(folder, n=20):
     """Cropland that is bright in the near infrared."""
     for part, count in (("train", n), ("val", 1), ("test", 3)):
         (folder / part).mkdir(parents=True)
@@ -161,16 +163,19 @@ def parts(task, root, entry):
         ("sdg2-croptype-kenya", "forest", "macro_f1", 0.5, None),
         ("sdg2-croptype-kenya", "temporal_cnn", "macro_f1", 0.5, 20),
         ("sdg13-brickkilns-bd", "boosting", "accuracy", 0.4, None),
-        ("sdg2-cropland-weak", "unet_pixel", "macro_f1", 0.05, 10),
-        ("sdg2-cropland-weak", "unet_dense", "macro_f1", 0.4, 6),
-        ("sdg15-landcover-ood", "prototypes", "cohen_kappa", 0.8, 4),
+        ("sdg2-cropland-weak", "unet_pixel", "macro_f1", 0.05, 5),
+        ("sdg2-cropland-weak", "unet_dense", "macro_f1", 0.4, 2),
+        ("sdg15-landcover-ood", "prototypes", "cohen_kappa", 0.8, 2),
         ("sdg15-landcover-ood", "nearest_mean", "cohen_kappa", 0.8, None),
     ],
 )
 def test_a_baseline_learns_what_can_be_learned(root, task, name, metric, margin, epochs):
     entry = find_baseline(task, name)
     train, test, val = parts(task, root, entry)
-    learned = entry.baseline.fit_predict(train, test, val, seed=1, epochs=epochs)
+    # Small batches make enough steps of few patches that any seed learns, and so any CPU's rounding.
+    small = {"unet_pixel": 4, "unet_dense": 2}
+    baseline = replace(entry.baseline, batch_size=small[name]) if name in small else entry.baseline
+    learned = baseline.fit_predict(train, test, val, seed=1, epochs=epochs)
     ignorant = Constant().fit_predict(train, test)
     found, chance = (
         score(task, test, p.values, scores=p.scores, metrics=[metric], n_draws=1)[0].estimate
