@@ -2,9 +2,8 @@
 
 Files come from a mirror (a folder, or an address) where one is given, else from their publisher, by https or from
 Google Drive. Whatever the place, size and sha256 are those of the manifest, or, where the publisher states none, those
-of the first copy (`sustain.data.fetch.lock`). What has arrived of a file so far waits in ``.partial-<folder>``
-beside the
-target folder, so that a run that was killed goes on where it stopped and the target never holds a fragment.
+of the first copy (`sustain.data.fetch.lock`). What has arrived of a file waits in ``.partial-<folder>`` beside the
+target folder: a run that was killed goes on where it stopped, and the target never holds a fragment.
 
 `pooch` would fetch and verify, but starts anew after a break; so the loop over attempts is in
 `sustain.data.fetch.download`, on `requests`.

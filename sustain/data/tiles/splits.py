@@ -71,8 +71,8 @@ def spatial_block(lat: ArrayLike, lon: ArrayLike, km: float) -> NDArray[np.str_]
 def assign_splits(blocks: ArrayLike, shares: Mapping[Part, float], seed: int) -> NDArray[np.str_]:
     """Give whole blocks to parts, so that the parts' numbers of sites come close to the shares.
 
-    Blocks come in random order; each goes to the part that is filled least, relative to its share. No part ends
-    further above its share than one block.
+    Blocks come in random order; each goes to the part that is filled least, relative to its share. So no part
+    exceeds its share by more than one block.
 
     Parameters
     ----------
