@@ -169,10 +169,7 @@ class CalibrationSample:
 
     def require_substance(self) -> None:
         """Raise `CalibrationError` on fewer than 20 pairs, or on predictions or labels that do not vary."""
-        if self.n < MIN_PAIRS:
-            raise CalibrationError(
-                f"y_pred: {self.n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
-            )
+        _require_pairs(self.n)
         if self.n_used < MIN_PAIRS:
             raise CalibrationError(
                 f"sample_weight: only {self.n_used} weights are above zero; at least {MIN_PAIRS} pairs must count."
@@ -232,6 +229,7 @@ def as_sample(
     predictions = read.vector("y_pred", y_pred)
     n = predictions.size
     labels = read.vector("y_true", y_true, n)
+    _require_pairs(n)  # first: of no rows, the mean of their noise is no number either
     index = read.require_one_index(
         y_pred=y_pred, y_true=y_true, sample_weight=sample_weight, groups=groups, strata=strata
     )
@@ -248,6 +246,13 @@ def as_sample(
             "groups: all rows are in one group (or all that have a weight). Pass at least two clusters, or no groups."
         )
     return sample
+
+
+def _require_pairs(n: int) -> None:
+    if n < MIN_PAIRS:
+        raise CalibrationError(
+            f"y_pred: {n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
+        )
 
 
 def noise_variance(target_noise_var: float) -> float:

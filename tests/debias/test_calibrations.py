@@ -48,6 +48,7 @@ def test_import_is_light():
         (lambda x, y: {"y_pred": np.full(100, 0.3)}, r"y_pred: every value is 0\.3"),
         (lambda x, y: {"y_true": np.full(100, 2.0)}, r"y_true: every value is 2"),
         (lambda x, y: {"y_pred": x[:19], "y_true": y[:19]}, r"19 pairs are too few .* 20"),
+        (lambda x, y: {"y_pred": x[:0], "y_true": y[:0]}, r"y_pred: 0 pairs are too few .* 20"),
         (lambda x, y: {"y_pred": x[:, None]}, r"y_pred: expected one dimension"),
         (lambda x, y: {"y_pred": np.array(["a"] * 100)}, r"y_pred: expected numbers"),
         (lambda x, y: {"sample_weight": -np.ones(100)}, r"sample_weight: 100 weights are negative"),
