@@ -11,7 +11,7 @@ import pandas as pd
 
 from sustain.errors import DataError, FileFormatError
 
-__all__ = ["numbers", "read_csv", "records", "refuse_duplicates", "some_of", "whole_numbers"]
+__all__ = ["numbers", "read_csv", "records", "refuse_duplicates", "refuse_others", "some_of", "whole_numbers"]
 
 
 def read_csv(source: str | Path | IO[bytes], needed: Collection[str], where: str = "") -> pd.DataFrame:
@@ -87,6 +87,13 @@ def some_of(names: Collection[object], most: int = 3) -> str:
     listed = [str(name) for name in names]
     more = ", ..." if len(listed) > most else ""
     return f"{len(listed)}: {', '.join(listed[:most])}{more}"
+
+
+def refuse_others(table: pd.DataFrame, column: str, allowed: Collection[str], where: str) -> None:
+    """Raise `DataError` when a column holds anything but the values allowed; a missing one is something else."""
+    if (wrong := ~table[column].isin(list(allowed))).any():
+        found = some_of(sorted(table[column][wrong].astype(str).unique()))
+        raise DataError(f"{where}: {column} is {found}; expected one of {', '.join(allowed)}.")
 
 
 def refuse_duplicates(ids: pd.Series[str], where: str, what: str) -> None:

@@ -19,6 +19,7 @@ from sustain.data.csvtable import (
     read_csv,
     records,
     refuse_duplicates,
+    refuse_others,
     some_of,
     whole_numbers,
 )
@@ -105,11 +106,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     table = read_csv(path, {"indices", "split", *corners})
     refuse_duplicates(table["indices"], where, "indices")
     table["id"] = whole_numbers(table, "indices", where).astype(str)
-    if (wrong := ~table["split"].isin(PARTS)).any():
-        raise DataError(
-            f"{where}: split is {some_of(sorted(table['split'][wrong].astype(str).unique()))}; "
-            f"expected one of {', '.join(PARTS)}."
-        )
+    refuse_others(table, "split", PARTS, where)
     for corner in corners:
         table[corner] = numbers(table, corner, where)
         if (missing := table[corner].isna()).any():

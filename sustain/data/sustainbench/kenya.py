@@ -28,14 +28,14 @@ from sustain.data.csvtable import (
     read_csv,
     records,
     refuse_duplicates,
-    some_of,
+    refuse_others,
     whole_numbers,
 )
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import DAMAGE
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import Scheme, StackSpec, write_source
-from sustain.errors import DataError, FileFormatError
+from sustain.errors import FileFormatError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -261,12 +261,7 @@ def _read_metadata(files: zipfile.ZipFile, members: dict[str, str], where: str) 
         ("region", (*REGIONS, "pilot")),
         *((fold, ("train", "test")) for fold in ("fold_random", *folds)),
     ):
-        wrong = ~table[column].isin(allowed) & (table[column].notna() | (column != "cropType"))
-        if wrong.any():
-            raise DataError(
-                f"{where}: {column} is {some_of(sorted(table[column][wrong].astype(str).unique()))}; "
-                f"expected one of {', '.join(allowed)}."
-            )
+        refuse_others(table[table[column].notna() | (column != "cropType")], column, allowed, where)
     return table
 
 

@@ -18,7 +18,7 @@ from sustain.data.csvtable import (
     read_csv,
     records,
     refuse_duplicates,
-    some_of,
+    refuse_others,
     whole_numbers,
 )
 from sustain.data.sustainbench import plots
@@ -73,9 +73,7 @@ def _ingest(folder: Path, out: str | Path) -> None:
     table = read_csv(folder / TABLE, {"fileName", "landCover", "split"})
     refuse_duplicates(table["fileName"], where, "fileName")
     table["landCover"] = whole_numbers(table, "landCover", where)
-    if (wrong := ~table["split"].isin(PARTS)).any():
-        found = some_of(sorted(table["split"][wrong].astype(str).unique()))
-        raise DataError(f"{where}: split is {found}; expected one of {', '.join(PARTS)}.")
+    refuse_others(table, "split", PARTS, where)
     if (wrong := table["fileName"].map(lambda name: Path(name).name != name)).any():
         raise DataError(
             f"{where}: fileName is {table['fileName'][wrong].iloc[0]!r}; expected a plain file name."

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.csvtable import read_csv, refuse_duplicates, some_of
+from sustain.data.csvtable import read_csv, refuse_duplicates, refuse_others
 from sustain.data.sustainbench import plots
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
@@ -122,8 +122,7 @@ def _read_splits(path: Path) -> dict[str, str]:
         return {}
     table = read_csv(path, {"box", "split"})
     refuse_duplicates(table["box"], str(path), "box")
-    if (wrong := ~table["split"].isin(PARTS)).any():
-        raise DataError(f"{path}: split is {some_of(sorted(table['split'][wrong].astype(str).unique()))}.")
+    refuse_others(table, "split", PARTS, str(path))
     return dict(zip(table["box"], table["split"], strict=True))
 
 
