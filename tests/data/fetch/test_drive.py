@@ -14,7 +14,7 @@ from sustain.errors import DownloadError
 from tests.web_server import DATA, Handler, Server, ranged, running
 
 ID = "1lhbmICpmNuOBlaErywgiD6i9nHuhuv0A"
-QUICK = Attempts(limit=3, pause=0.01, timeout=0.5)
+QUICK = Attempts(limit=3, pause=0.01, timeout=20)  # a busy machine must not look like a silent server
 FORM = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
 <p>file.bin (300K) is too large for Google to scan for viruses. Would you still like to download this file?</p>
 <form id="download-form" action="{action}" method="get"><input type="submit" value="Download anyway"/>

@@ -16,7 +16,7 @@ from sustain.errors import DataError, DownloadError, FileFormatError
 
 MIRROR = Path(__file__).parents[4] / "shared" / "mirror"
 TABLE, ARCHIVE = b"id,label\n1,2\n", gzip.compress(b"tiles", mtime=0)
-QUICK = Attempts(limit=2, pause=0.01, timeout=0.4)
+QUICK = Attempts(limit=2, pause=0.01, timeout=20)  # a busy machine must not look like a silent server
 FOLDER = "1jyjK5sKGYegfHDjuVBSxCoj49TD830wL"
 
 

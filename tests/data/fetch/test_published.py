@@ -26,7 +26,7 @@ from sustain.errors import DataError, DiskSpaceError, DownloadError, MirrorWarni
 from tests.web_server import DATA, Handler, Server, html, ranged, rangeless, running
 
 MIRROR = Path(__file__).parents[4] / "shared" / "mirror"
-QUICK = Attempts(limit=3, pause=0.01, timeout=0.4)
+QUICK = Attempts(limit=3, pause=0.01, timeout=20)  # a busy machine must not look like a silent server
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -171,9 +171,13 @@ def test_a_silent_server_is_asked_again(server: Server, tmp_path: Path) -> None:
 
     server.answers["/f"] = stalls_once
     started = time.monotonic()
-    (path,) = fetch(manifest_for(server.address("/f")), tmp_path / "raw", attempts=QUICK)
+    (path,) = fetch(
+        manifest_for(server.address("/f")),
+        tmp_path / "raw",
+        attempts=Attempts(limit=3, pause=0.01, timeout=0.4),
+    )
     assert path.read_bytes() == DATA
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # the default patience is 30 s
     assert server.ranges()[1] is not None
 
 
