@@ -27,8 +27,8 @@ def list_tasks(raw: Raw = Path("data/raw"), root: Root = Path("data/sustainbench
     from rich.table import Table
 
     from sustain.data.catalogue.manifest import load_manifest, manifest_names
-    from sustain.data.fetch.inventory import holding, how_to_get, raw_folder, size_of
     from sustain.data.catalogue.registry import load_tasks
+    from sustain.data.fetch.inventory import holding, how_to_get, raw_folder, size_of
 
     tasks = load_tasks()
     used = {task.source for task in tasks.values()}
@@ -56,9 +56,9 @@ def info(name: Name, raw: Raw = Path("data/raw")) -> None:
     from rich.markdown import Markdown
 
     from sustain.data.catalogue.manifest import load_manifest, manifest_names
+    from sustain.data.catalogue.registry import find_task
     from sustain.data.fetch.inventory import holding, manifest_of, raw_folder
     from sustain.data.sustainbench.card import source_card, task_card
-    from sustain.data.catalogue.registry import find_task
 
     manifest = manifest_of(name)
     if name in manifest_names() or name.endswith((".yaml", ".yml")):
@@ -88,8 +88,8 @@ def fetch(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Files at one time.")] = 4,
 ) -> None:
     """Fetch the files of a task or source and verify size and sha256; files already there and right are kept."""
-    from sustain.data.fetch.published import fetch as fetch_files
     from sustain.data.fetch.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.published import fetch as fetch_files
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
@@ -104,8 +104,8 @@ def add(
     out: Out = None,
 ) -> None:
     """Verify files that were got by hand, put copies in place, and remember their checksums."""
-    from sustain.data.fetch.manual import add as add_files
     from sustain.data.fetch.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.manual import add as add_files
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)

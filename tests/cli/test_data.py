@@ -8,9 +8,9 @@ from typer.testing import CliRunner, Result
 
 from sustain.cli import app
 from sustain.data.catalogue.manifest import load_manifest, manifest_names
+from sustain.data.catalogue.registry import load_tasks
 from sustain.data.fetch.inventory import holding, how_to_get, manifest_of, raw_folder, size_of
 from sustain.data.sustainbench.card import source_card, task_card
-from sustain.data.catalogue.registry import load_tasks
 from sustain.errors import DataError, DownloadError
 from tests.sustainbench_files import write_kenya
 
