@@ -32,6 +32,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, status: int, body: bytes, *, length: int | None, **headers: str) -> None:
         self.send_response(status)
+        # Said, or a client may take up the connection again just as it is closed.
+        self.send_header("Connection", "close")
         if length is not None:
             self.send_header("Content-Length", str(length))
         for name, value in headers.items():
