@@ -6,11 +6,11 @@ from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_
 from sustain.causal.labels.assumptions import AssumptionTests, assumption_tests
 from sustain.causal.labels.coefficients import least_squares
 from sustain.causal.labels.cross_ppi import cross_ppi_effect, cross_predict
+from sustain.causal.labels.hausman import CombinedEffect, StabilityTest, combined_effect, stability_test
 from sustain.causal.labels.ppi import ppi_effect, ppi_mean
 from sustain.causal.labels.ppi_regression import ppi_ols
 from sustain.causal.labels.predict_debias import DebiasedEstimates, predict_then_debias
 from sustain.causal.labels.result import PPIResult
-from sustain.causal.labels.stability import CombinedEffect, StabilityTest, combined_effect, stability_test
 from sustain.causal.planning.power import Power, effective_sample_size, minimum_detectable_effect, power
 from sustain.causal.planning.transport import TransportReport, classifier_auc, transport_checks
 from sustain.causal.result.result import EffectResult

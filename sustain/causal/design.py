@@ -17,8 +17,8 @@ from sustain.causal.estimators import (
     two_stage_least_squares,
     two_way_fixed_effects,
 )
-from sustain.causal.estimators.propensity import FOLDS, default_folds
-from sustain.causal.trial.columns import read
+from sustain.causal.estimators.doubly_robust import FOLDS, default_folds
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.roles import EstimatorName
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov import Vcov

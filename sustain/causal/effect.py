@@ -28,7 +28,7 @@ from sustain.causal.fit import FittedDesign
 from sustain.causal.result.estimates import Product
 from sustain.causal.result.notes import collect_notes
 from sustain.causal.result.result import EffectResult
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.roles import EstimatorName, Roles
 from sustain.causal.trial.units import Units, read_units
 from sustain.causal.vcov.vcov import Vcov

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.debias.label_noise import noise_variance
 from sustain.debias.table import support_of
 from sustain.errors import CalibrationError, WeakCalibrationWarning
 from sustain.stats.columns import ColumnReader
 from sustain.stats.line import Line, fit_line
 
-__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "noise_variance", "read"]
+__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "read"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -253,19 +254,3 @@ def _require_pairs(n: int) -> None:
         raise CalibrationError(
             f"y_pred: {n} pairs are too few to calibrate with; at least {MIN_PAIRS} are needed."
         )
-
-
-def noise_variance(target_noise_var: float) -> float:
-    """Check `target_noise_var`; raises `CalibrationError` unless it is one number, zero or more."""
-    try:
-        value = float(target_noise_var)
-    except (TypeError, ValueError) as error:
-        raise CalibrationError(
-            f"target_noise_var: got {type(target_noise_var).__name__}, expected one variance for all labels, such as "
-            "their mean sampling variance."
-        ) from error
-    if not (np.isfinite(value) and value >= 0):
-        raise CalibrationError(
-            f"target_noise_var: {target_noise_var!r} is not a variance. Pass zero or more."
-        )
-    return value

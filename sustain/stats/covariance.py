@@ -25,6 +25,7 @@ __all__ = [
     "p_value",
     "residual_df",
     "robust_covariance",
+    "robust_or_clustered",
     "wald_test",
 ]
 
@@ -126,6 +127,27 @@ def joint_codes(codes: Sequence[Codes]) -> Codes:
         pairs = joint.astype(np.int64) * (int(code.max()) + 1) + code
         joint = np.unique(pairs, return_inverse=True)[1].astype(np.intp)
     return joint
+
+
+def robust_or_clustered(
+    influence: Floats,
+    group: Codes | None,
+    weight: Floats | None = None,
+    error: type[StatisticsError] = StatisticsError,
+) -> tuple[Floats, int]:
+    """Covariance of k estimates from their influences, shape (n, k), and its degrees of freedom.
+
+    HC1 with ``n - k`` degrees of freedom; with clusters CRV1 with the number of clusters less one. Rows of no weight,
+    and clusters of such rows, count as absent. Raises `error` when a single cluster is left.
+    """
+    rows, k = influence.shape
+    used = np.ones(rows, dtype=bool) if weight is None else weight > 0
+    n = int(used.sum())
+    if group is None:
+        return robust_covariance(influence, k, n_used=n, error=error), n - k
+    n_groups = int(np.count_nonzero(np.bincount(group, weights=used)))
+    cov = cluster_covariance(influence, group, k, n_used=n, n_clusters=n_groups, error=error)
+    return cov, n_groups - 1
 
 
 def residual_df(n: int, n_params: int, error: type[StatisticsError] = StatisticsError) -> int:

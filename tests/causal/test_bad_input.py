@@ -201,7 +201,10 @@ def test_one_map_for_all_periods_is_said():
         ({"level": "high"}, "level: got 'high'"),
         ({"level": None}, "level: got None"),
         ({"vcov": {}}, r"vcov: got \{\}"),
-        ({"vcov": {"conley": {"lat": "word", "lon": "lon", "cutoff_km": 9}}}, "column 'word': expected numbers"),
+        (
+            {"vcov": {"conley": {"lat": "word", "lon": "lon", "cutoff_km": 9}}},
+            "column 'word': expected numbers",
+        ),
         ({"estimator": "aipw", "n_folds": 2.5}, "n_folds: got 2.5, expected a whole number, 2 or more"),
         ({"estimator": "aipw", "seed": -1}, "seed: got -1, expected a whole number, 0 or more"),
         ({"overlap": {"id": "village", "rows": 3}}, "rows is int, expected a pandas DataFrame"),

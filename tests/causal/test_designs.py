@@ -13,8 +13,8 @@ from statsmodels.sandbox.regression.gmm import IV2SLS
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
 from sustain.causal import estimate_effect
+from sustain.causal.estimators.doubly_robust import augmented, doubly_robust, make_folds
 from sustain.causal.estimators.least_squares import Adjustment
-from sustain.causal.estimators.propensity import augmented, doubly_robust, make_folds
 from sustain.causal.vcov import few_clusters
 from sustain.errors import EffectError
 

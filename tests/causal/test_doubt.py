@@ -14,11 +14,11 @@ from sustain.causal import estimate_effect
 from sustain.causal.correction.ratio import corrected_effect
 from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
 from sustain.causal.labels.assumptions import assumption_tests
-from sustain.causal.labels.stability import stability_test
+from sustain.causal.labels.hausman import stability_test
 from sustain.causal.planning.transport import classifier_auc, transport_checks
 from sustain.causal.result.sensitivity import Sensitivity
 from sustain.debias import CalibrationCard, build_card
-from sustain.debias.card.spread import prediction_quantiles, slope_spread
+from sustain.debias.card.slope_spread import prediction_quantiles, slope_spread
 from sustain.debias.sample import as_sample
 from sustain.errors import CardError, EffectError, SupportWarning, TransportWarning
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sustain.causal import estimate_effect
-from sustain.causal.vcov.blocks import block_bootstrap, spatial_blocks
+from sustain.causal.vcov.block_bootstrap import block_bootstrap, spatial_blocks
 from sustain.causal.vcov.conley import kernel_covariance
 from sustain.errors import EffectError
 

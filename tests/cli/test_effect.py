@@ -491,7 +491,10 @@ class TestMapsOfSeveralPeriods:
             (f"--map 2010=before.tif --map 2015=other_raw.tif {DID}", "the maps differ in their predictor"),
             (f"--map 2010=before.tif --map 2015=absent.tif {DID}", "no such raster"),
             ("--map card.json", "cannot open this file as a raster"),
-            ("--map before.tif --polygons absent.gpkg --key village", "absent.gpkg: no such file of polygons"),
+            (
+                "--map before.tif --polygons absent.gpkg --key village",
+                "absent.gpkg: no such file of polygons",
+            ),
             ("--map before.tif --polygons calibration.csv --key village", "a table without geometry"),
             ("--map before.tif --cell-weights before.tif", "nothing to weigh"),
             ("--map before.tif --formula 'wealth ~ treated'", "Pass outcome='wealth_raw'"),

@@ -16,7 +16,7 @@ from sustain.debias import (
 from sustain.debias.card.assemble import _private_generator
 from sustain.debias.card.card import SCHEMA_VERSION
 from sustain.debias.card.draws import Decomposition, Draws, compress, expand
-from sustain.debias.card.noise import NoiseProfile
+from sustain.debias.card.prediction_noise import NoiseProfile
 from sustain.debias.sample import as_sample
 from sustain.debias.table import Nodes
 from sustain.errors import CalibrationError, CardError, CardWarning, SupportWarning

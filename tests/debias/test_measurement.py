@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sustain.debias import BridgeCalibration, LinearCalibration
-from sustain.debias.card.noise import NoiseProfile, corrected_noise, noise_profile
+from sustain.debias.card.prediction_noise import NoiseProfile, corrected_noise, noise_profile
 from sustain.debias.sample import as_sample
 from sustain.debias.table import Nodes, Table
 from tests.debias.samples import pairs

@@ -7,7 +7,7 @@ import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration
 from sustain.debias.tweedie.calibration import TweedieFormula
-from sustain.debias.tweedie.noise import NoiseVariance, fit_noise
+from sustain.debias.tweedie.error_variance import NoiseVariance, fit_noise
 from sustain.debias.tweedie.score import MixtureScore, kernel_score
 from sustain.errors import CalibrationError, WeakCalibrationWarning
 from tests.debias.samples import real

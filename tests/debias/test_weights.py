@@ -15,10 +15,11 @@ from sustain.debias import (
     build_card,
     diagnose,
 )
-from sustain.debias.card.spread import slope_spread
+from sustain.debias.card.slope_spread import slope_spread
 from sustain.debias.sample import as_sample
 from sustain.errors import CalibrationError
-from sustain.stats.line import least_squares, robust_or_clustered
+from sustain.stats.covariance import robust_or_clustered
+from sustain.stats.least_squares import least_squares
 from tests.debias.samples import pairs
 
 few = settings(max_examples=10, deadline=None)

@@ -15,7 +15,7 @@ from sustain.causal.estimate import Estimate
 from sustain.causal.estimators.learners import LearnedEstimator
 from sustain.causal.estimators.least_squares import LinearEstimator
 from sustain.causal.fit import FittedDesign
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.debias.card.draws import Draws
 from sustain.errors import EffectError

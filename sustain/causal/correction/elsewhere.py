@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import CardError
 from sustain.stats.random_effects import random_effects
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.fit import FittedDesign
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import CardError, EffectError
 from sustain.stats.line import fit_line
 

@@ -12,7 +12,7 @@ from sustain.causal.estimators.absorb import Absorbed, params_between
 from sustain.causal.estimators.least_squares import Adjustment, LinearEstimator
 from sustain.errors import EffectError
 from sustain.stats.covariance import cluster_covariance, robust_covariance
-from sustain.stats.line import Regressors
+from sustain.stats.least_squares import Regressors
 
 __all__ = ["WEAK_F", "first_stage_f", "two_stage_least_squares"]
 

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.estimators.doubly_robust import (
+    FOLDS,
+    CrossFitted,
+    Fold,
+    Regress,
+    augmented,
+    doubly_robust,
+)
 from sustain.causal.estimators.least_squares import Adjustment, LinearEstimator
-from sustain.causal.estimators.propensity import FOLDS, CrossFitted, Fold, Regress, augmented, doubly_robust
 from sustain.errors import EffectError
 
 __all__ = ["LearnedEstimator", "learned_doubly_robust"]

@@ -17,7 +17,7 @@ from sustain.causal.estimators.absorb import Absorbed
 from sustain.errors import EffectError
 from sustain.stats.columns import Labels
 from sustain.stats.covariance import joint_codes
-from sustain.stats.line import Regressors
+from sustain.stats.least_squares import Regressors
 
 __all__ = [
     "Adjustment",

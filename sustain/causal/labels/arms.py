@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from sustain.causal.correction.ratio import CorrectedEffect, corrected_mean
 from sustain.causal.labels.labelled import require_clusters_in_arms, require_rows_in_arms
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 
 __all__ = ["Line", "arm_lines", "effect_with_arm_lines", "effect_with_slope_ratio"]
@@ -111,7 +111,8 @@ def arm_lines(
     CalibrationError
         On unusable rows, or when the labels of an arm vary less than their noise.
     """
-    from sustain.debias.sample import as_sample, noise_variance
+    from sustain.debias.label_noise import noise_variance
+    from sustain.debias.sample import as_sample
     from sustain.stats.line import fit_line
 
     read.require_same_index("treated", treated, "y_pred", y_pred)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sustain.causal.labels.labelled import LabelledTrial, require_clusters_in_arms, require_rows_in_arms
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.debias.diagnosis.stability import stability_of
 from sustain.errors import EffectError
 

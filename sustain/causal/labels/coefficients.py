@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
-from sustain.stats.line import Regressors
+from sustain.stats.least_squares import Regressors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.labels.ppi import ppi_effect
 from sustain.causal.labels.result import PPIResult
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ they only sharpen what the labels say (Angelopoulos, Duchi and Zrnic 2023, arXiv
 shrunken predictions is above 1, and with it the estimate does not depend on the scale of the predictions.
 
 Estimates are the paper's. Its intervals are for many labels: variances are divided by n and quantiles are normal. Here
-they have small-sample factors and Student's t (`sustain.causal.labels.parts`), which with many labels is the same.
+they have small-sample factors and Student's t (`sustain.causal.labels.small_samples`), which with many labels is the
+same.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.labels.labelled import LabelledTrial
-from sustain.causal.labels.parts import Part, add_up, few_notes, mean_part
 from sustain.causal.labels.result import PPIResult
-from sustain.causal.trial.columns import read
+from sustain.causal.labels.small_samples import Part, add_up, few_notes, mean_part
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:

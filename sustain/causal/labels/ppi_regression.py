@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.estimate import Note
-from sustain.causal.labels.parts import Part, add_up, few_notes
 from sustain.causal.labels.ppi import given_factor, joint_groups, kept_by_tuning, tuned_factor
 from sustain.causal.labels.result import PPIResult
-from sustain.causal.trial.columns import read
+from sustain.causal.labels.small_samples import Part, add_up, few_notes
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
-from sustain.stats.line import Regressors
+from sustain.stats.least_squares import Regressors
 
 __all__ = ["ppi_ols"]
 

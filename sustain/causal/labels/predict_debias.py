@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.estimate import Note
 from sustain.causal.labels.coefficients import RegressionCoefficients
-from sustain.causal.labels.parts import Part, few_notes
 from sustain.causal.labels.result import note_lines
-from sustain.causal.trial.columns import read
+from sustain.causal.labels.small_samples import Part, few_notes
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
 
@@ -56,8 +56,8 @@ class DebiasedEstimates:
     n_labelled, n_unlabelled : int
     df : ndarray, shape (p,)
         Degrees of freedom of intervals: of a regression by `least_squares` those that the labelled units (or clusters
-        with labels) leave each coefficient, see `sustain.causal.labels.parts`; of any other estimator labelled units
-        (or clusters) less p.
+        with labels) leave each coefficient, see `sustain.causal.labels.small_samples`; of any other estimator
+        labelled units (or clusters) less p.
     notes : tuple of Note
         What a reader should know, such as that few labels or few clusters say little.
     """

@@ -33,7 +33,7 @@ class PPIResult:
         Influence of each unit, labelled before unlabelled, or the rows of the data; with small-sample factors, so that
         the squares of their sums over clusters (of each, without clusters) sum to the variance.
     df : float
-        Degrees of freedom of intervals; see `sustain.causal.labels.parts`.
+        Degrees of freedom of intervals; see `sustain.causal.labels.small_samples`.
     notes : tuple of Note
         What a reader should know, such as that few labels or few clusters say little.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sustain.causal.correction.card import load_card
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sustain.causal.correction.card import load_card
 from sustain.causal.estimate import Note
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError, TransportWarning
 from sustain.stats.covariance import critical_value
 

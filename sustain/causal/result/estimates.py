@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate, Interval, IntervalMethod, Note
-from sustain.causal.result.path import visible_share_path
+from sustain.causal.result.between_assumptions import visible_share_path
 from sustain.errors import EffectError
 from sustain.stats.covariance import p_value
 from sustain.stats.fieller import FiellerSet
@@ -179,7 +179,7 @@ class EffectEstimates:
     def path(self, shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> pd.DataFrame:
         """Effects between both assumptions, by how much of the contrast the image shows only through the outcome.
 
-        See `sustain.causal.result.path.visible_share_path`.
+        See `sustain.causal.result.between_assumptions.visible_share_path`.
 
         Raises
         ------

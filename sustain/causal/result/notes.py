@@ -14,7 +14,7 @@ from sustain.causal.correction.choice import Corrected, CorrectionChoice
 from sustain.causal.design import Design
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.fit import FittedDesign
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import Vcov
 from sustain.debias.sample import FEW_PAIRS, WEAK_SLOPE

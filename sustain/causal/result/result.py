@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate
+from sustain.causal.result.conley_cutoffs import conley_profile
 from sustain.causal.result.estimates import EffectEstimates
-from sustain.causal.result.profile import conley_profile
 from sustain.causal.result.sensitivity import Sensitivity
 from sustain.causal.result.text import html_text, plot_effects, summary_text
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import p_value
 
@@ -63,7 +63,7 @@ class EffectResult(EffectEstimates):
     ) -> pd.DataFrame:
         """Give the standard error of the effect by Conley's cutoff.
 
-        See `sustain.causal.result.profile.conley_profile`.
+        See `sustain.causal.result.conley_cutoffs.conley_profile`.
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ import numpy as np
 
 from sustain.causal.correction.ratio import CorrectedEffect, corrected_effect
 from sustain.causal.estimate import Estimate
-from sustain.causal.result.path import effect_table, visible_share, visible_share_path
+from sustain.causal.result.between_assumptions import effect_table, visible_share, visible_share_path
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
 

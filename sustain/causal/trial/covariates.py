@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 
 if TYPE_CHECKING:

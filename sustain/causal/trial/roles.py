@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from sustain.causal.trial.columns import read
 from sustain.causal.trial.covariates import Covariates, NamedColumns
 from sustain.causal.trial.formula import parse_formula
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 
 __all__ = ["EstimatorName", "Roles"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.roles import Roles
 from sustain.errors import EffectError, MissingDataWarning
 
@@ -42,7 +42,7 @@ class Units:
         Names of the instruments.
     extra : dict of str to ndarray
         Further columns that were asked for, such as clusters, lat and lon, as they came: who needs labels reads them
-        by `sustain.causal.trial.columns.read`.
+        by `sustain.causal.trial.reader.read`.
     n_dropped, n_unweighted : int
         Rows left out for a missing value, and for a weight of zero.
     rows : ndarray of int, shape (n,)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimators.absorb import params_between
 from sustain.causal.estimators.least_squares import LeastSquares, LinearEstimator
-from sustain.causal.trial.columns import read
-from sustain.causal.vcov.blocks import block_bootstrap, spatial_blocks
+from sustain.causal.trial.reader import read
+from sustain.causal.vcov.block_bootstrap import block_bootstrap, spatial_blocks
 from sustain.causal.vcov.conley import conley_covariance
 from sustain.causal.vcov.few_clusters import bias_reduced_covariance
 from sustain.errors import EffectError

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from sustain.data.csvtable import read_csv, refuse_duplicates, whole_numbers
 from sustain.data.fetch.archive import iter_members
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import Scheme, Source, SourceWriter, StackSpec, write_source
@@ -311,7 +311,7 @@ class AfricaCropType(TaskDataset):
         frame = image[int(np.argmax(np.isfinite(image).sum(axis=(1, 2, 3))))]
         shown = [0, 1, 1] if self.stack == "s1" else [2, 1, 0]
         panels = [
-            ("fullest frame", plots.picture(frame, shown)),
+            ("fullest frame", figures.picture(frame, shown)),
             ("crop", np.where(mask == IGNORE, np.nan, mask)),
         ]
-        return plots.pictures(panels, title or str(sample["id"]), self.classes)
+        return figures.pictures(panels, title or str(sample["id"]), self.classes)

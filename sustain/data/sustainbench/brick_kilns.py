@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.data.csvtable import numbers, read_csv, records, some_of, whole_numbers
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import Scheme, StackSpec, write_source
 from sustain.data.sustainbench.unpacked import unpacked
@@ -219,5 +219,5 @@ class BrickKilns(TaskDataset):
     def plot(self, sample: Sample, title: str | None = None) -> Figure:
         """Draw the picture from B4, B3, B2 and the near infrared."""
         image = np.asarray(sample["image"])
-        panels = [("B4, B3, B2", plots.picture(image, [3, 2, 1])), ("B8", image[BANDS.index("B8")])]
-        return plots.pictures(panels, title or plots.title_of(sample, self.classes))
+        panels = [("B4, B3, B2", figures.picture(image, [3, 2, 1])), ("B8", image[BANDS.index("B8")])]
+        return figures.pictures(panels, title or figures.title_of(sample, self.classes))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.data.csvtable import records
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.arrays import DAMAGE, ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import Scheme, Source, StackSpec, write_source
@@ -197,4 +197,4 @@ class CropYield(TaskDataset):
         """Draw the histograms of the red and near-infrared bands over the season."""
         image = np.asarray(sample["image"])
         panels = [(f"{BANDS[i]}: bins by dates", image[i]) for i in (0, 1)]
-        return plots.pictures(panels, title or plots.title_of(sample, unit="t/ha"))
+        return figures.pictures(panels, title or figures.title_of(sample, unit="t/ha"))

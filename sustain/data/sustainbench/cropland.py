@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.arrays import ArraySpec, read_npy
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import PARTS, Scheme, Source, StackSpec, write_source
@@ -187,7 +187,7 @@ class WeakCropland(TaskDataset):
         """Draw the true-colour picture and the mask."""
         image, mask = np.asarray(sample["image"]), np.asarray(sample["mask"])
         panels = [
-            ("red, green, blue", plots.picture(image, [3, 2, 1])),
+            ("red, green, blue", figures.picture(image, [3, 2, 1])),
             ("cropland", np.where(mask == IGNORE, np.nan, mask)),
         ]
-        return plots.pictures(panels, title or str(sample["id"]), self.classes)
+        return figures.pictures(panels, title or str(sample["id"]), self.classes)

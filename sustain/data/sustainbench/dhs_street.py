@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sustain.data.sustainbench import dhs, dhs_tasks, plots
+from sustain.data.sustainbench import dhs, dhs_tasks, figures
 from sustain.data.sustainbench.arrays import DAMAGE
 from sustain.data.sustainbench.dataset import Sample
 from sustain.data.sustainbench.pictures import read_picture
@@ -185,4 +185,6 @@ class StreetPictures:
     def plot(self, sample: Sample, title: str | None = None) -> Figure:
         """Draw the picture."""
         image = np.moveaxis(np.asarray(sample["image"]), 0, -1) / 255
-        return plots.pictures([(str(sample["site"]), image)], title or plots.title_of(sample, unit=self.unit))
+        return figures.pictures(
+            [(str(sample["site"]), image)], title or figures.title_of(sample, unit=self.unit)
+        )

@@ -23,7 +23,7 @@ from sustain.data.csvtable import (
     some_of,
     whole_numbers,
 )
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.source import PARTS, Scheme, Source, StackSpec, write_source
@@ -155,7 +155,7 @@ class FieldDelineation(TaskDataset):
     def plot(self, sample: Sample, title: str | None = None) -> Figure:
         """Draw the picture and the mask."""
         panels = [
-            ("red, green, blue", plots.picture(sample["image"], [0, 1, 2])),
+            ("red, green, blue", figures.picture(sample["image"], [0, 1, 2])),
             (self.target, np.asarray(sample["mask"])),
         ]
-        return plots.pictures(panels, title or str(sample["id"]), self.classes)
+        return figures.pictures(panels, title or str(sample["id"]), self.classes)

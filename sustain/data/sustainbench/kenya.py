@@ -31,7 +31,7 @@ from sustain.data.csvtable import (
     refuse_others,
     whole_numbers,
 )
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.arrays import DAMAGE
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import Scheme, StackSpec, write_source
@@ -291,10 +291,10 @@ class KenyaCropType(TaskDataset):
     def plot(self, sample: Sample, title: str | None = None) -> Figure:
         """Draw the red, near-infrared and short-wave series."""
         shown = [BANDS.index(band) for band in ("B4", "B8", "B11")]
-        return plots.series(
+        return figures.series(
             np.asarray(sample["image"])[shown],
             [BANDS[i] for i in shown],
-            title or plots.title_of(sample, CLASSES),
+            title or figures.title_of(sample, CLASSES),
             x="days since 1 January 2017",
             y="top-of-atmosphere reflectance x 10,000",
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sustain.data.csvtable import some_of
 from sustain.data.npy import save_npy
-from sustain.data.sustainbench import dhs, plots
+from sustain.data.sustainbench import dhs, figures
 from sustain.data.sustainbench.channels import ChannelStatistics, merge_moments
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.encoding import landsat_format
@@ -215,8 +215,8 @@ class LandsatDataset(TaskDataset):
         """Draw the true-colour picture and the nightlights."""
         image = np.asarray(sample["image"])
         lights = np.fmax(image[-2], image[-1])
-        panels = [("red, green, blue", plots.picture(image, [2, 1, 0])), ("nightlights", lights)]
-        return plots.pictures(panels, title or plots.title_of(sample, unit=self.unit))
+        panels = [("red, green, blue", figures.picture(image, [2, 1, 0])), ("nightlights", lights)]
+        return figures.pictures(panels, title or figures.title_of(sample, unit=self.unit))
 
 
 def centre_crop(image: NDArray[np.float32], side: int | None) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from sustain.data.csvtable import (
     some_of,
     whole_numbers,
 )
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.landsat import centre_crop, pack_archives
 from sustain.data.sustainbench.source import Scheme, Source
@@ -247,6 +247,7 @@ class PovertyChange(TaskDataset):
         """Draw the true-colour pictures of the two years."""
         images = np.asarray(sample["image"])
         panels = [
-            (name, plots.picture(x, [2, 1, 0])) for name, x in zip(("earlier", "later"), images, strict=True)
+            (name, figures.picture(x, [2, 1, 0]))
+            for name, x in zip(("earlier", "later"), images, strict=True)
         ]
-        return plots.pictures(panels, title or plots.title_of(sample, unit="index points"))
+        return figures.pictures(panels, title or figures.title_of(sample, unit="index points"))

@@ -21,7 +21,7 @@ from sustain.data.csvtable import (
     refuse_others,
     whole_numbers,
 )
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.arrays import ArraySpec, read_npy, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import PARTS, Scheme, Source, StackSpec, write_source
@@ -149,7 +149,7 @@ class LandCoverTiles(TaskDataset):
         """Draw the tile in colour and in false colour."""
         image = np.asarray(sample["image"])
         panels = [
-            ("red, green, blue", plots.picture(image, [0, 1, 2])),
-            ("infrared, red, green", plots.picture(image, [3, 0, 1])),
+            ("red, green, blue", figures.picture(image, [0, 1, 2])),
+            ("infrared, red, green", figures.picture(image, [3, 0, 1])),
         ]
-        return plots.pictures(panels, title or plots.title_of(sample, self.classes))
+        return figures.pictures(panels, title or figures.title_of(sample, self.classes))

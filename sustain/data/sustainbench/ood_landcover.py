@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.data.csvtable import read_csv, refuse_duplicates, refuse_others
-from sustain.data.sustainbench import plots
+from sustain.data.sustainbench import figures
 from sustain.data.sustainbench.arrays import ArraySpec, read_npz
 from sustain.data.sustainbench.dataset import Sample, TaskDataset
 from sustain.data.sustainbench.source import PARTS, Scheme, Source, StackSpec, write_source
@@ -266,7 +266,7 @@ class LandCoverRegions(TaskDataset):
                     for c in codes
                 ]
             )
-        return plots.series(
+        return figures.series(
             means,
             [f"class {code}" for code in codes],
             title or f"region {sample['id']}",

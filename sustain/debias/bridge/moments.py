@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from sustain.debias.bridge.spline import NaturalSpline, quantile_knots
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import support_of
-from sustain.stats.covariance import Wald, wald_test
-from sustain.stats.line import robust_or_clustered
+from sustain.stats.covariance import Wald, robust_or_clustered, wald_test
 
 __all__ = ["BridgeMoments"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sustain.debias.card.content import CardContent
 from sustain.debias.card.draws import Components, Draws, expand
-from sustain.debias.card.noise import NoiseProfile, corrected_noise
+from sustain.debias.card.prediction_noise import NoiseProfile, corrected_noise
 from sustain.debias.card.schema import LineDraws
 from sustain.debias.table import Nodes, Table
 from sustain.errors import CardError

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.card.noise import noise_profile
+from sustain.debias.card.prediction_noise import noise_profile
 from sustain.debias.card.schema import (
     Centre,
     Level,
@@ -20,7 +20,7 @@ from sustain.debias.card.schema import (
     Stratum,
     Support,
 )
-from sustain.debias.card.spread import prediction_quantiles, slope_spread
+from sustain.debias.card.slope_spread import prediction_quantiles, slope_spread
 from sustain.debias.contrasts.slopes import LevelSlope
 from sustain.debias.diagnosis.describe import describe
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample

@@ -99,7 +99,7 @@ class PredictionQuantiles(_Part):
 
 
 class Spread(_Part):
-    """How much the slope differs between groups of the calibration sample; see `sustain.debias.card.spread`."""
+    """How much the slope differs between groups of the calibration sample; see `sustain.debias.card.slope_spread`."""
 
     n_groups: int = Field(ge=2)
     mean: Finite

@@ -15,8 +15,9 @@ from sustain.debias.diagnosis.stability import Stability
 from sustain.debias.diagnosis.verdicts import verdicts
 from sustain.debias.sample import CalibrationSample
 from sustain.errors import CalibrationError
-from sustain.stats.covariance import Wald, wald_test
-from sustain.stats.line import EXACT, Line, least_squares, robust_or_clustered, weighted_moments
+from sustain.stats.covariance import Wald, robust_or_clustered, wald_test
+from sustain.stats.least_squares import least_squares
+from sustain.stats.line import EXACT, Line, weighted_moments
 
 __all__ = ["describe"]
 

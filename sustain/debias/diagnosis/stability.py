@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from sustain.errors import CalibrationError, StatisticsError
 from sustain.stats.covariance import wald_test
-from sustain.stats.line import EXACT, fit_line, least_squares
+from sustain.stats.least_squares import least_squares
+from sustain.stats.line import EXACT, fit_line
 
 __all__ = ["Stability", "stability_of"]
 

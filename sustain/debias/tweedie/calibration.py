@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sustain.debias.base import Calibration, check_line
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Nodes, Table, ordered, share_changed, table_error
+from sustain.debias.tweedie.error_variance import NoiseVariance, fit_noise, mean_ratio, prefers_one_size
 from sustain.debias.tweedie.mixture import Bins, choose_mixture, fit_mixtures, refit_mixtures
-from sustain.debias.tweedie.noise import NoiseVariance, fit_noise, mean_ratio, prefers_one_size
 from sustain.debias.tweedie.score import (
     KernelScore,
     MixtureScore,
@@ -24,8 +24,8 @@ from sustain.debias.tweedie.score import (
     scott_score,
 )
 from sustain.errors import CalibrationError, WeakCalibrationWarning
-from sustain.stats.covariance import critical_value
-from sustain.stats.line import fit_line, robust_or_clustered, weighted_moments
+from sustain.stats.covariance import critical_value, robust_or_clustered
+from sustain.stats.line import fit_line, weighted_moments
 
 __all__ = ["TweedieCalibration", "TweedieFormula"]
 

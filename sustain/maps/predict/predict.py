@@ -35,9 +35,9 @@ from sustain.maps.imagery.mosaic import Mosaic
 from sustain.maps.imagery.open import open_imagery
 from sustain.maps.imagery.scene import Scene
 from sustain.maps.imagery.stac_scene import StacImagery
-from sustain.maps.predict.blocks import BlockStore
 from sustain.maps.predict.dense import require_dense
 from sustain.maps.predict.exact import BlockWork, Predictor
+from sustain.maps.predict.finished_blocks import BlockStore
 from sustain.maps.predict.workers import Finished, predict_here, predict_on_cluster
 
 if TYPE_CHECKING:

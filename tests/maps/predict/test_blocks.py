@@ -21,7 +21,7 @@ from sustain.errors import DiskSpaceError, DownloadError, FileFormatError, Raste
 from sustain.maps.grid import Block, Span
 from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.scene import Scene
-from sustain.maps.predict.blocks import BlockStore
+from sustain.maps.predict.finished_blocks import BlockStore
 from sustain.maps.predict.predict import predict_map
 from tests.maps.fakes import MeanPredictor, write_scene
 from tests.maps.stac_fakes import serving, silence

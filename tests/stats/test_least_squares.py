@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sustain.errors import CalibrationError, StatisticsError
-from sustain.stats.line import Regressors, fit_line, least_squares, require_full_rank, weighted_moments
+from sustain.stats.least_squares import Regressors, least_squares, require_full_rank
+from sustain.stats.line import fit_line, weighted_moments
 
 few = settings(max_examples=25, deadline=None)
 

@@ -14,10 +14,10 @@ from sustain.causal.correction.card import load_card
 from sustain.causal.correction.correct import combined_df, draws_variance
 from sustain.causal.estimate import Note
 from sustain.causal.labels.labelled import LabelledTrial
-from sustain.causal.labels.parts import mean_part
 from sustain.causal.labels.ppi import effect_of
 from sustain.causal.labels.result import note_lines
-from sustain.causal.trial.columns import read
+from sustain.causal.labels.small_samples import mean_part
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value, p_value
 
@@ -108,7 +108,7 @@ class CombinedEffect:
     note : str
         What was done, in words.
     df : float
-        Degrees of freedom of intervals; see `sustain.causal.labels.parts`.
+        Degrees of freedom of intervals; see `sustain.causal.labels.small_samples`.
     notes : tuple of Note
         Those of the labels' effect.
     """

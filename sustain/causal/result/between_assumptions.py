@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sustain.causal.correction.ratio import CorrectedEffect
 from sustain.causal.estimate import Estimate
-from sustain.causal.trial.columns import read
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
 from sustain.stats.covariance import critical_value
 
