@@ -10,9 +10,11 @@ file changed the column's type; text is taken as it stands, so that "007" is nei
 
 from __future__ import annotations
 
+import datetime
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -53,7 +55,9 @@ class Labels(NamedTuple):
 
 
 def label_text(value: Any) -> str:
-    """Text of one label: whole numbers without a decimal point, booleans as 0 and 1, all else as it is written.
+    """Text of one label: whole numbers without a decimal point, booleans as 0 and 1, dates by ISO 8601.
+
+    All else is as it is written.
 
     Raises
     ------
@@ -66,6 +70,12 @@ def label_text(value: Any) -> str:
         return value.decode(errors="replace")
     if isinstance(value, np.bool_ | numbers.Integral):  # Python's own booleans are whole numbers
         return str(int(value))
+    if isinstance(value, np.datetime64 | datetime.date):  # pandas' own dates are those of Python
+        import pandas as pd
+
+        return pd.Timestamp(value).isoformat().removesuffix("T00:00:00")
+    if isinstance(value, Decimal):
+        return str(int(value)) if value == value.to_integral_value() else str(value.normalize())
     if isinstance(value, float | np.floating):
         number = float(value)
         if abs(number) >= EXACT_WHOLE:
@@ -202,7 +212,7 @@ class ColumnReader:
         if isinstance(values, np.ma.MaskedArray):
             self._require_unmasked(name, values)
             values = values.data
-        column = values if hasattr(values, "dtype") else _listed(values)
+        column = _array(values) if hasattr(values, "dtype") else _listed(values)
         if np.ndim(column) != 1 or (n is not None and len(column) != n):
             raise self.error(
                 f"{name}: has shape {np.shape(column)}, but {like} has {'one dimension' if n is None else f'{n} rows'}."
@@ -326,21 +336,23 @@ class ColumnReader:
             )
 
     def _numeric(self, name: str, values: Any, missing: bool) -> Floats:
-        if isinstance(values, np.ma.MaskedArray):
-            if not missing:
-                self._require_unmasked(name, values)
-            values = np.ma.filled(values.astype(float), np.nan)  # what lies under a mask is no value
-        # pandas' own types (Float64, boolean, category) say what they hold by `dtype`; lists only once they are arrays.
-        column = values if hasattr(values, "dtype") else np.asarray(values)
+        if isinstance(values, np.ma.MaskedArray) and not missing:
+            self._require_unmasked(name, values)
+        # pandas' own types (Float64, boolean) say what they hold by `dtype`; lists only once they are arrays.
+        column = _array(values) if hasattr(values, "dtype") else np.asarray(values)
         kind = column.dtype
         if getattr(kind, "kind", "O") in "mMcSUV" or _is_text(column):
             years = " (such as years)" if getattr(kind, "kind", "O") in "mM" else ""
             raise self.error(f"{name}: expected numbers, got {kind}. Pass numbers{years}.")
         try:
+            if isinstance(column, np.ma.MaskedArray):
+                return np.asarray(
+                    np.ma.filled(column.astype(float), np.nan)
+                )  # what lies under a mask is no value
+            if getattr(kind, "kind", "O") == "O":  # pandas' categories too: they hold objects of any kind
+                return _from_objects(np.asarray(column, dtype=object))
             if hasattr(column, "to_numpy"):
                 return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-            if column.dtype.kind == "O":
-                return _from_objects(column)
             return np.asarray(column, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise self.error(f"{name}: expected numbers, got {type(values).__name__} ({error}).") from error
@@ -361,6 +373,12 @@ class ColumnReader:
                 f"{name}: {int(np.ma.getmaskarray(values).sum())} of {values.size} values are masked. Leave these rows "
                 "out of all columns; what lies under a mask is no value."
             )
+
+
+def _array(values: Any) -> Any:
+    """Give what numpy and pandas hold as it is, and of others (xarray, dask) their values."""
+    own = isinstance(values, np.ndarray) or type(values).__module__.split(".")[0] == "pandas"
+    return values if own else np.asarray(values)
 
 
 def _listed(values: Any) -> NDArray[Any]:

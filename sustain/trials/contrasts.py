@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.effect import estimate_effect
+from sustain.causal.trial.reader import read
 from sustain.debias.diagnosis.stability import stability_of
-from sustain.errors import SupportWarning
+from sustain.errors import EffectError, SupportWarning
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
@@ -86,19 +87,33 @@ def contrast_table(
     """
     import pandas as pd
 
-    truth, groups = np.asarray(y_true, dtype=float), _codes(clusters)
+    read.require_one_index(y_true=y_true, clusters=clusters, y_pred=y_pred)
+    for name, values in estimates.items():
+        read.require_same_index(f"estimates[{name!r}]", values, "y_true", y_true)
+    truth = read.vector("y_true", y_true, missing=True)
+    groups = read.labels("clusters", clusters, truth.size, like="y_true").codes
+    found = {
+        name: read.vector(f"estimates[{name!r}]", values, truth.size, like="y_true", missing=True)
+        for name, values in estimates.items()
+    }
+    if y_pred is not None:
+        y_pred = read.vector("y_pred", y_pred, truth.size, like="y_true", missing=True)
     rows = []
     for contrast in contrasts:
         places = pd.DataFrame({"treated": contrast.treated, "cluster": groups[contrast.rows]})
         survey = _difference(places, truth[contrast.rows])
-        for method, values in estimates.items():
-            estimate = np.asarray(values, dtype=float)[contrast.rows]
+        for method, values in found.items():
+            estimate = values[contrast.rows]
             effect = _difference(places, estimate)
             error = _difference(places, estimate - truth[contrast.rows])
             # The same contrast through the card has the same sampling error, and the calibration's beside it.
             sized = effect
             if card is not None and method != "none" and method in card.methods:
-                predicted = np.asarray(y_pred, dtype=float)[contrast.rows]
+                if y_pred is None:
+                    raise EffectError(
+                        "y_pred: expected the predictions of the card's model beside card=; got None."
+                    )
+                predicted = y_pred[contrast.rows]
                 with warnings.catch_warnings():
                     # Said once a contrast and method it would be a wall of text; the share is a column.
                     warnings.simplefilter("ignore", SupportWarning)
@@ -183,8 +198,10 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
     """
     import pandas as pd
 
-    prediction, truth = np.asarray(y_pred, dtype=float), np.asarray(y_true, dtype=float)
-    groups = _codes(clusters)
+    read.require_one_index(y_true=y_true, y_pred=y_pred, clusters=clusters)
+    truth = read.vector("y_true", y_true)
+    prediction = read.vector("y_pred", y_pred, truth.size, like="y_true")
+    groups = read.labels("clusters", clusters, truth.size, like="y_true").codes
     rows = []
     for contrast in contrasts:
         x, y = prediction[contrast.rows], truth[contrast.rows]
@@ -211,11 +228,6 @@ def _slope_within(
         x, y = prediction[arm] - prediction[arm].mean(), truth[arm] - truth[arm].mean()
         along, cross = along + float(y @ y), cross + float(x @ y)
     return cross / along if along > 0 else float("nan")
-
-
-def _codes(clusters: Any) -> NDArray[np.intp]:
-    """Clusters as numbers, once: comparing names again in every contrast takes most of the time."""
-    return np.unique(np.asarray(clusters), return_inverse=True)[1]
 
 
 def _difference(

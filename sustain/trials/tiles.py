@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
+from sustain.stats.columns import label_text
 from sustain.trials.trial import Trial, load_trials
 
 __all__ = ["TRIALS_FILE", "tile_trials", "urban_contrasts"]
@@ -76,7 +78,7 @@ def urban_contrasts(cells: pd.DataFrame) -> tuple[list[Trial], pd.DataFrame]:
         The tiles, with ``treated`` 1 in towns.
     """
     units = cells[cells["split"] == "test"].reset_index(drop=True)
-    units["treated"] = units["urban"].astype(int)
+    units["treated"] = read.arms("urban", units["urban"]).astype(int)
     if units["treated"].value_counts().reindex([0, 1], fill_value=0).min() < _MIN_ARM:
         return [], units
     stable: Sequence[tuple[str, str]] = (("outcome", "outcome stable"), ("measurement", "measurement stable"))
@@ -113,6 +115,10 @@ def _units(trial: Trial, cells: pd.DataFrame, folder: Path) -> pd.DataFrame:
         raise EffectError(
             f"{path}: expected a column id with one row a tile; got {', '.join(table.columns)}."
         )
+    if table["id"].isna().any():
+        raise EffectError(f"{path}: {int(table['id'].isna().sum())} rows have no id. Name the tile of each.")
+    # Ids meet as text, whatever type the map's table gives them.
+    cells = cells.assign(id=[label_text(tile) for tile in cells["id"]])
     if strange := sorted(set(table["id"]) - set(cells["id"])):
         raise EffectError(
             f"{path}: {len(strange)} of {len(table)} tiles are not in the map, such as {', '.join(strange[:3])}: "

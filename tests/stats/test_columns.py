@@ -1,6 +1,7 @@
 """Columns as users pass them: one rule for labels, numbers of every type, rows that go together."""
 
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -207,3 +208,68 @@ def test_numbers_that_came_as_text_are_no_categories():
     read.refuse_number_like("x", [f"{i:03d}" for i in range(12)])  # codes
     read.refuse_number_like("x", ["1", "2", "3"])
     read.refuse_number_like("x", [f"c{i}" for i in range(12)])
+
+
+DAYS = pd.Series(pd.to_datetime(["2020-01-02", "2020-01-01", "2020-01-02"]))
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        DAYS,
+        DAYS.to_numpy(),
+        DAYS.to_numpy().astype("M8[D]"),
+        DAYS.to_numpy().astype("M8[ns]"),
+        DAYS.astype(object),
+        DAYS.astype("category"),
+        list(DAYS.dt.date),
+        list(DAYS),
+        ["2020-01-02", "2020-01-01", "2020-01-02"],
+    ],
+    ids=lambda days: f"{type(days).__name__} {getattr(days, 'dtype', '')}",
+)
+def test_a_date_has_one_text_in_every_container(days):
+    found = read.labels("day", days)
+    assert found.names == ("2020-01-01", "2020-01-02")
+    assert found.codes.tolist() == [1, 0, 1]
+
+
+def test_a_time_of_day_and_a_decimal_are_said():
+    assert label_text(pd.Timestamp("2020-01-01 06:30")) == label_text(np.datetime64("2020-01-01T06:30"))
+    assert label_text(pd.Timestamp("2020-01-01 06:30")) == "2020-01-01T06:30:00"
+    assert [label_text(Decimal(text)) for text in ("1.0", "1.50", "7")] == ["1", "1.5", "7"]
+
+
+def test_other_libraries_columns_are_their_values():
+    import dask.array
+    import xarray
+
+    numbers, names = np.array([1.5, 2.0, 1.0]), np.array(["b", "a", "b"])
+    for lazy in (
+        xarray.DataArray(numbers),
+        dask.array.from_array(numbers),
+        xarray.DataArray(numbers).chunk(),
+    ):
+        assert read.vector("x", lazy).tolist() == numbers.tolist()
+    for lazy in (xarray.DataArray(names), dask.array.from_array(names)):
+        assert read.labels("x", lazy).codes.tolist() == [1, 0, 1]
+    assert read.labels("x", xarray.DataArray(np.array([2, 1, 2]))).codes.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(["1.5", "2"], dtype=object),
+        pd.Series(["10", "2"]).astype("category"),
+        np.ma.array(["1", "2"]),
+        ["1.5", "2"],
+        pd.Series(["1", "2"], dtype="string"),
+        np.ma.array(np.array(["2020", "2021"], dtype="M8[Y]")),
+    ],
+    ids=lambda values: f"{type(values).__name__} {getattr(values, 'dtype', '')}",
+)
+def test_text_and_dates_are_no_numbers_in_any_container(values):
+    with pytest.raises(CalibrationError, match="expected numbers"):
+        read.vector("x", values)
+    with pytest.raises(CalibrationError, match="expected numbers"):
+        read.vector("x", values, missing=True)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from sustain.debias import build_card
+from sustain.errors import EffectError
 from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
 from sustain.trials.family import as_trials, contrast_results, explain_gaps, explain_scores
 from sustain.trials.results import effects_table
@@ -151,3 +152,50 @@ def test_scores_are_put_into_words() -> None:
     assert "the map as it is 0.078 (0.081), linear 0.521. In brackets" in explain_scores(
         scores, {"none": 0.081}
     )
+
+
+class TestColumns:
+    """Clusters, truths and predictions are read as everywhere: labels by one rule, rows of one order, none missing."""
+
+    n = 200
+    cluster = np.arange(n) // 10
+
+    @pytest.fixture
+    def table(self):
+        rng = np.random.default_rng(3)
+        truth = rng.normal(size=self.n) + rng.normal(size=20)[self.cluster]
+        predicted = 0.6 * truth + 0.3 * rng.normal(size=self.n)
+
+        def make(clusters, y_true=truth, y_pred=predicted):
+            contrast = Arms("a", "A", np.arange(100), np.arange(100) % 2)
+            return contrast_table([contrast], {"none": y_pred}, y_true, clusters)
+
+        return make
+
+    def test_a_type_changes_no_cluster(self, table):
+        right = table(self.cluster)["std_error"].item()
+        mixed = [code if code % 2 else float(code) for code in self.cluster]
+        for clusters in (self.cluster.astype(float), pd.array(self.cluster, dtype="Int64"), mixed):
+            assert table(clusters)["std_error"].item() == right
+
+    @pytest.mark.parametrize(
+        "clusters",
+        [
+            np.where(cluster < 5, np.nan, cluster),
+            pd.array(np.where(cluster < 5, np.nan, cluster), dtype="Int64"),
+            np.ma.array(cluster, mask=cluster < 5),
+            [None, *cluster[1:]],
+            cluster[:150],
+        ],
+        ids=["NaN", "NA", "masked", "None", "too few"],
+    )
+    def test_missing_clusters_are_refused(self, table, clusters):
+        with pytest.raises(EffectError, match="clusters: "):
+            table(clusters)
+
+    def test_another_order_of_rows_is_refused(self, table):
+        truth = pd.Series(np.arange(self.n, dtype=float))
+        with pytest.raises(EffectError, match="different indexes"):
+            table(pd.Series(self.cluster).sample(frac=1, random_state=1), y_true=truth)
+        with pytest.raises(EffectError, match="different indexes"):
+            stability_gaps([], truth.sample(frac=1, random_state=1), truth, self.cluster)
