@@ -287,10 +287,11 @@ class Analysis:
         units = self.read(data)
         fitted = FittedDesign.fit(self.design, self.vcov, units, self.correction.outcomes(units))
         corrected = self.correction.applied(fitted)
+        products = dict(fitted.products())
         notes = collect_notes(
-            fitted, self.correction, corrected, data.columns, self.roles.outcome, self.level
+            fitted, products, self.correction, corrected, data.columns, self.roles.outcome, self.level
         )
-        return self._result(data, fitted, corrected, notes)
+        return self._result(data, fitted, products, corrected, notes)
 
     def read(self, data: pd.DataFrame) -> Units:
         """Units of the trial; raises where `data` are not what the roles and the card are for."""
@@ -300,7 +301,12 @@ class Analysis:
         return units
 
     def _result(
-        self, data: pd.DataFrame, fitted: FittedDesign, corrected: Corrected, notes: tuple[Note, ...]
+        self,
+        data: pd.DataFrame,
+        fitted: FittedDesign,
+        products: Mapping[str, FittedDesign],
+        corrected: Corrected,
+        notes: tuple[Note, ...],
     ) -> EffectResult:
         units, naive, end = fitted.units, fitted.naive, corrected.estimate
         card, asked = self.correction.card, self.correction
@@ -331,7 +337,7 @@ class Analysis:
             n_params=fitted.estimator.n_params,
             path_slope=math.nan if card is None else card.slope,
             products=tuple(
-                Product(name, other.naive, asked.applied(other).estimate) for name, other in fitted.products()
+                Product(name, other.naive, asked.applied(other).estimate) for name, other in products.items()
             ),
             index=data.index[units.rows],
             values=units.outcome,

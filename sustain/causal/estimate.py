@@ -101,6 +101,8 @@ class Estimate:
         """Estimate over standard error."""
         if self.std_error > 0:
             return self.estimate / self.std_error
+        if math.isnan(self.std_error):
+            return math.nan
         return math.nan if self.estimate == 0 else math.copysign(math.inf, self.estimate)
 
     def conf_int(self, level: float, method: IntervalMethod = "delta") -> Interval:

@@ -68,14 +68,11 @@ class FittedDesign:
             return np.array([again.estimate(outcome[counts > 0]) for outcome in outcomes])
 
         estimator = build(units)
-        return cls(
-            design,
-            vcov,
-            units,
-            outcomes,
-            estimator,
-            vcov.covariance(estimator, outcomes, units.extra, anew),
-        )
+        trial = vcov.covariance(estimator, outcomes, units.extra, anew)
+        if units.n_products:
+            term = "the treatment" if product is None else units.names[product]
+            trial = vcov.unless_one_decides(trial, estimator, units.extra, term)
+        return cls(design, vcov, units, outcomes, estimator, trial)
 
     @property
     def naive(self) -> Estimate:

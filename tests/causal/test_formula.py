@@ -296,6 +296,62 @@ class TestProducts:
         assert row["estimate"] == pytest.approx(swapped.estimate, rel=1e-9)
         assert row["std_error"] == pytest.approx(swapped.std_error, rel=1e-9)
 
+    @staticmethod
+    def by_place(seed=0, first="a", other="b", effect=0.0, alone=1):
+        """Twenty clusters whose effects and levels differ; the category `other` is all of the first `alone` of them."""
+        rng = np.random.default_rng(seed)
+        g, t = np.repeat(np.arange(20), 10), np.tile([0, 1], 100)
+        own, level = rng.normal(size=(2, 20))
+        y = t * (effect + own[g]) + level[g] + 0.3 * rng.normal(size=200)
+        data = pd.DataFrame({"y": y, "t": t, "g": g, "s": np.where(g < alone, other, first)})
+        return data.assign(year=np.arange(200) // 2 % 5)
+
+    @pytest.mark.parametrize("vcov", [{"CRV1": "g"}, {"CR2": "g"}, {"CRV1": ["g", "year"]}])
+    @pytest.mark.parametrize("effects", ["", " | year", " | g", " | g + year"])
+    def test_a_product_that_one_cluster_decides_has_no_error(self, vcov, effects):
+        data = self.by_place()
+        if " | g" in effects:
+            data["s"] = np.where(data.index < 6, "b", "a")
+        found = estimate_effect(data, f"y ~ t * s{effects}", vcov=vcov)
+        rows = found.coefficients.set_index("term")
+        numbers = ["std_error", "conf_low", "conf_high", "statistic", "p_value"]
+        assert rows.loc["t:s[T.b]", numbers].isna().all()
+        cells = data.assign(s=data["s"].astype("category"))
+        dummies = effects.replace(" | ", " + ").replace("g", "C(g)").replace("year", "C(year)")
+        theirs = smf.ols(f"y ~ t * s{dummies}", cells).fit()
+        assert rows.loc["t:s[T.b]", "estimate"] == pytest.approx(theirs.params["t:s[T.b]"], rel=1e-8)
+        assert np.isfinite(rows.loc["t", numbers].astype(float)).all()
+        said = [str(note) for note in found.notes if note.kind == "single_cluster"]
+        assert len(said) == 1
+        assert "decides the coefficient of t:s[T.b]" in said[0]
+
+    def test_the_effect_itself_where_its_category_is_one_cluster(self):
+        found = estimate_effect(self.by_place(first="b", other="a"), "y ~ t * s", vcov={"CR2": "g"})
+        assert np.isnan(found.std_error)
+        assert np.isnan(found.pvalue)
+        assert "no_scatter" not in [note.kind for note in found.notes]
+        assert "decides the coefficient of the treatment" in " ".join(found.summary().split())
+        data = self.by_place(first="b", other="a")
+        corrected = estimate_effect(data, "y ~ t * s", calibration=make_card(), vcov={"CRV1": "g"})
+        assert np.isnan(corrected.conf_int()).all()
+
+    def test_a_category_of_some_clusters_is_covered(self):
+        """Five clusters of twenty: as many as CR2 needs; one of the two alone was covered 37 times in a hundred."""
+        covered = 0
+        for seed in range(200):
+            data = self.by_place(seed, effect=0.5, alone=5)
+            row = estimate_effect(data, "y ~ t * s", vcov={"CR2": "g"}).coefficients.iloc[1]
+            covered += row["conf_low"] <= 0 <= row["conf_high"]
+        assert covered / 200 == pytest.approx(0.95, abs=0.04)
+
+    def test_a_product_that_one_unit_decides_has_no_error(self):
+        data = self.by_place()
+        kind = np.where((data.index < 6) & ((data["t"] == 0) | (data.index == 1)), "b", "a")
+        found = estimate_effect(data.assign(s=kind), "y ~ t * s", vcov="HC1")
+        assert np.isnan(found.products[0].naive.std_error)
+        assert np.isfinite(found.std_error)
+        assert [note.kind for note in found.notes].count("single_unit") == 1
+
     @pytest.mark.parametrize("estimator", ["ipw", "aipw", "did"])
     def test_other_designs_take_none(self, estimator):
         panel = {"unit": "adm2", "time": "year"} if estimator == "did" else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,7 @@ REFUTED = 0.05  # p-value under which a line is said not to do
 
 def collect_notes(
     fitted: FittedDesign,
+    products: Mapping[str, FittedDesign],
     correction: CorrectionChoice,
     corrected: Corrected,
     columns: Collection[Any],
@@ -50,6 +51,8 @@ def collect_notes(
     Parameters
     ----------
     fitted : FittedDesign
+    products : mapping of str to FittedDesign
+        The same regression for each product of the treatment with a covariate.
     correction : CorrectionChoice
     corrected : Corrected
         What the correction made of the fitted design.
@@ -62,6 +65,7 @@ def collect_notes(
     """
     units, estimator, spec = fitted.units, fitted.estimator, fitted.vcov
     notes = [Note(kind, text) for kind, text in (*estimator.notes, *fitted.trial.notes)]
+    notes += [note for product in products.values() for note in decided_by_one_notes(product)]
     notes += dropped_notes(units) + few_units_notes(units) + dependence_notes(fitted.design, spec)
     notes += scatter_notes(fitted.naive, units.outcome, estimator.weights) + product_notes(units)
     for column in spec.columns if spec.kind in ("CRV1", "CR2") else ():
@@ -150,6 +154,11 @@ def cluster_notes(units: Units, weights: NDArray[np.float64], column: str, kind:
     return []
 
 
+def decided_by_one_notes(product: FittedDesign) -> list[Note]:
+    """Product whose coefficient one cluster or unit decides; its other notes are those of the effect."""
+    return [Note(kind, text) for kind, text in product.trial.notes if kind.startswith("single_")]
+
+
 def few_units_notes(units: Units) -> list[Note]:
     """Arm with so few units that a robust variance rests on a handful of residuals."""
     fewest, name = min((int(units.treated.sum()), "treated"), (int((1 - units.treated).sum()), "control"))
@@ -212,7 +221,7 @@ def scatter_notes(naive: Estimate, outcome: NDArray[np.float64], weights: NDArra
         Of the units, and their weights in the estimate.
     """
     size = float(np.square(weights * outcome).sum())
-    if naive.variance_trial > 1e-20 * size:
+    if not naive.variance_trial <= 1e-20 * size:  # no number where one cluster decides the estimate
         return []
     text = (
         "The outcome does not scatter around what the design predicts (it is constant in each arm, or within the fixed "

@@ -9,13 +9,16 @@ from sustain.causal.estimators.absorb import Absorbed, is_nested
 from sustain.causal.estimators.least_squares import LeastSquares
 from sustain.errors import EffectError
 
-__all__ = ["bias_reduced_covariance"]
+__all__ = ["bias_reduced_covariance", "rests_on_one_cluster"]
 
 Floats = NDArray[np.float64]
 
 # A cluster's leverage this close to 1 means that a coefficient is its own: it has no residual to learn from.
 OWN = 1e-10
 MOST_LEVELS = 1000  # of fixed effects across clusters, each of which is a column
+FEW_LEVELS = (
+    100  # of fixed effects across clusters, up to which each is made a column to see what one cluster decides
+)
 DEPENDENT = 1e-8  # singular value of scaled dummies, under which it is rounding
 
 
@@ -81,6 +84,37 @@ def bias_reduced_covariance(
     square = float((norm**2).sum() - 2 * (norm * own).sum() + np.square(shadow.T @ shadow).sum())
     score = np.array(scores)
     return score.T @ score, trace**2 / square
+
+
+def rests_on_one_cluster(estimator: LeastSquares, clusters: NDArray[np.intp]) -> bool:
+    """Whether a coefficient could not be told without some one cluster.
+
+    Then some combination of the regressors that the coefficient has a part in is zero in all other clusters. Residuals
+    are orthogonal to it, so what errors of that cluster add to the estimate is never seen, and a clustered variance
+    says next to nothing, CR2 included.
+
+    Parameters
+    ----------
+    estimator : LeastSquares
+    clusters : ndarray of int, shape (n,)
+        Cluster codes; ``arange(n)`` for independent units.
+
+    Notes
+    -----
+    Of fixed effects that cut across the clusters, more than 100 levels are taken as given, not as estimated.
+    """
+    across = sum(int(code.max()) + 1 for code in estimator.effects if not is_nested(code, clusters))
+    basis = estimator.basis if across > FEW_LEVELS else _basis(estimator, clusters)
+    loading = estimator.weights / estimator.root
+    least = OWN * float(loading @ loading)
+    # A leverage of one is an eigenvalue of a cluster's block of the hat matrix, so its trace is one or more.
+    for cluster in np.flatnonzero(np.bincount(clusters, np.square(basis).sum(axis=1)) >= 1 - OWN):
+        rows = np.flatnonzero(clusters == cluster)
+        left, singular, _ = np.linalg.svd(basis[rows], full_matrices=False)
+        own = left[:, 1 - np.minimum(singular, 1.0) ** 2 <= OWN].T @ loading[rows]
+        if own @ own > least:
+            return True
+    return False
 
 
 def _basis(estimator: LeastSquares, clusters: NDArray[np.intp]) -> Floats:

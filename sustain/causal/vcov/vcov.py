@@ -15,7 +15,7 @@ from sustain.causal.estimators.least_squares import LeastSquares, LinearEstimato
 from sustain.causal.trial.reader import read
 from sustain.causal.vcov.block_bootstrap import block_bootstrap, spatial_blocks
 from sustain.causal.vcov.conley import conley_covariance
-from sustain.causal.vcov.few_clusters import bias_reduced_covariance
+from sustain.causal.vcov.few_clusters import bias_reduced_covariance, rests_on_one_cluster
 from sustain.errors import EffectError
 from sustain.stats.covariance import cluster_covariance, robust_covariance
 
@@ -165,6 +165,26 @@ class Vcov:
             return self._conley(psi, estimator, columns)
         df = float(len(psi) - estimator.n_params)
         return TrialCovariance(robust_covariance(psi, estimator.n_params), df, "HC1")
+
+    def unless_one_decides(
+        self, found: TrialCovariance, estimator: LinearEstimator, columns: Columns, term: str
+    ) -> TrialCovariance:
+        """Covariance `found`, or NaN and a note where one cluster (or unit) decides the coefficient of a term.
+
+        One decides, for example, a product with a category of which all units lie in one cluster.
+        """
+        if not isinstance(estimator, LeastSquares) or self.kind == "conley":
+            return found
+        unit = "unit" if self.kind == "HC1" else "cluster"
+        ways = self.clusters(columns) or (np.arange(len(estimator.weights)),)
+        if not any(rests_on_one_cluster(estimator, way) for way in ways):
+            return found
+        text = (
+            f"A single {unit} decides the coefficient of {term}, so that nothing is seen of how {unit}s differ, and no "
+            "standard error can be given."
+        )
+        note = (f"single_{unit}", text)
+        return found._replace(covariance=np.full_like(found.covariance, np.nan), notes=(*found.notes, note))
 
     def _clustered(
         self, psi: Floats, estimator: LinearEstimator, clusters: tuple[Codes, ...]
