@@ -8,7 +8,7 @@ import pytest
 
 from sustain.causal import estimate_effect
 from sustain.debias import build_card
-from sustain.errors import CardError
+from sustain.errors import CardError, WeakCalibrationWarning
 
 ABOUT = {"target": {"name": "wealth", "unit": "index"}, "predictor": "model"}
 LEVEL, SLOPE, NOISE = {"urban": 1.5, "rural": 0.0}, {"urban": 0.6, "rural": 0.4}, 0.25
@@ -80,3 +80,40 @@ def test_an_unknown_stratum_names_those_of_the_card():
     trial.loc[0, "place"] = "coast"
     with pytest.raises(CardError, match=r"'coast' is not in this card's linear correction; it has .*rural"):
         effect_of(trial, card, method="linear", strata="place")
+
+
+class TestFlatSlopeInAStratum:
+    """Predictions follow the truth by 0.8 in `u` and by 0.1 in `r`; by about 0.45 in all."""
+
+    @pytest.fixture
+    def card(self):
+        rng = np.random.default_rng(0)
+        truth, place = rng.normal(size=600), np.where(rng.random(600) < 0.5, "u", "r")
+        seen = np.where(place == "u", 0.8, 0.1) * truth + 0.15 * rng.normal(size=600)
+        with pytest.warns(WeakCalibrationWarning, match="stratum r"):
+            return build_card(seen, truth, strata=place, **ABOUT, methods=("linear",), n_boot=40)
+
+    @staticmethod
+    def trial(places):
+        rng = np.random.default_rng(1)
+        treated, place = np.arange(400) % 2, rng.choice(places, 400)
+        truth = rng.normal(size=400) + 0.2 * treated
+        seen = np.where(place == "u", 0.8, 0.1) * truth + 0.15 * rng.normal(size=400)
+        return pd.DataFrame({"wealth": seen, "treated": treated, "place": place})
+
+    @pytest.mark.parametrize("places", [["r"], ["u", "r"]])
+    def test_is_said_where_the_trial_lies_in_it(self, card, places):
+        slope = next(item.prediction_on_truth.slope for item in card.strata if item.name == "r")
+        said = f"in stratum 'r' is {slope:.3g}, under 0.2"
+        with pytest.warns(WeakCalibrationWarning, match=said):
+            found = effect_of(self.trial(places), card, strata="place")
+        notes = [str(note) for note in found.notes if note.kind == "weak_calibration"]
+        assert len(notes) == 1
+        assert said in notes[0]
+        assert slope == pytest.approx(0.1, abs=0.03)
+
+    @pytest.mark.filterwarnings("error::sustain.errors.WeakCalibrationWarning")
+    @pytest.mark.parametrize(("places", "strata"), [(["u"], "place"), (["u", "r"], None)])
+    def test_is_not_said_of_other_corrections(self, card, places, strata):
+        found = effect_of(self.trial(places), card, strata=strata)
+        assert "weak_calibration" not in [note.kind for note in found.notes]

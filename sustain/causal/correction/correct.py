@@ -31,6 +31,7 @@ __all__ = [
     "corrected_outcome",
     "divisor_of",
     "draws_variance",
+    "slopes_by_stratum",
     "support_share",
     "widened",
 ]
@@ -192,6 +193,12 @@ def support_share(
         low, high = card.support_of(name if name in described else None)
         outside[rows] = (units.outcome[rows] < low) | (units.outcome[rows] > high)
     return float(weight[outside].sum() / weight.sum())
+
+
+def slopes_by_stratum(card: CalibrationCard, units: Units, strata: str) -> dict[str, float]:
+    """Slope of prediction on truth in each stratum of the units; the pooled one where the card has none of its own."""
+    own = {stratum.name: stratum.prediction_on_truth.slope for stratum in card.strata}
+    return {str(name): own.get(str(name), card.slope) for name, _ in _by_stratum(card, units, strata)}
 
 
 def _by_stratum(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.correction.choice import Corrected, CorrectionChoice
+from sustain.causal.correction.correct import slopes_by_stratum
 from sustain.causal.design import Design
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.fit import FittedDesign
@@ -79,7 +80,8 @@ def collect_notes(
         if correction.strata is not None:
             text = f"each unit has the correction of its own stratum ({correction.strata})."
             notes.append(Note("strata", text))
-        notes += slope_notes(end, level) + weak_notes(card, end) + verdict_notes(card, correction)
+        notes += slope_notes(end, level) + weak_notes(card, end, units, correction.strata)
+        notes += verdict_notes(card, correction)
         notes += change_notes(fitted.design)
     notes += assumption_notes(fitted.naive, end, correction.method, correction.assumption, correction.card)
     return tuple(notes)
@@ -274,15 +276,22 @@ def slope_notes(corrected: Estimate, level: float) -> list[Note]:
     return [Note("weak_slope", text)]
 
 
-def weak_notes(card: CalibrationCard, corrected: Estimate) -> list[Note]:
-    """Slope so flat, or calibration sample so small, that little can be corrected with it; warns of it too."""
-    slope = card.slope if math.isnan(corrected.slope) else corrected.slope
-    said = []
-    if abs(slope) < WEAK_SLOPE:
-        said.append(
-            f"The slope of prediction on truth is {slope:.3g}, under {WEAK_SLOPE:g}: predictions hardly follow the "
-            "truth, and the correction multiplies every error of the trial with the effect."
-        )
+def weak_notes(card: CalibrationCard, corrected: Estimate, units: Units, strata: str | None) -> list[Note]:
+    """Slope so flat, or calibration sample so small, that little can be corrected with it; warns of it too.
+
+    With `strata`, the column of them, the slopes are those of the units' own strata. What the card says of flat slopes
+    and of few pairs itself is not repeated: it is of all its strata, whichever the trial is in.
+    """
+    slopes = {"": card.slope if math.isnan(corrected.slope) else corrected.slope}
+    if strata is not None:
+        found = slopes_by_stratum(card, units, strata)
+        slopes = {f" in stratum {name!r}": slope for name, slope in found.items()}
+    said = [
+        f"The slope of prediction on truth{where} is {slope:.3g}, under {WEAK_SLOPE:g}: predictions hardly follow the "
+        "truth, and the correction multiplies every error of the trial with the effect."
+        for where, slope in slopes.items()
+        if abs(slope) < WEAK_SLOPE
+    ]
     if card.sample.n < FEW_PAIRS:
         said.append(
             f"The calibration sample has {card.sample.n} rows, under {FEW_PAIRS}: its slope is known too roughly for "
