@@ -278,6 +278,31 @@ class TestProducts:
         assert ours.tidy()["estimate"].tolist() == rows.xs("linear", level="method")["estimate"].tolist()
         assert [row["term"] for row in ours.to_dict()["products"]] == ["treated:x"]
 
+    @pytest.mark.parametrize("assumption", ["bracket", "measurement", "outcome"])
+    def test_both_ends_of_every_product_are_told(self, assumption):
+        """With two ends the naive and the divided coefficient, each by its assumption; else the one that is meant."""
+        data, card = make_trial(), make_card()
+        naive = estimate_effect(data, "wealth ~ treated * kind").tidy().set_index("term")["estimate"]
+        found = estimate_effect(data, "wealth ~ treated * kind", calibration=card, assumption=assumption)
+        rows = found.tidy().set_index("term")["estimate"]
+        ends = {" (outcome stability)": 1.0, " (measurement stability)": card.slope}
+        if assumption != "bracket":
+            ends = {"": card.slope if assumption == "measurement" else 1.0}
+        expected = [
+            (term + name, naive[term] / slope) for term in naive.index for name, slope in ends.items()
+        ]
+        assert list(rows.index) == [label for label, _ in expected]
+        assert rows.tolist() == pytest.approx([value for _, value in expected], rel=1e-12)
+        html, text = found._repr_html_(), found.summary()
+        for label, value in expected[len(ends) :]:
+            assert f"<td>{label}</td><td>{value:.4g}</td>" in html
+            told = text.split("moves with a covariate:")[1].split(label.split(" (")[0], 1)[1]
+            name = label.partition(" (")[2].rstrip(")")
+            line = next(
+                line for line in told.splitlines() if line.strip().startswith(name) and line.strip(": ")
+            )
+            assert line.removeprefix("     " + name).split()[0] == f"{value:.4g}"
+
     @pytest.mark.parametrize("treated", [bool, "boolean", "Int64", float])
     def test_the_type_of_the_treatment_changes_nothing(self, treated):
         data = make_trial()

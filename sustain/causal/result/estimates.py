@@ -19,7 +19,17 @@ from sustain.stats.fieller import FiellerSet
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EffectEstimates", "Product"]
+__all__ = ["BRACKET", "EffectEstimates", "Product", "end_labels"]
+
+BRACKET = (
+    "outcome stability",
+    "measurement stability",
+)  # what the ends of a bracket suppose, the naive one first
+
+
+def end_labels(term: str, ends: Sequence[Estimate]) -> tuple[str, ...]:
+    """Names of a term's reported estimates: the term and, of two, the assumption that each supposes."""
+    return (term,) if len(ends) == 1 else tuple(f"{term} ({supposed})" for supposed in BRACKET)
 
 
 class Product(NamedTuple):
@@ -151,6 +161,16 @@ class EffectEstimates:
         if self.assumption != "bracket" or self.corrected is None:
             return None
         return self.naive, self.corrected
+
+    @property
+    def products_reported(self) -> tuple[tuple[str, tuple[Estimate, ...]], ...]:
+        """Term and estimate of every product; with ``assumption="bracket"`` both ends, as of the effect itself."""
+        return tuple(
+            (item.term, (item.main,))
+            if self.bracket is None or item.corrected is None
+            else (item.term, (item.naive, item.corrected))
+            for item in self.products
+        )
 
     def conf_int(self, level: float | None = None, method: IntervalMethod = "delta") -> Interval:
         """Confidence interval of the effect.

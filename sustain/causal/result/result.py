@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate
 from sustain.causal.result.conley_cutoffs import conley_profile
-from sustain.causal.result.estimates import EffectEstimates
+from sustain.causal.result.estimates import EffectEstimates, end_labels
 from sustain.causal.result.sensitivity import Sensitivity
 from sustain.causal.result.text import html_text, plot_effects, summary_text
 from sustain.causal.trial.reader import read
@@ -131,15 +131,18 @@ class EffectResult(EffectEstimates):
         return pd.DataFrame(rows)
 
     def tidy(self) -> pd.DataFrame:
-        """One row per reported estimate, and per product, with the columns that broom and pyfixest use."""
+        """One row per reported estimate of the effect and of each product, with broom's and pyfixest's columns.
+
+        With ``assumption="bracket"`` each has two, "(outcome stability)" and "(measurement stability)".
+        """
         import pandas as pd
 
         rows = []
-        ends = [*zip(self.reported, self._labels(), strict=True)]
-        for end, label in [*ends, *((product.main, product.term) for product in self.products)]:
-            low, high = end.conf_int(self.level)
-            p = p_value(end.statistic, end.df)
-            rows.append((label, end.estimate, end.std_error, end.statistic, p, low, high))
+        for term, ends in ((self.term, self.reported), *self.products_reported):
+            for end, label in zip(ends, end_labels(term, ends), strict=True):
+                low, high = end.conf_int(self.level)
+                p = p_value(end.statistic, end.df)
+                rows.append((label, end.estimate, end.std_error, end.statistic, p, low, high))
         columns = ["term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -193,11 +196,6 @@ class EffectResult(EffectEstimates):
             Where to draw; a new figure by default.
         """
         return plot_effects(self, ax)
-
-    def _labels(self) -> tuple[str, ...]:
-        if self.bracket is None:
-            return (self.term,)
-        return f"{self.term} (outcome stability)", f"{self.term} (measurement stability)"
 
     def __repr__(self) -> str:
         low, high = self.conf_int()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sustain.causal.result.estimates import EffectEstimates
+from sustain.causal.result.estimates import BRACKET, EffectEstimates, end_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,12 +57,17 @@ def summary_text(result: EffectEstimates) -> str:
         ]
     if result.products:
         lines.append("  by how much the effect moves with a covariate:")
-    for product in result.products:
-        low, high = product.main.conf_int(result.level)
-        lines.append(
-            f"    {product.term:22}{product.main.estimate:>10.4g}{product.main.std_error:>11.4g}"
-            f"{f'{low:.4g} to {high:.4g}':>24}{product.main.share_calibration:>13.0%}"
-        )
+    for term, ends in result.products_reported:
+        names: tuple[str, ...] = (f"    {term:22}",)
+        if len(ends) > 1:
+            lines.append(f"    {term}:")
+            names = tuple(f"     {supposed:21}" for supposed in BRACKET)
+        for name, end in zip(names, ends, strict=True):
+            low, high = end.conf_int(result.level)
+            lines.append(
+                f"{name}{end.estimate:>10.4g}{end.std_error:>11.4g}{f'{low:.4g} to {high:.4g}':>24}"
+                f"{end.share_calibration:>13.0%}"
+            )
     lines.append("  (> what the method and the assumption lead to; calibration: its share of the variance)")
     if result.notes:
         lines += [
@@ -100,18 +105,24 @@ def _correction(result: EffectEstimates) -> str:
 
 
 def html_text(result: EffectEstimates) -> str:
-    """Table of the naive and the corrected estimate, those that are meant in bold, and list of the caveats."""
+    """Table of the naive and the corrected estimate and of products, those that are meant in bold, and the caveats."""
+    named = [
+        ("naive (no correction)" if end.method == "none" else f"corrected ({end.method})", end)
+        for end in (result.naive, result.corrected)
+        if end is not None
+    ]
+    meant = [*result.reported]
+    for term, ends in result.products_reported:
+        named += zip(end_labels(term, ends), ends, strict=True)
+        meant += ends
     rows = []
-    for end in (result.naive, result.corrected):
-        if end is None:
-            continue
+    for name, end in named:
         low, high = end.conf_int(result.level)
-        name = "naive (no correction)" if end.method == "none" else f"corrected ({end.method})"
         numbers = f"{end.estimate:.4g}", f"{end.std_error:.4g}", f"{low:.4g} to {high:.4g}"
         cells = "".join(
             f"<td>{escape(cell)}</td>" for cell in (name, *numbers, f"{end.share_calibration:.0%}")
         )
-        bold = ' style="font-weight: bold"' if end in result.reported else ""
+        bold = ' style="font-weight: bold"' if end in meant else ""
         rows.append(f"<tr{bold}>{cells}</tr>")
     titles = (
         "",
