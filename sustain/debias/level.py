@@ -153,14 +153,17 @@ class LevelCalibration:
         top = parent = np.zeros(sample.n, dtype=np.intp)
         name = ""
         for k, (name, labels) in enumerate((levels or {}).items()):
-            group = nested(parent, f"levels[{name!r}]", labels)
+            found = read.labels(f"levels[{name!r}]", labels, sample.n_passed)
+            group = nested(parent, sample.kept(found.codes))
             self._keep(f"between {name}", between(sample, group, parent))
             parent, top = group, group if k == 0 else top
         self._top = top if levels else np.arange(sample.n)
         if levels:
             self._keep(f"within {name}", inside(sample, parent))
         if sample.stratum is not None:
-            self._keep("within stratum", inside(sample, nested(top, "strata", sample.stratum)))
+            self._keep(
+                "within stratum", inside(sample, nested(top, read.labels("strata", sample.stratum).codes))
+            )
         for family in families:
             self._keep(family.name, contrasts(sample, family))
         return self

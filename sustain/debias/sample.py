@@ -36,14 +36,14 @@ WEAK_SLOPE = 0.2
 
 @dataclass(frozen=True)
 class CalibrationSample:
-    """Checked calibration rows. Lines, support and strata are computed when first asked for, and kept.
+    """Checked calibration rows, all of some weight; lines, support and strata are computed when asked for, and kept.
 
     Attributes
     ----------
     y_pred, y_true : ndarray, shape (n,), float64
         Predictions and labels, in the target's unit.
     weight : ndarray, shape (n,), float64
-        Sampling weights, scaled to a mean of one.
+        Sampling weights above zero, scaled to a mean of one.
     group : ndarray, shape (n,), int, or None
         Cluster of each row, as codes ``0 .. n_groups - 1``.
     stratum : ndarray, shape (n,), int, or None
@@ -54,6 +54,9 @@ class CalibrationSample:
         Variance of the labels' own sampling error.
     index : pandas.Index or None
         Index of the columns as they were passed, against which later columns are checked.
+    passed : ndarray of bool, shape (n_passed,), or None
+        Which of the rows that were passed are in the sample; None for all of them. Rows of no weight are not, so that
+        nothing that is computed of a sample can count them. Later columns have all the rows: see `kept`.
     """
 
     y_pred: Array
@@ -64,6 +67,7 @@ class CalibrationSample:
     stratum_names: tuple[str, ...] = ()
     noise: float = 0.0
     index: Any = None
+    passed: NDArray[np.bool_] | None = None
 
     @property
     def n(self) -> int:
@@ -71,24 +75,23 @@ class CalibrationSample:
         return int(self.y_pred.size)
 
     @property
-    def n_used(self) -> int:
-        """Number of pairs whose weight is not zero."""
-        return int(np.count_nonzero(self.weight))
+    def n_passed(self) -> int:
+        """Number of pairs that were passed, those of no weight too: the length of any column beside them."""
+        return self.n if self.passed is None else self.passed.size
+
+    def kept(self, column: NDArray[Any]) -> NDArray[Any]:
+        """Rows of the sample of a column that was passed beside it, shape (n_passed,)."""
+        return column if self.passed is None else column[self.passed]
 
     @property
     def n_groups(self) -> int | None:
         """Number of clusters, or None when rows are taken as independent."""
-        return None if self.group is None else int(self.group.max()) + 1
-
-    @property
-    def n_groups_used(self) -> int | None:
-        """Number of clusters of pairs whose weight is not zero, or None when rows are taken as independent."""
-        return None if self.group is None else int(np.unique(self.group[self.weight > 0]).size)
+        return None if self.group is None else int(self.group.max(initial=-1)) + 1
 
     @property
     def in_one_group(self) -> bool:
-        """Whether all pairs that count lie in one cluster."""
-        return self.n_groups_used in (0, 1)
+        """Whether all pairs lie in one cluster."""
+        return self.n_groups in (0, 1)
 
     @property
     def n_effective(self) -> float:
@@ -118,7 +121,7 @@ class CalibrationSample:
 
     @cached_property
     def strata(self) -> dict[str, CalibrationSample]:
-        """Pairs of each stratum whose weight is not zero, as samples of their own."""
+        """Pairs of each stratum, as samples of their own; none where all of a stratum were without weight."""
         return {name: self.take(self._rows_of(code)) for code, name in enumerate(self.stratum_names)}
 
     @cached_property
@@ -139,15 +142,15 @@ class CalibrationSample:
         return rows if self.group is None else np.unique(self.group[rows])
 
     def _rows_of(self, code: int) -> Codes:
-        return np.flatnonzero((self.stratum == code) & (self.weight > 0))
+        return np.flatnonzero(self.stratum == code)
 
     @cached_property
     def weaknesses(self) -> dict[str, str]:
         """What makes any correction learned from this sample weak, in words by subject."""
         said = {}
-        if self.n_used < FEW_PAIRS:
+        if self.n < FEW_PAIRS:
             said["few pairs"] = (
-                f"{self.n_used} calibration pairs are few: below {FEW_PAIRS} a correction is known too badly for its "
+                f"{self.n} calibration pairs are few: below {FEW_PAIRS} a correction is known too badly for its "
                 "intervals to be trusted. Calibrate on more rows."
             )
         slopes = {"all pairs": self.prediction_on_truth.slope}
@@ -171,12 +174,7 @@ class CalibrationSample:
     def require_substance(self) -> None:
         """Raise `CalibrationError` on fewer than 20 pairs, or on predictions or labels that do not vary."""
         _require_pairs(self.n)
-        if self.n_used < MIN_PAIRS:
-            raise CalibrationError(
-                f"sample_weight: only {self.n_used} weights are above zero; at least {MIN_PAIRS} pairs must count."
-            )
-        used = self.weight > 0
-        for name, values in (("y_pred", self.y_pred[used]), ("y_true", self.y_true[used])):
+        for name, values in (("y_pred", self.y_pred), ("y_true", self.y_true)):
             if np.ptp(values) <= 1e-12 * max(1e-300, float(np.abs(values).max())):
                 raise CalibrationError(
                     f"{name}: every value is {values[0]:g}, so there is nothing to calibrate. Check the column."
@@ -185,7 +183,7 @@ class CalibrationSample:
     def take(self, rows: NDArray[Any]) -> CalibrationSample:
         """Rows of the sample, as a sample; clusters are numbered afresh, strata keep their codes."""
         weight = self.weight[rows]
-        mean = float(weight.mean()) if weight.any() else 1.0  # rows of no weight are refused later, by name
+        mean = float(weight.mean()) if weight.size else 1.0  # no rows are refused later, by name
         group = None if self.group is None else np.unique(self.group[rows], return_inverse=True)[1]
         return CalibrationSample(
             self.y_pred[rows],
@@ -213,7 +211,7 @@ def as_sample(
     y_pred, y_true : array_like, shape (n,)
         Out-of-sample predictions and labels of the same places.
     sample_weight : array_like, shape (n,), optional
-        Non-negative sampling weights; only their ratios matter.
+        Non-negative sampling weights; only their ratios matter. Rows of no weight are left out.
     groups : array_like, shape (n,), optional
         Cluster of each row (survey, spatial block, ...).
     strata : array_like, shape (n,), optional
@@ -238,8 +236,18 @@ def as_sample(
     stratum, names = (None, ()) if strata is None else read.labels("strata", strata, n)
     group = None if groups is None else read.labels("groups", groups, n).codes
     noise = noise_variance(target_noise_var)
+    passed = None
+    if not weight.all():
+        passed = weight > 0
+        predictions, labels, weight = predictions[passed], labels[passed], weight[passed]
+        group = None if group is None else np.unique(group[passed], return_inverse=True)[1]
+        stratum = None if stratum is None else stratum[passed]
+        if weight.size < MIN_PAIRS:
+            raise CalibrationError(
+                f"sample_weight: only {weight.size} weights are above zero; at least {MIN_PAIRS} pairs must count."
+            )
     sample = CalibrationSample(
-        predictions, labels, weight / weight.mean(), group, stratum, names, noise, index
+        predictions, labels, weight / weight.mean(), group, stratum, names, noise, index, passed
     )
     sample.require_substance()
     if sample.in_one_group:

@@ -58,7 +58,7 @@ class StratumFit:
     ----------
     name : str
     n : int
-        Pairs of the stratum whose weight is not zero.
+        Pairs of the stratum.
     weight : float
         Weight of the stratum's own correction, 0 to 1; the rest is the pooled one's.
     own : calibration or None

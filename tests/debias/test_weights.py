@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from sustain.debias import (
     ContrastFamily,
+    DonorTrials,
     LevelCalibration,
     LinearCalibration,
     TweedieCalibration,
     build_card,
+    compare,
     diagnose,
 )
 from sustain.debias.card.slope_spread import slope_spread
@@ -181,3 +183,125 @@ def test_a_stratum_that_says_nothing_is_left_out_of_the_card():
         "one": "HC1",
         "rest": "CRV1",
     }
+
+
+# ---- rows of no weight are dropped when the sample is made; every part of the result is that of the other rows
+
+ABOUT = {"target": {"name": "w", "unit": "u"}, "predictor": "m", "methods": ["linear"], "n_boot": 40}
+
+
+def _thinned(seed=0, n=400):
+    """Rows, of which the lowest labels but one, and a share of the others, have no weight."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=n)
+    x = 0.5 * y + 0.3 * rng.normal(size=n)
+    weight = (rng.random(n) < 0.75) * rng.uniform(0.5, 2.0, n)
+    lowest = np.argsort(y)[:40]
+    weight[lowest] = 0.0
+    weight[lowest[5]] = 1.0
+    return x, y, weight
+
+
+def test_no_label_is_in_a_card_because_its_neighbours_have_no_weight():
+    """Parts of twenty rows that count: one of thirty-nine rows of no weight and one other would print its label."""
+    x, y, weight = _thinned()
+    kept = weight > 0
+    whole = build_card(x, y, sample_weight=weight, **ABOUT)
+    part = build_card(x[kept], y[kept], sample_weight=weight[kept], **ABOUT)
+    assert whole.to_json() == part.to_json()  # to the last draw
+    assert not set(np.round(y, 4)) & set(np.round(whole.noise.truth, 4))
+    order = np.argsort(y[kept])
+    low = order[: order.size // 10]  # the first tenth of the rows that count
+    line = np.polynomial.Polynomial.fit(y[kept][low], x[kept][low], 1, w=np.sqrt(weight[kept][low]))
+    left = np.average((x[kept][low] - line(y[kept][low])) ** 2, weights=weight[kept][low])
+    assert whole.noise.truth[0] == pytest.approx(
+        np.average(y[kept][low], weights=weight[kept][low]), rel=1e-4
+    )
+    assert whole.noise.sd[0] == pytest.approx(np.sqrt(left * low.size / (low.size - 2)), rel=1e-4)
+    assert len(whole.predictions.values) == np.count_nonzero(kept) // 20 - 1
+
+
+def test_everything_beside_a_sample_loses_its_rows_of_no_weight_too():
+    """Groups, strata, levels, places, families and covariates are passed whole, and results are as of the rest."""
+    rng = np.random.default_rng(1)
+    n = 900
+    group, stratum = rng.integers(0, 30, n), rng.choice(["a", "b"], n)
+    lon, lat, near = rng.uniform(0, 2, n), rng.uniform(0, 2, n), rng.integers(0, 2, n)
+    y = rng.normal(size=30)[group] + near + rng.normal(size=n)
+    x = 0.6 * y + 0.3 * rng.normal(size=n)
+    weight = rng.uniform(0.5, 2.0, n) * (rng.random(n) < 0.6) * (group % 5 > 0)
+
+    def results(rows):
+        columns = {"sample_weight": weight[rows], "groups": group[rows], "strata": stratum[rows]}
+        levels = {"region": group[rows]}
+        families = [
+            ContrastFamily.treated("near", near[rows], within=group[rows]),
+            DonorTrials(y[rows], 0.5, n_trials=4),  # among the rows that count, wherever they stand
+        ]
+        card = build_card(
+            x[rows],
+            y[rows],
+            **columns,
+            levels=levels,
+            families=families,
+            lon=lon[rows],
+            lat=lat[rows],
+            **ABOUT,
+        )
+        found = diagnose(x[rows], y[rows], **columns, levels=levels, treatment_like={"near": near[rows]})
+        matched = LevelCalibration().fit(x[rows], y[rows], levels, **columns).matched(families[0])
+        return card.to_json(), found, matched
+
+    whole, part = results(np.arange(n)), results(np.flatnonzero(weight))
+    assert whole[0] == part[0]
+    assert repr(whole[1]) == repr(part[1])
+    assert whole[2] == part[2]
+    assert str(whole[1]).startswith(f"{np.count_nonzero(weight)} pairs in 24 groups")
+
+
+def test_a_cubic_is_not_tested_on_labels_that_only_rows_of_no_weight_have():
+    """The labels that count are 0, 1 and 2. Almost no weight is as good as none for what can be tested."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 400).astype(float)
+    x = 0.5 * y + 0.3 * rng.normal(size=400)
+    y[:50] = rng.normal(size=50)
+    for least in (0.0, 1e-30):
+        weight = np.where(np.arange(400) < 50, least, 1.0)
+        assert np.isnan(diagnose(x, y, sample_weight=weight).linearity.statistic)
+        card = build_card(x, y, sample_weight=weight, **ABOUT)
+        assert card.diagnostics["linearity_p"] is None
+        assert card.slope == pytest.approx(np.polyfit(y[50:], x[50:], 1)[0], rel=1e-9)
+
+
+def test_groups_with_one_row_that_counts_carry_no_slope_within():
+    rng = np.random.default_rng(0)
+    level = np.repeat(np.arange(60), 5)
+    y = rng.normal(size=60)[level] + rng.normal(size=300)
+    x = 0.6 * y + 0.3 * rng.normal(size=300)
+    weight = np.where((np.arange(300) % 5 > 0) & (level >= 20), 0.0, 1.0)
+    found = LevelCalibration().fit(x, y, {"l": level}, sample_weight=weight)
+    within = found.levels_["within l"]
+    assert (within.df, within.n_units, found.pooled_.n_units) == (19, 20, 140)
+    # The jackknife over the twenty groups of several rows, by hand.
+    dx, dy = (values[:100] - values[:100].reshape(20, 5).mean(axis=1).repeat(5) for values in (x, y))
+    xy, yy = ((dx * dy).reshape(20, 5).sum(axis=1), (dy**2).reshape(20, 5).sum(axis=1))
+    without = (xy.sum() - xy) / (yy.sum() - yy)
+    assert within.slope == pytest.approx(xy.sum() / yy.sum(), rel=1e-12)
+    assert within.std_error == pytest.approx(
+        np.sqrt(((without - without.mean()) ** 2).sum() * 19 / 20), rel=1e-9
+    )
+
+
+def test_rows_of_no_weight_stay_in_the_contrasts_that_corrections_are_judged_by():
+    rng = np.random.default_rng(0)
+    place = rng.integers(0, 30, 900)
+    y = rng.normal(size=30)[place] + rng.normal(size=900)
+    x = 0.6 * y + 0.3 * rng.normal(size=900)
+    family = ContrastFamily.one_against_rest("place", place)
+    weight = np.where(np.arange(900) % 3 == 0, 0.0, 1.0)
+    rest = {"design": family, "folds": place % 5, "methods": {"linear": LinearCalibration()}, "min_arm": 2}
+    found, plain = compare(x, y, sample_weight=weight, **rest), compare(x, y, **rest)
+    errors = [{score.method: score.mae for score in item.scores} for item in (found, plain)]
+    assert found.n_contrasts == plain.n_contrasts
+    assert errors[0]["none"] == errors[1]["none"]
+    assert errors[0]["linear"] != errors[1]["linear"]  # it is learned from the rows of weight

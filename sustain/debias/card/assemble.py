@@ -82,8 +82,8 @@ def card_of(
         if isinstance(predictor, str)
         else Predictor.model_validate(predictor),
         sample=Sample(
-            n=sample.n_used,
-            n_groups=sample.n_groups_used,
+            n=sample.n,
+            n_groups=sample.n_groups,
             years=[] if years is None else sorted({int(year) for year in years}),
             countries=[] if countries is None else sorted({str(country) for country in countries}),
         ),
@@ -109,7 +109,7 @@ def card_of(
 def _resample(fitted: Sequence[FittedCorrection], sample: CalibrationSample, n_boot: int, seed: int) -> Array:
     """How often each group (row, without groups) is in each draw, shape (n_boot, n_groups).
 
-    Groups without weight are in none. A draw in which the predictions do not rise with the truth, in the sample or in
+    A draw in which the predictions do not rise with the truth, in the sample or in
     a stratum that has a correction of its own, has no inverse; it is drawn again, at most as often as there are draws.
     """
     n, noise = sample.n_groups or sample.n, sample.noise
@@ -117,13 +117,9 @@ def _resample(fitted: Sequence[FittedCorrection], sample: CalibrationSample, n_b
     parts = [(np.arange(n), sample)]
     parts += [(sample.groups_of(name), part) for name, part in sample.strata.items() if name in own]
     rng = _private_generator(sample, seed)
-    counted = np.flatnonzero(
-        np.bincount(np.arange(n) if sample.group is None else sample.group, sample.weight)
-    )
     kept: list[Array] = []
     for _ in range(2 * n_boot):
-        counts = np.zeros(n)
-        counts[counted] = rng.multinomial(counted.size, np.full(counted.size, 1 / counted.size))
+        counts = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
         if all(_rises(counts[None, columns], part, noise) for columns, part in parts):
             kept.append(counts)
         if len(kept) == n_boot:

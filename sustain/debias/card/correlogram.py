@@ -36,7 +36,7 @@ def spatial_errors(sample: CalibrationSample, lon: Any, lat: Any) -> SpatialErro
     sample : CalibrationSample
         Its labels' sampling error is taken off: neighbours do not share it.
     lon, lat : array_like, shape (n,)
-        Degrees.
+        Degrees, of all rows that were passed.
 
     Returns
     -------
@@ -50,7 +50,8 @@ def spatial_errors(sample: CalibrationSample, lon: Any, lat: Any) -> SpatialErro
     """
     for name, values in (("lon", lon), ("lat", lat)):
         read.require_same_index(name, values, "y_pred", sample)
-    places = on_sphere(*reversed(as_degrees(lon, lat, sample.n)))
+    lon, lat = as_degrees(lon, lat, sample.n_passed)
+    places = on_sphere(sample.kept(lat), sample.kept(lon))
     down, up = sample.prediction_on_truth, sample.truth_on_prediction
     measured = sample.y_pred - down.intercept - down.slope * sample.y_true
     unexplained = sample.y_true - up.intercept - up.slope * sample.y_pred

@@ -55,8 +55,6 @@ def noise_profile(sample: CalibrationSample) -> NoiseProfile:
     truths, variances = [], []
     for rows in np.split(order, _cuts(sample.y_true[order])):
         weight = sample.weight[rows]
-        if not weight.any():
-            continue
         y, x = (v - np.average(v, weights=weight) for v in (sample.y_true[rows], sample.y_pred[rows]))
         along, cross, total = (float(np.average(v, weights=weight)) for v in (y * y, x * y, x * x))
         left = total - (cross**2 / along if along > 0 else 0.0)

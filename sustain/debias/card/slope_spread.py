@@ -28,7 +28,7 @@ def slope_spread(sample: CalibrationSample) -> RandomEffects | None:
         return None
     slopes, variances = [], []
     for rows in np.split(np.argsort(sample.group, kind="stable"), np.cumsum(np.bincount(sample.group))[:-1]):
-        part = sample.take(rows[sample.weight[rows] > 0])  # weights of a mean of one, as variances suppose
+        part = sample.take(rows)  # weights of a mean of one, as variances suppose
         if part.n < MIN_PAIRS or not np.ptp(part.y_true) > 0:
             continue
         try:

@@ -88,9 +88,8 @@ class LevelSlope:
         return self.interval()[0] > 0
 
 
-def nested(parent: Codes, name: str, labels: Any) -> Codes:
-    """Codes of the groups that `labels` make within the groups of `parent`."""
-    codes = read.labels(name, labels, parent.size).codes
+def nested(parent: Codes, codes: Codes) -> Codes:
+    """Codes of the groups that `codes` make within the groups of `parent`."""
     combined = parent * (int(codes.max()) + 1) + codes
     return np.asarray(np.unique(combined, return_inverse=True)[1], dtype=np.intp)
 
@@ -125,10 +124,9 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
     The covariance of the true means of a parent's groups is the mean product of two members of one group, less that
     of members of two groups. Groups count alike; those of one member are left out.
     """
-    used = (sample.weight > 0).astype(np.float64)  # rows of no weight are absent; all others count alike
     # Centred first: the products would cancel when means are far from zero.
-    x, y = (used * (v - v @ used / used.sum()) for v in (sample.y_pred, sample.y_true))
-    n = np.bincount(group, weights=used)
+    x, y = (v - v @ np.ones(sample.n) / sample.n for v in (sample.y_pred, sample.y_true))
+    n = np.bincount(group)
     sum_x, sum_y, sum_xy, sum_yy = (np.bincount(group, weights=v) for v in (x, y, x * y, y * y))
     above = np.zeros(n.size, dtype=np.intp)
     above[group] = parent
@@ -149,20 +147,18 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
     whole_xy, whole_yy = sum(item[0] for item in xy), sum(item[0] for item in yy)
     without_xy = np.concatenate([whole_xy - own + out for own, out in xy])
     without_yy = np.concatenate([whole_yy - own + out for own, out in yy])
-    unit = np.where(used > 0, number[group], -1)
-    return _jackknife(whole_xy, whole_yy, without_xy, without_yy, unit)
+    return _jackknife(whole_xy, whole_yy, without_xy, without_yy, number[group])
 
 
 def inside(sample: CalibrationSample, group: Codes) -> Term | None:
     """Slope of deviations from group means, the labels' own noise taken off."""
     x, y, weight = sample.y_pred, sample.y_true, sample.weight
     n, total = np.bincount(group), np.bincount(group, weights=weight)
-    keep = (n >= 2)[group] & (weight > 0)
+    keep = (n >= 2)[group]
     if np.unique(group[keep]).size < MIN_UNITS:
         return None
-    safe = np.maximum(total, 1e-300)
-    dx = x - (np.bincount(group, weights=weight * x) / safe)[group]
-    dy = y - (np.bincount(group, weights=weight * y) / safe)[group]
+    dx = x - (np.bincount(group, weights=weight * x) / total)[group]
+    dy = y - (np.bincount(group, weights=weight * y) / total)[group]
     unit = np.full(sample.n, -1, dtype=np.intp)
     unit[keep] = np.unique(group[keep], return_inverse=True)[1]
     w, dx, dy, g = weight[keep], dx[keep], dy[keep], unit[keep]
@@ -178,7 +174,9 @@ def contrasts(sample: CalibrationSample, design: ContrastDesign) -> Term | None:
     Units are the sample's clusters, each left out of all contrasts in turn; without clusters they are contrasts.
     """
     read.require_same_index(f"family {design.name!r}", design, "y_pred", sample)
-    family = design.on(sample.weight > 0, 2)
+    family = design.on(np.ones(sample.n, dtype=bool) if sample.passed is None else sample.passed, 2)
+    if sample.passed is not None:
+        family = family.take(np.flatnonzero(sample.passed))
     if len(family) < MIN_UNITS:
         return None
     unit = np.full(sample.n, -1, dtype=np.intp)

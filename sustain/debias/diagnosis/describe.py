@@ -14,9 +14,9 @@ from sustain.debias.diagnosis.diagnosis import Bin, Diagnosis, InSample, LineSum
 from sustain.debias.diagnosis.stability import Stability
 from sustain.debias.diagnosis.verdicts import verdicts
 from sustain.debias.sample import CalibrationSample
-from sustain.errors import CalibrationError
+from sustain.errors import CalibrationError, StatisticsError
 from sustain.stats.covariance import Wald, robust_or_clustered, wald_test
-from sustain.stats.least_squares import least_squares
+from sustain.stats.least_squares import least_squares, require_full_rank
 from sustain.stats.line import EXACT, Line, weighted_moments
 
 __all__ = ["describe"]
@@ -86,14 +86,19 @@ def _linearity(sample: CalibrationSample) -> Wald:
     """Wald test of the square and the cube of the truth in E[prediction | truth]."""
     z = (sample.y_true - sample.y_true.mean()) / sample.y_true.std()
     design = np.column_stack([np.ones_like(z), z, z**2, z**3])
-    # A truth of two or three values has no cubic; residuals of an exact line are rounding, and no test is.
-    if np.linalg.matrix_rank(design) < 4 or sample.prediction_on_truth.r2 > EXACT:
-        return Wald(math.nan, (2, sample.n - 4), math.nan)
+    powers = ("truth", "its square", "its cube")
+    untestable = Wald(math.nan, (2, sample.n - 4), math.nan)
+    if sample.prediction_on_truth.r2 > EXACT:  # residuals of an exact line are rounding, and no test is
+        return untestable
+    try:
+        require_full_rank(design[:, 1:], powers, sample.weight)
+    except StatisticsError:  # a truth of two or three values has no cubic
+        return untestable
     if sample.noise > 0:
         return _noisy_linearity(sample, z, design, sample.noise / sample.y_true.var())
     coefficients, cov, df = least_squares(
         design[:, 1:],
-        ("truth", "its square", "its cube"),
+        powers,
         sample.y_pred,
         sample.weight,
         sample.group,
@@ -131,7 +136,7 @@ def _deciles(sample: CalibrationSample) -> tuple[Bin, ...]:
     tenth[order] = np.minimum((10 * share / sample.weight.sum()).astype(np.intp), 9)
     bins = []
     for k in range(10):
-        rows = np.flatnonzero((tenth == k) & (sample.weight > 0))
+        rows = np.flatnonzero(tenth == k)
         if rows.size < 2:
             continue
         weight = sample.weight[rows] / sample.weight[rows].sum()

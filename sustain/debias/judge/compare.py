@@ -228,10 +228,13 @@ def compare(
         On unusable rows or folds, a method called ``"none"`` or ``"level"``, fewer than five held-out contrasts, or
         donor trials on labels with noise.
     """
-    sample = as_sample(y_pred, y_true, sample_weight, None, strata, target_noise_var)
+    # Without the weights, which leave rows out of calibrations but not out of contrasts.
+    sample = as_sample(y_pred, y_true, None, None, strata, target_noise_var)
+    weight = read.weights("sample_weight", sample_weight, sample.n)
     require_quiet_labels(design, sample.noise)
-    for name, values in (("folds", folds), ("design", design)):
-        read.require_same_index(name, values, "y_pred", sample)
+    read.require_one_index(
+        y_pred=y_pred, y_true=y_true, sample_weight=sample_weight, strata=strata, folds=folds, design=design
+    )
     chosen = {"linear": LinearCalibration(), "tweedie": TweedieCalibration(), "bridge": BridgeCalibration()}
     chosen = chosen if methods is None else dict(methods)
     if {"none", "level"} & set(chosen):
@@ -246,7 +249,7 @@ def compare(
                 sample.y_pred,
                 sample.y_true,
                 folds,
-                sample_weight=sample.weight,
+                sample_weight=weight / weight.mean(),
                 strata=strata,
                 target_noise_var=sample.noise,
             )

@@ -106,7 +106,7 @@ def _j_test(sample: CalibrationSample) -> Wald | None:
 def _stability(name: str, values: Any, sample: CalibrationSample) -> Stability:
     named = f"treatment_like[{name!r}]"
     read.require_same_index(named, values, "y_pred", sample)
-    covariate = read.vector(named, values, sample.n)
+    covariate = sample.kept(read.vector(named, values, sample.n_passed))
     if not np.ptp(covariate) > 0:
         raise CalibrationError(
             f"treatment_like: {name!r} is {covariate[0]:g} in every row; it tests nothing."

@@ -380,7 +380,7 @@ class TweedieCalibration(Calibration):
         if self.recalibrate:
             slope = m.cov_xy / m.var_x
             intercept = m.mean_y - slope * m.mean_x
-            variance = (m.var_y - slope * m.cov_xy) * (s.n_used / (s.n_used - 2))
+            variance = (m.var_y - slope * m.cov_xy) * (s.n / (s.n - 2))
             centre = intercept
         else:
             slope, intercept = np.ones(len(counts)), np.zeros(len(counts))
