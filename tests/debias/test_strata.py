@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration, build_card
-from sustain.errors import CalibrationError, CardError, WeakCalibrationWarning
+from sustain.errors import CalibrationError, CardError, SupportWarning, WeakCalibrationWarning
 from tests.debias.samples import pairs, real
 
 ALL = [LinearCalibration(), TweedieCalibration(), BridgeCalibration()]
@@ -188,3 +188,32 @@ def test_real_strata_recover_what_the_pool_does_not():
         pooled = fitted.transform(x[rows_in], check_support=False)
         assert np.polyfit(y[rows_in], own, 1)[0] == pytest.approx(1.0, abs=0.12)
         assert np.polyfit(y[rows_in], pooled, 1)[0] < 0.8
+
+
+@pytest.mark.parametrize("method", ["none", "linear", "bridge"])
+def test_a_stratum_with_the_pooled_correction_is_in_the_card_as_any_other(method):
+    """Support and noise too are those of all rows, and its error is the pooled one."""
+    x, y = pairs(300)
+    names = np.where(np.arange(300) < 10, "few", np.where(np.arange(300) % 2, "odd", "even"))
+    with pytest.warns(WeakCalibrationWarning, match="gets the pooled"):
+        card = build_card(
+            x,
+            y,
+            strata=names,
+            target={"name": "w", "unit": "i"},
+            predictor="m",
+            methods=["linear", "bridge"],
+            n_boot=30,
+        )
+    assert [item.name for item in card.strata] == ["even", "odd"]
+    assert card.stratum_names == ("even", "odd", "few")
+    at = np.linspace(*card.support, 11)
+    for ask in (card.transform, card.derivative, card.standard_error):
+        np.testing.assert_allclose(
+            ask(at, method, stratum="few"), ask(at, method), rtol=1e-3
+        )  # stored rounded
+    assert card.support_of("few") == card.support != card.support_of("odd")
+    with pytest.warns(SupportWarning):
+        card.transform(at + 10, method if method != "none" else "linear", stratum="few")
+    with pytest.raises(CardError, match="it has even, odd, few"):
+        card.support_of("sea")

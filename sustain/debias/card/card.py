@@ -58,16 +58,14 @@ class CalibrationCard(CardContent):
         return self.prediction_on_truth.residual_sd
 
     def support_of(self, stratum: str | None = None) -> tuple[float, float]:
-        """Range of the predictions of one stratum; without a name, that of all (`support`)."""
-        if stratum is None:
-            return self.support
-        name = matched_label((item.name for item in self.strata), stratum)
-        for item in self.strata:
-            if item.name == name:
-                return item.support_range.low, item.support_range.high
-        raise CardError(
-            f"stratum: {stratum!r} is not in this card; it has {', '.join(s.name for s in self.strata) or 'no strata'}."
-        )
+        """Range of the predictions of one stratum; without a name, and for one that said too little, that of all."""
+        name = None if stratum is None else matched_label(self.stratum_names, stratum)
+        if name is None and stratum is not None:
+            raise CardError(
+                f"stratum: {stratum!r} is not in this card; it has {', '.join(self.stratum_names) or 'no strata'}."
+            )
+        own = self.described(name)
+        return self.support if own is None else (own.support_range.low, own.support_range.high)
 
     def transform(
         self,

@@ -79,6 +79,16 @@ class CardContent(BaseModel):
         return ("none", *(item.method for item in self.corrections if item.stratum is None))
 
     @property
+    def stratum_names(self) -> tuple[str, ...]:
+        """Strata that `transform` accepts; one that is not among `strata` said too little and has what all have."""
+        corrected = (item.stratum for item in self.corrections if item.stratum is not None)
+        return tuple(dict.fromkeys([*(item.name for item in self.strata), *corrected]))
+
+    def described(self, stratum: str | None) -> Stratum | None:
+        """Lines, support and noise of a stratum; None where those of all rows are its own too."""
+        return next((item for item in self.strata if item.name == stratum), None)
+
+    @property
     def level_names(self) -> tuple[str, ...]:
         """Levels and families of contrasts that ``transform(..., method="level", level=...)`` accepts."""
         return tuple(item.name for item in self.levels if item.draws is not None)

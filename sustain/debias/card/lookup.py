@@ -37,9 +37,7 @@ class Lookup:
         """Table of every correction; ``"none"`` is the identity."""
         card = self._card
         identity = Table(Nodes(*card.support, 2), np.array(card.support))
-        found: dict[Key, Table] = {
-            ("none", name): identity for name in (None, *(s.name for s in card.strata))
-        }
+        found: dict[Key, Table] = {("none", name): identity for name in (None, *card.stratum_names)}
         for level in card.levels:
             if level.draws is not None:
                 found["level", level.name] = Table(identity.grid, level.corrected(identity.h))
@@ -63,7 +61,8 @@ class Lookup:
         card = self._card
         if method == "level" and name is not None:
             return NoiseProfile(np.zeros(1), np.array([card.level(name).residual_sd]))
-        noise = card.noise if name is None else next(s.noise for s in card.strata if s.name == name)
+        own = card.described(name)
+        noise = card.noise if own is None else own.noise
         return NoiseProfile(np.array(noise.truth), np.array(noise.sd))
 
     def key(self, method: str, stratum: str | None, level: str | None) -> Key:
