@@ -33,7 +33,7 @@ from sustain.debias.contrasts.slopes import (
     slope_of,
 )
 from sustain.debias.linear import LinearCalibration
-from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, read
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, as_sample, read, warn_of, weak_slopes
 from sustain.errors import CalibrationError
 
 __all__ = ["LevelCalibration", "LevelSlope"]
@@ -122,9 +122,21 @@ class LevelCalibration:
         CalibrationError
             On unusable rows, when there is neither a level, nor a stratum, nor a family, or with donor trials on labels
             with noise.
+
+        Warns
+        -----
+        WeakCalibrationWarning
+            When there are fewer than 100 pairs, or a slope that corrects is below 0.2: the pooled one, that of a
+            stratum, or that of a level or family.
         """
         sample = as_sample(y_pred, y_true, sample_weight, groups, strata, target_noise_var)
-        return self.fit_sample(sample, levels, families)
+        self.fit_sample(sample, levels, families)
+        warn_of(sample.weaknesses, stacklevel=2)
+        warn_of(
+            weak_slopes({name: item.slope for name, item in self.levels_.items() if item.usable}),
+            stacklevel=2,
+        )
+        return self
 
     def fit_sample(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from sustain.errors import CalibrationError, WeakCalibrationWarning
 from sustain.stats.columns import ColumnReader
 from sustain.stats.line import Line, fit_line
 
-__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "read"]
+__all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "read", "warn_of", "weak_slopes"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -157,19 +158,11 @@ class CalibrationSample:
         slopes |= {
             f"stratum {name}": part.prediction_on_truth.slope for name, part in self.strata_with_lines.items()
         }
-        weak = {where: slope for where, slope in slopes.items() if 0 < slope < WEAK_SLOPE}
-        if weak:
-            told = ", ".join(f"{slope:.3g} ({where})" for where, slope in weak.items())
-            said["weak slope"] = (
-                f"the slope of prediction on truth is {told}: below {WEAK_SLOPE} a correction multiplies the noise of "
-                "predictions by more than five. Use a better model, or expect intervals that say little."
-            )
-        return said
+        return said | weak_slopes(slopes)
 
     def warn_of_weaknesses(self, stacklevel: int) -> None:
         """Warn of each of `weaknesses`, by `WeakCalibrationWarning`."""
-        for subject, sentence in self.weaknesses.items():
-            warnings.warn(f"{subject}: {sentence}", WeakCalibrationWarning, stacklevel=stacklevel + 1)
+        warn_of(self.weaknesses, stacklevel + 1)
 
     def require_substance(self) -> None:
         """Raise `CalibrationError` on fewer than 20 pairs, or on predictions or labels that do not vary."""
@@ -255,6 +248,24 @@ def as_sample(
             "groups: all rows are in one group (or all that have a weight). Pass at least two clusters, or no groups."
         )
     return sample
+
+
+def weak_slopes(slopes: Mapping[str, float]) -> dict[str, str]:
+    """Weakness ``"weak slope"`` where a slope, by what it is the slope of, is above zero and below `WEAK_SLOPE`."""
+    weak = {where: slope for where, slope in slopes.items() if 0 < slope < WEAK_SLOPE}
+    if not weak:
+        return {}
+    told = ", ".join(f"{slope:.3g} ({where})" for where, slope in weak.items())
+    return {
+        "weak slope": f"the slope of prediction on truth is {told}: below {WEAK_SLOPE} a correction multiplies the "
+        "noise of predictions by more than five. Use a better model, or expect intervals that say little."
+    }
+
+
+def warn_of(weaknesses: Mapping[str, str], stacklevel: int) -> None:
+    """Warn of weaknesses, by `WeakCalibrationWarning`."""
+    for subject, sentence in weaknesses.items():
+        warnings.warn(f"{subject}: {sentence}", WeakCalibrationWarning, stacklevel=stacklevel + 1)
 
 
 def _require_pairs(n: int) -> None:

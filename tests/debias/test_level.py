@@ -1,6 +1,7 @@
 """Slopes by level: each found, whatever the noise of group means; real ones as published; the card's side."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sustain.debias import CalibrationCard, ContrastFamily, LevelCalibration, build_card
-from sustain.errors import CalibrationError, CardError, SupportWarning
+from sustain.errors import CalibrationError, CardError, SupportWarning, WeakCalibrationWarning
 from tests.debias.samples import real
 
 SLOPES = {"between country": 0.95, "between region": 0.8, "within region": 0.5}
@@ -271,3 +272,33 @@ def test_matched_slope_on_other_folds(family, min_arm, model, naive, linear, mat
     assert {method: found[method] for method in known} == pytest.approx(known, abs=0.0015)
     # Without the noise of the arms the slope is steeper, and so the error of single contrasts smaller.
     assert found["matched here"] <= matched + 0.003
+
+
+def test_few_rows_and_flat_slopes_are_warned_of():
+    """As by every other calibration, and the slopes of levels too; a healthy sample warns of nothing."""
+    rng = np.random.default_rng(0)
+    region, within = np.repeat(np.arange(60), 10), rng.normal(size=600)
+    between = 2 * rng.normal(size=60)[region]
+    noise = 0.05 * rng.normal(size=600)
+
+    def fit(x, rows=600):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = LevelCalibration().fit(
+                x[:rows], (between + within)[:rows], levels={"region": region[:rows]}
+            )
+        assert {item.category for item in caught} <= {WeakCalibrationWarning}
+        assert {item.filename for item in caught} <= {__file__}
+        return found, [str(item.message).split(": below")[0] for item in caught]
+
+    assert fit(0.8 * between + 0.6 * within + noise)[1] == []
+    assert fit(0.8 * between + 0.6 * within + noise, 90)[1] == ["few pairs: 90 calibration pairs are few"]
+    found, said = fit(0.8 * between + 0.1 * within + noise)
+    assert said == [
+        f"weak slope: the slope of prediction on truth is {found.levels_['within region'].slope:.3g} (within region)"
+    ]
+    assert found.levels_["within region"].slope == pytest.approx(0.1, abs=0.01)
+    found, said = fit(0.15 * (between + within) + noise)
+    assert [text.split("(")[-1] for text in said] == ["all pairs)", "within region)"]
+    card = found.to_card(target={"name": "w", "unit": "i"}, predictor="m", n_boot=20)
+    assert "all pairs" in card.diagnostics["verdicts"]["weak slope"]
