@@ -1,6 +1,7 @@
 """Comparing corrections: the right one is named in each world, nothing leaks, and doing nothing can win."""
 
 import json
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -207,3 +208,18 @@ def test_donors_that_were_chosen_by_noisy_labels_are_refused():
     fitted = LevelCalibration().fit(x, y, {"region": np.arange(400) // 8}, target_noise_var=0.1)
     with pytest.raises(CalibrationError, match="overstate the effects"):
         fitted.matched(design)
+
+
+def test_arms_of_a_family_are_zero_and_one():
+    """What else came as a treatment was truth by Python's rules: "0", 2 and missing were all treated."""
+    rows = np.array([4, 7, 9, 2])
+    for treated in ([1, 0, 0, 1], [True, False, False, True], np.array([1.0, 0.0, 0.0, 1.0])):
+        family = ContrastFamily.of("aid", [SimpleNamespace(rows=rows, treated=treated)])
+        assert [arm.tolist() for arm in family.arms[0]] == [[4, 2], [7, 9]]
+    good = SimpleNamespace(rows=rows, treated=[1, 0, 0, 1])
+    for treated in (["1", "0", "0", "1"], [1.0, np.nan, 0.0, 1.0], [2, 0, 0, 1], [1, 0]):
+        with pytest.raises(CalibrationError, match=r"contrasts\[1\]\.treated"):
+            ContrastFamily.of("aid", [good, SimpleNamespace(rows=rows, treated=treated)])
+    for wrong in (rows > 3, rows / 2, rows[:, None]):
+        with pytest.raises(CalibrationError, match=r"contrasts\[0\]\.rows: .* expected the numbers of rows"):
+            ContrastFamily.of("aid", [SimpleNamespace(rows=wrong, treated=[1, 0, 0, 1])])

@@ -95,11 +95,21 @@ class ContrastFamily:
 
     @classmethod
     def of(cls, name: str, contrasts: Iterable[Any]) -> ContrastFamily:
-        """Take contrasts that have `rows` and `treated`, such as `sustain.data.aid.AidTrial`."""
+        """Take contrasts that have `rows` (row numbers) and `treated` (0 and 1, or booleans) of each of these rows.
+
+        Such are those of `sustain.data.aid.AidTrial`.
+        """
         arms = []
-        for item in contrasts:
-            rows, side = np.asarray(item.rows, dtype=np.intp), np.asarray(item.treated).astype(bool)
-            arms.append((rows[side], rows[~side]))
+        for place, item in enumerate(contrasts):
+            rows = np.asarray(item.rows)
+            if rows.ndim != 1 or rows.dtype.kind not in "iu":
+                raise CalibrationError(
+                    f"contrasts[{place}].rows: got {rows.dtype} of shape {rows.shape}, expected the numbers of rows. "
+                    "Of a mask these are np.flatnonzero(mask)."
+                )
+            named = f"contrasts[{place}].treated"
+            side = read.arms(named, item.treated, rows.size, like=f"contrasts[{place}].rows") == 1
+            arms.append((rows[side].astype(np.intp), rows[~side].astype(np.intp)))
         return cls(name, tuple(arms))
 
     def on(self, rows: NDArray[np.bool_], min_arm: int = 1) -> ContrastFamily:
