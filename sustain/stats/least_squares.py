@@ -103,7 +103,7 @@ class Regressors:
         basis, upper = np.linalg.qr(scaled)
         left = np.abs(np.diag(upper))
         own = np.append(1.0, scale) if constant else scale
-        least = np.maximum(DEPENDENT, (ROUNDING if size is None else DEPENDENT) * whole / own)
+        least = np.maximum(DEPENDENT, ROUNDING * whole / own)
         _refuse_dependent(labels, left <= least, error, "" if size is None else "the fixed effects and ")
         inverse = np.linalg.solve(upper, np.eye(len(upper)))
         back = inverse / np.append(math.sqrt(mass), scale)[:, None] if constant else inverse / scale[:, None]

@@ -15,6 +15,7 @@ from sustain.causal.estimators.absorb import Absorbed, rank_of
 from sustain.causal.trial.formula import parse_formula
 from sustain.debias import build_card
 from sustain.errors import EffectError, MissingDataWarning
+from sustain.stats.least_squares import Regressors
 
 
 def make_trial(seed: int = 0, n: int = 400) -> pd.DataFrame:
@@ -441,6 +442,48 @@ class TestAbsorbed:
         root = np.sqrt(weights)[:, None]
         fitted = dummies @ np.linalg.lstsq(root * dummies, root[:, 0] * y, rcond=None)[0]
         np.testing.assert_allclose(Absorbed(codes, weights).residual(y), y - fitted, atol=1e-8)
+
+    @pytest.mark.parametrize("weights", [None, "w"])
+    @pytest.mark.parametrize("effects", ["adm2", "year", "adm2 + year"])
+    def test_a_polynomial_of_a_large_number(self, effects, weights):
+        """The cube of 5,000,000 +- 1,000 within fixed effects: that of the number less 5,000,000, and statsmodels'."""
+        data = make_trial()
+        data = data.assign(e=1e3 * data["x"], number=5e6 + 1e3 * data["x"])
+        poly = "wealth ~ treated + {0} + {{{0}**2}} + {{{0}**3}} | "
+        large, small = (
+            estimate_effect(data, poly.format(name) + effects, weights=weights) for name in ("number", "e")
+        )
+        dummies = effects.replace("adm2", "C(adm2)").replace("year", "C(year)")
+        theirs = smf.wls(
+            f"wealth ~ treated + x + I(x**2) + I(x**3) + {dummies}",
+            data,
+            weights=data["w"] if weights else 1.0,
+        ).fit(cov_type="HC1")
+        assert small.estimate == pytest.approx(theirs.params["treated"], rel=1e-8)
+        assert large.estimate == pytest.approx(theirs.params["treated"], abs=1e-4 * large.std_error)
+        assert large.std_error == pytest.approx(theirs.bse["treated"], rel=1e-5)
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        n_effects=st.integers(1, 3),
+        level=st.floats(-6, 9).map(lambda v: 10.0**v),
+        chain=st.booleans(),
+    )
+    def test_absorbed_columns_are_refused(self, seed, n_effects, level, chain):
+        """A sum of effects, and one with another column, of any size; also where levels hang together by few rows."""
+        rng = np.random.default_rng(seed)
+        codes = [rng.integers(0, 9, 200) for _ in range(n_effects)]
+        if chain:
+            codes[:2] = [np.arange(200) // 4, np.arange(200) // 4 + np.arange(200) // 2 % 2][:n_effects]
+        codes = [np.unique(code, return_inverse=True)[1] for code in codes]
+        weights, x = rng.uniform(0.2, 3, 200), rng.normal(size=200)
+        effects = level * (1 + sum(rng.normal(size=code.max() + 1)[code] for code in codes))
+        for columns in (effects[:, None], np.column_stack([x, 3 * x + effects])):
+            size = np.linalg.norm(np.sqrt(weights)[:, None] * columns, axis=0)
+            left = Absorbed(codes, weights).residual(columns)
+            with pytest.raises(EffectError, match="linear combination of the fixed effects and"):
+                Regressors.of(left, "ab"[: len(size)], weights, constant=False, size=size, error=EffectError)
 
     def test_treatment_that_an_effect_decides(self):
         data = make_trial().assign(treated=lambda frame: (frame["adm2"] > "d5").astype(int))

@@ -103,6 +103,25 @@ def test_rows_of_no_weight_are_absent():
     assert whole[2] == part[2]
 
 
+def test_columns_that_a_mean_was_taken_out_of_are_judged_as_those_with_a_constant():
+    rng = np.random.default_rng(11)
+    e = 1e3 * rng.normal(size=N)
+    y = rng.normal(size=N) + 1e-3 * e
+    columns = np.column_stack([(5e6 + e) ** k for k in (1, 2, 3)])
+    size, left = np.linalg.norm(columns, axis=0), columns - columns.mean(axis=0)
+    found = Regressors.of(left, "abc", constant=False, size=size)
+    expected = sm.OLS(y, sm.add_constant(np.column_stack([(e / 1e3) ** k for k in (1, 2, 3)]))).fit()
+    np.testing.assert_allclose(found.residual(y - y.mean()), expected.resid, atol=1e-4)
+    flat = np.full(N, 1e9) * (1 + 1e-15 * rng.normal(size=N))
+    with pytest.raises(StatisticsError, match="singular design: b is"):
+        Regressors.of(
+            np.column_stack([e, flat - flat.mean()]),
+            "ab",
+            constant=False,
+            size=np.array([np.linalg.norm(e), np.linalg.norm(flat)]),
+        )
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [

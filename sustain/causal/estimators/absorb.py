@@ -17,13 +17,15 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 TOLERANCE = 1e-13  # of the iterative solver, relative
+LITTLE = 1e-6  # share of a column that is left of it, under which the solver goes over what is left once more
 
 
 class Absorbed:
     """Weighted projections off the dummies of one or more fixed effects.
 
     One effect is taken out by subtracting means within its levels; several are by least squares on their sparse
-    dummies (LSMR, Fong and Saunders 2011), which is what alternating the means converges to.
+    dummies (LSMR, Fong and Saunders 2011), which is what alternating the means converges to. Either is done again on
+    what is left (of several effects where that is little), so that of a column that they explain only rounding is left.
 
     Parameters
     ----------
@@ -64,17 +66,27 @@ class Absorbed:
         if len(self.effects) == 1:
             code = self.effects[0]
             mass = np.bincount(code, self._weights)
-            return np.asarray(values - (np.bincount(code, self._weights * values) / mass)[code])
-        from scipy.sparse.linalg import lsmr
-
-        scaled = self._root * values
-        found = lsmr(self._dummies, scaled, atol=TOLERANCE, btol=TOLERANCE, conlim=0, maxiter=10_000)
-        if found[1] == 7:
+            for _ in range(2):
+                values = values - (np.bincount(code, self._weights * values) / mass)[code]
+            return values
+        # Without its mean, so that the solver's accuracy is relative to how the column varies, whatever its level.
+        scaled = self._root * (values - np.average(values, weights=self._weights))
+        left, converged = self._left_of(scaled)
+        if not converged:
             raise EffectError(
                 "fixed_effects: they could not be taken out (no convergence in 10,000 steps): some levels hang "
                 "together by few units. Join small levels, or leave an effect out."
             )
-        return np.asarray((scaled - self._dummies @ found[0]) / self._root)
+        if np.linalg.norm(left) <= LITTLE * np.linalg.norm(scaled):
+            left, _ = self._left_of(left)
+        return np.asarray(left / self._root)
+
+    def _left_of(self, scaled: Floats) -> tuple[Floats, bool]:
+        """Take the dummies out of a column times the root of the weights; and whether the solver converged."""
+        from scipy.sparse.linalg import lsmr
+
+        found = lsmr(self._dummies, scaled, atol=TOLERANCE, btol=TOLERANCE, conlim=0, maxiter=10_000)
+        return np.asarray(scaled - self._dummies @ found[0]), found[1] != 7
 
 
 def rank_of(effects: Sequence[Codes]) -> int:
