@@ -360,6 +360,7 @@ class TestProducts:
         data = self.by_place(first="b", other="a")
         corrected = estimate_effect(data, "y ~ t * s", calibration=make_card(), vcov={"CRV1": "g"})
         assert np.isnan(corrected.conf_int()).all()
+        assert "assumption" in [note.kind for note in corrected.notes]
 
     def test_a_category_of_some_clusters_is_covered(self):
         """Five clusters of twenty: as many as CR2 needs; one of the two alone was covered 37 times in a hundred."""

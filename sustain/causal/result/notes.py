@@ -381,7 +381,7 @@ def assumption_notes(
         )
         return [Note("assumption", text + _recalibration(card))]
     gap = abs(corrected.estimate - naive.estimate)
-    if assumption is None and gap > MATERIAL * naive.std_error:
+    if assumption is None and not gap <= MATERIAL * naive.std_error:  # also where no standard error is known
         return [
             Note(
                 "assumption",
