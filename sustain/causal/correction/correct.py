@@ -186,11 +186,10 @@ def support_share(
     card: CalibrationCard, linear: LinearEstimator, units: Units, strata: str | None = None
 ) -> float:
     """Share of the estimator's absolute weight on predictions outside the card's support, 0..1."""
-    described = {stratum.name for stratum in card.strata}
     weight = np.abs(linear.weights)
     outside = np.zeros(units.n, dtype=bool)
     for name, rows in _by_stratum(card, units, strata):
-        low, high = card.support_of(name if name in described else None)
+        low, high = card.support_of(name)
         outside[rows] = (units.outcome[rows] < low) | (units.outcome[rows] > high)
     return float(weight[outside].sum() / weight.sum())
 
