@@ -18,7 +18,7 @@ from sustain.causal import (
     transport_checks,
 )
 from sustain.debias import build_card
-from sustain.errors import EffectError, TransportWarning
+from sustain.errors import EffectError, TransportWarning, WeakCalibrationWarning
 
 ABOUT = {"target": {"name": "w", "unit": "u"}, "predictor": "m", "methods": ("linear",), "n_boot": 20}
 
@@ -40,7 +40,8 @@ def predictions(seed: int, n: int) -> np.ndarray:
 
 def card_of(f: np.ndarray):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # slopes of such predictions are weak, which is not what is tested
+        # Slopes of such predictions are weak, which is not what is tested.
+        warnings.simplefilter("ignore", WeakCalibrationWarning)
         return build_card(f, f + np.random.default_rng(0).normal(size=f.size), **ABOUT)
 
 
