@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from sustain.debias.card.draws import knots
 from sustain.debias.table import SUPPORT_QUANTILES
@@ -16,6 +23,7 @@ __all__ = [
     "ComponentDraws",
     "Correction",
     "Correlogram",
+    "CountryErrors",
     "GridCard",
     "Level",
     "LineCard",
@@ -179,10 +187,26 @@ class Noise(_Part):
         return self
 
 
+class CountryErrors(_Part):
+    """Spread of the mean errors of countries; the correlogram that holds it is of errors about those means."""
+
+    n: int = Field(ge=2, description="Countries of 20 rows or more.")
+    sd: Finite = Field(ge=0, description="Of the countries' mean errors, beyond their sampling errors.")
+    within_sd: Finite = Field(
+        gt=0, description="Of errors about the mean of their country, labels' own error off."
+    )
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of `sd`."""
+        return self.n - 1
+
+
 class Correlogram(_Part):
     """Correlation of the errors of two places, by their distance; see `sustain.debias.card.correlogram`.
 
-    The fitted function is ``sum_k share_k exp(-d / range_k)``. What the shares lack to one is a place's own.
+    The fitted function is ``sum_k share_k exp(-d / range_k)``. What the shares lack to one is a place's own. With
+    `countries` the errors are those about the mean of their country; without, about the line of all.
     """
 
     range_km: list[Annotated[Finite, Field(gt=0)]]
@@ -190,6 +214,14 @@ class Correlogram(_Part):
     distance_km: list[Finite] = Field(description="Mean distance of each class of pairs of places.")
     correlation: list[Finite] = Field(description="Correlation in each class, free of the labels' own error.")
     pairs: list[int]
+    countries: CountryErrors | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        if self.countries is None:
+            del content["countries"]  # so that cards that were written without this part keep their hash
+        return content
 
     @model_validator(mode="after")
     def _is_a_correlation(self) -> Correlogram:
