@@ -74,7 +74,9 @@ def build_card(
     seed : int
         Seed of the draws; the same seed gives the same bytes.
     years, countries : iterable, optional
-        Extent of the calibration sample; repeated values are fine.
+        Extent of the calibration sample; repeated values are fine. A column of countries, one value a row, also tells
+        how far countries err as wholes (with `lon` and `lat`, and five countries of 20 rows or more), which the
+        interval of an area's mean needs. Blocks and other small groups belong into `groups`, not here.
     licence, citation : str
         Of the card.
 

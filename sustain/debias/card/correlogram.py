@@ -4,9 +4,9 @@ One place's error says nothing of the error of a district's mean: that depends o
 Pairs of calibration places tell, and a mixture of exponentials through their correlations, with shares that are not
 negative, is a correlation function in the plane whatever the shares are.
 
-Countries err as wholes, too: surveys, years and ways of building differ. What a country's places share however far apart
-they lie is no function of distance, so with countries it is estimated apart: the correlogram is of errors about the mean
-of their country, and the spread of these means stands beside it.
+Countries err as wholes, too: surveys, years and ways of building differ. What a country's places share however far
+apart they lie is no function of distance, so with countries it is estimated apart: the correlogram is of errors about
+the mean of their country, and the spread of these means stands beside it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def spatial_errors(
 
 
 def _large_countries(sample: CalibrationSample, countries: Any) -> Codes | None:
-    """Code of each row's country, -1 in those of fewer than `MIN_PAIRS` rows; None where there are too few countries."""
+    """Code of each row's country, -1 in those of fewer than `MIN_PAIRS` rows; None with too few countries."""
     if not hasattr(countries, "__len__") or len(countries) != sample.n_passed:
         return None
     read.require_same_index("countries", countries, "y_pred", sample)
@@ -119,7 +119,7 @@ def _errors(
 def _variances_of_means(
     found: Correlogram, places: Array, weight: Array, country: Codes, total: float, noise: float
 ) -> Array:
-    """Sampling variance of each country's mean, of residuals of variance `total` that correlate as found."""
+    """Compute the sampling variance of each country's mean: residuals have variance `total` and correlate as found."""
     from scipy.spatial.distance import cdist
 
     variances = []
@@ -228,8 +228,7 @@ def _classes(
     ends = np.minimum(NEAREST_KM * 2.0 ** (np.arange(n_edges) / 2), reach)
     chords = 2 * np.sin(ends / (2 * EARTH_RADIUS_KM))
     sums = np.zeros((5, n_edges + 1))  # weights, products, squares, chords, pairs
-    for part, start in ((part, start) for part in parts for start in range(0, part.size, 400)):
-        rows, others = part[start : start + 400], part[start:]
+    for rows, others in ((p[k : k + 400], p[k:]) for p in parts for k in range(0, p.size, 400)):
         chord = cdist(places[rows], places[others])
         later = (np.arange(others.size) > np.arange(rows.size)[:, None]) & (chord < chords[-1])
         which = np.searchsorted(chords, chord[later], side="right")

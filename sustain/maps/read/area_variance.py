@@ -1,4 +1,7 @@
-"""Variance of a mean over an area when the errors of its cells are alike the more the nearer they lie."""
+"""Variance of a mean over an area when the errors of its cells are alike the more the nearer they lie.
+
+And when those of a whole country are alike, however far apart its cells lie.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BlockSums"]
+from sustain.debias import CalibrationCard
+
+__all__ = ["AreaErrors", "BlockSums"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,3 +82,59 @@ class BlockSums:
         width = cell * np.sqrt(self._sums[:, -3])
         np.fill_diagonal(within, np.where(self._sums[:, -3] > 1, _IN_A_SQUARE * width, 0.0))
         return [float(q @ rho(within) @ q) for q, rho in zip(self._sums[:, :-3].T, correlations, strict=True)]
+
+
+class AreaErrors:
+    """Variance that a card gives the errors of an area's two means: the corrected one, and the one to expect.
+
+    Parameters
+    ----------
+    card : CalibrationCard
+
+    Attributes
+    ----------
+    df : int or None
+        Degrees of freedom of the spread of countries; None where the card does not know it.
+    """
+
+    def __init__(self, card: CalibrationCard) -> None:
+        spatial, unexplained = card.spatial_errors, card.truth_on_prediction.residual_sd**2
+        self._all = np.array([1.0, max(0.0, unexplained - card.target_noise_var)])
+        self._correlograms = (
+            () if spatial is None else (spatial.prediction_given_truth, spatial.truth_given_prediction)
+        )
+        countries = [item.countries for item in self._correlograms if item.countries is not None]
+        self.df = min((found.df for found in countries), default=None)
+        self._within, self._between = self._all, np.full(2, np.nan)
+        if countries:
+            # The noise of a cell is known, whatever its size; of it a country has the share that it has in the sample.
+            unit = np.array([max(card.residual_sd, 1e-300) ** 2, 1.0])
+            self._within = np.array([found.within_sd**2 for found in countries]) / unit
+            self._between = np.array([found.sd**2 for found in countries]) / unit
+
+    def variances(
+        self, blocks: BlockSums, own: Floats, distances: Callable[[], tuple[Floats, float]]
+    ) -> tuple[Floats, Floats]:
+        """Variances of two sums over the cells of an area: by errors of cells, and by the error of its country.
+
+        Parameters
+        ----------
+        blocks : BlockSums
+            Sums of weight times noise, and of weight.
+        own : ndarray, shape (2,)
+            Sums of the squares of both, cell by cell.
+        distances : callable
+            Gives the distances between blocks and the width of a cell; called only where they are needed.
+
+        Returns
+        -------
+        tuple of ndarray, each of shape (2,)
+            The second is NaN where the card does not know the spread of countries. Without correlograms all cells
+            are taken to err together.
+        """
+        together = blocks.totals() ** 2
+        if not self._correlograms:
+            return together * self._all, together * self._between
+        alike = blocks.quadratic_forms(*distances(), self._correlograms)
+        alone = [(1 - found.shared) * part for found, part in zip(self._correlograms, own, strict=True)]
+        return np.add(alike, alone) * self._within, together * self._between

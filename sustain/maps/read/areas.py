@@ -20,7 +20,7 @@ from sustain.debias import CalibrationCard
 from sustain.errors import DataError, WeakCalibrationWarning
 from sustain.maps.correct.raster import require_corrected_with
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
-from sustain.maps.read.area_variance import BlockSums
+from sustain.maps.read.area_variance import AreaErrors, BlockSums
 from sustain.maps.read.zonal import warn_of_holes
 from sustain.maps.read.zones import Piece, cells_in_zones, column_names, read_polygons, zones_on_grid
 from sustain.sphere import arc_km, on_sphere
@@ -41,6 +41,8 @@ COLUMNS = {
     "expected_se": "Standard error of `expected`: uncertainty of the line, and what predictions leave unexplained.",
     "calibration_se": "Part of the standard error of `wealth` that comes from the correction; all cells share it.",
     "noise_se": "Part of the standard error of `wealth` that comes from the noise of the predictions.",
+    "country_se": "Part of the standard error of `wealth` that all areas of a country share, if the card knows it.",
+    "expected_country_se": "Part of `expected_se` that all areas of a country share, if the card knows it.",
     "imagery_share": "Share of the area (with weights: of its weight) on cells with imagery.",
     "extrapolated_share": "Share of these cells outside the calibration sample's range.",
     "cells": "Number of cells that the area meets and that hold a value.",
@@ -72,6 +74,13 @@ def area_means(
     rho, is in the card (``spatial_errors``); a card that was built without coordinates does not know it, and then
     all cells of an area are taken to err together, which gives the widest intervals.
 
+    A card of five countries or more that was built with a column of countries knows how far countries err as wholes.
+    Then s is about the mean of a country, ``tau^2`` is added, the variance of the countries' mean errors (for
+    ``wealth`` in proportion to s, as the correction enlarges it), and Student's t has at most the degrees of freedom
+    of ``tau``: countries less one. All areas of a country share this part (`country_se`, `expected_country_se`), so
+    that it cancels in their difference. It is the same for an area in one of the card's own countries: the one line of
+    all countries does not take out what is known of the mean error there.
+
     Parameters
     ----------
     raster : str or Path
@@ -102,12 +111,14 @@ def area_means(
     SupportWarning
         When some areas meet no cell that holds a value.
     WeakCalibrationWarning
-        When the card does not say how errors correlate over distance.
+        When the card does not say how errors correlate over distance, or is of several countries and does not say how
+        far they err as wholes.
 
     Notes
     -----
     Neither interval holds errors that the calibration sample could not show: those of an area unlike any in the
-    sample, or of a country whose slope differs (``slope_spread`` of the card). Nor does it hold the error of rho.
+    sample, or far from the mean of a country whose slope differs (``slope_spread`` of the card). Nor does it hold the
+    error of rho. That a country's mean error is drawn as those of the card's countries were is an assumption.
     Memory is bounded, however large an area is (`sustain.maps.read.area_variance.BlockSums`).
     """
     if isinstance(card, str | Path):
@@ -119,13 +130,8 @@ def area_means(
         zones = zones_on_grid(source, areas)
         n_cells = shapely.area(zones.to_numpy()) / cell_area
         reader = _Reader(source, names, card, source.tags()["SUSTAIN_METHOD"])
-    if card.spatial_errors is None:
-        warnings.warn(
-            "card: it does not say how the errors of neighbours correlate (it was built without lon and lat), so "
-            "all cells of an area are taken to err together. The intervals are the widest that there can be.",
-            WeakCalibrationWarning,
-            stacklevel=2,
-        )
+    if (doubt := _doubt(card)) is not None:
+        warnings.warn(doubt, WeakCalibrationWarning, stacklevel=2)
     sums = [_Sums() for _ in range(len(zones))]
     for piece in cells_in_zones(raster, zones, weights):
         reader.add(piece, sums[piece.zone])
@@ -196,6 +202,23 @@ def published_card(folder: Path) -> CalibrationCard | None:
     return card
 
 
+def _doubt(card: CalibrationCard) -> str | None:
+    """Say what the card cannot tell of the errors of an area."""
+    if card.spatial_errors is None:
+        return (
+            "card: it does not say how the errors of neighbours correlate (it was built without lon and lat), so "
+            "all cells of an area are taken to err together. The intervals are the widest that there can be."
+        )
+    several = len(card.sample.countries)
+    if several > 1 and card.spatial_errors.truth_given_prediction.countries is None:
+        return (
+            f"card: it is of {several} countries and does not say how far countries err as wholes, so the intervals "
+            "are too short, most for large areas. Build it again with lon, lat and countries= a column of the rows; "
+            "that takes five countries of 20 rows or more."
+        )
+    return None
+
+
 @dataclass
 class _Sums:
     """What is gathered of one area, piece by piece."""
@@ -223,9 +246,9 @@ class _Reader:
         self._raw, self._support = names.index(WEALTH_RAW), names.index(SUPPORT)
         self._card, self._method = card, method
         self._draws = card.draws(method)
-        line = card.truth_on_prediction
-        self._unexplained = math.sqrt(max(0.0, line.residual_sd**2 - card.target_noise_var))
-        self._reach = critical_value(0.95, line.df)
+        self._errors = AreaErrors(card)
+        df = card.truth_on_prediction.df
+        self._reach = critical_value(0.95, df if self._errors.df is None else min(df, self._errors.df))
 
     def add(self, piece: Piece, sums: _Sums) -> None:
         """Add a piece of an area."""
@@ -258,7 +281,11 @@ class _Reader:
         found |= {"imagery_share": sums.seen / total if total > 0 else math.nan, "cells": sums.cells}
         if not sums.seen > 0:
             return found
-        noise, unexplained = self._errors(sums)
+        by_cells, by_country = self._errors.variances(
+            sums.blocks, sums.own, lambda: self._distances(sums.blocks)
+        )
+        noise, unexplained = np.sqrt(by_cells) / sums.seen
+        country, expected_country = np.sqrt(by_country) / sums.seen
         raw, wealth = sums.raw / sums.seen, sums.corrected / sums.seen
         # As of an effect: a bootstrap of few groups understates the variance.
         groups = self._card.sample.n_groups or self._card.sample.n
@@ -266,8 +293,10 @@ class _Reader:
         calibration = math.sqrt(float(spread) * groups / (groups - 1))
         line = self._card.truth_on_prediction
         expected, at = line.intercept + line.slope * raw, np.array([1.0, raw])
-        expected_se = math.sqrt(float(at @ np.array(line.cov) @ at) + unexplained**2)
-        margin, expected_margin = self._reach * math.hypot(calibration, noise), self._reach * expected_se
+        of_line = float(at @ np.array(line.cov) @ at)
+        expected_se = math.sqrt(of_line + unexplained**2 + np.nan_to_num(expected_country) ** 2)
+        margin = self._reach * math.hypot(calibration, noise, np.nan_to_num(country))
+        expected_margin = self._reach * expected_se
         return found | {
             "expected": expected,
             "expected_low95": expected - expected_margin,
@@ -279,19 +308,10 @@ class _Reader:
             "expected_se": expected_se,
             "calibration_se": calibration,
             "noise_se": noise,
+            "country_se": country,
+            "expected_country_se": expected_country,
             "extrapolated_share": sums.outside / sums.seen,
         }
-
-    def _errors(self, sums: _Sums) -> tuple[float, float]:
-        """Find what the errors of its cells add to the standard errors of an area's two means: corrected, expected."""
-        spatial = self._card.spatial_errors
-        if spatial is None:
-            return float(sums.blocks.totals()[0]) / sums.seen, self._unexplained
-        both = [spatial.prediction_given_truth, spatial.truth_given_prediction]
-        alike = sums.blocks.quadratic_forms(*self._distances(sums.blocks), both)
-        alone = [(1 - correlogram.shared) * own for correlogram, own in zip(both, sums.own, strict=True)]
-        noise, unexplained = np.sqrt(np.add(alike, alone)) / sums.seen
-        return float(noise), float(unexplained) * self._unexplained
 
     def _distances(self, blocks: BlockSums) -> tuple[Floats, float]:
         """Distances between blocks, and the width of a cell in their middle, in kilometres on the ground."""
