@@ -72,7 +72,7 @@ def card_of(
     about = (
         quantiles_part(sample),
         spread_part(sample),
-        None if lon is None else spatial_errors(sample, lon, lat),
+        None if lon is None else spatial_errors(sample, lon, lat, countries),
     )
     rest = len(to_json([by_level, strata, diagnostics, *about]))
     corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
