@@ -51,7 +51,7 @@ from sustain.debias import (
     TweedieCalibration,
     build_card,
 )
-from sustain.debias.bridge.spline import NaturalSpline, quantile_knots
+from sustain.stats.natural_spline import NaturalSpline, quantile_knots
 from sustain.errors import SustainWarning
 from sustain.files import write_text
 

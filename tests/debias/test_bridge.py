@@ -12,7 +12,7 @@ from sustain.debias import (
     bridge_correct,
     build_card,
 )
-from sustain.debias.bridge.spline import NaturalSpline, quantile_knots
+from sustain.stats.natural_spline import NaturalSpline, quantile_knots
 from sustain.errors import CalibrationError
 from tests.debias.samples import pairs, real
 
