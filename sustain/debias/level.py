@@ -170,12 +170,13 @@ class LevelCalibration:
             self._keep(f"between {name}", between(sample, group, parent))
             parent, top = group, group if k == 0 else top
         self._top = top if levels else np.arange(sample.n)
+        # A trial lies in a new group of the coarsest kind that is known.
+        places = top if levels or sample.group is None else sample.group
         if levels:
-            self._keep(f"within {name}", inside(sample, parent))
+            self._keep(f"within {name}", inside(sample, parent, places))
         if sample.stratum is not None:
-            self._keep(
-                "within stratum", inside(sample, nested(top, read.labels("strata", sample.stratum).codes))
-            )
+            stratum = nested(top, read.labels("strata", sample.stratum).codes)
+            self._keep("within stratum", inside(sample, stratum, places))
         for family in families:
             self._keep(family.name, contrasts(sample, family))
         return self
@@ -292,9 +293,10 @@ class LevelCalibration:
         )
 
     def slope_draws(self, level: str, n_draws: int, rng: np.random.Generator) -> Array | None:
-        """Bootstrap draws of a level's slope, to first order in resampled clusters; all above zero.
+        """Draws of a new contrast's slope at a level; all above zero.
 
-        None when the slope is not clearly above zero, or fewer than half of the draws are.
+        The mean slope by a bootstrap of clusters, to first order, times a log-normal factor of mean 1 with the spread
+        between contrasts. None when the mean slope is not clearly above zero, or fewer than half of its draws are.
         """
         self._require_fit()
         if not self.levels_[level].usable:
@@ -304,7 +306,11 @@ class LevelCalibration:
         counts = rng.multinomial(n, np.full(n, 1 / n), size=2 * n_draws)
         slopes = self.levels_[level].slope + (counts - 1.0) @ parts
         kept = slopes[slopes > 0][:n_draws]
-        return kept if kept.size == n_draws else None
+        if kept.size < n_draws:
+            return None
+        found = self.levels_[level]
+        scale = np.sqrt(np.log1p((found.slope_sd / found.slope) ** 2))
+        return np.asarray(kept * np.exp(scale * rng.normal(size=n_draws) - scale**2 / 2))
 
     def _keep(self, name: str, term: Term | None) -> None:
         if term is None or np.count_nonzero(term.unit >= 0) < MIN_PAIRS:

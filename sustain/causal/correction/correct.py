@@ -51,11 +51,14 @@ class Divisor:
     value, variance : float
     df : float
         Degrees of freedom of the variance.
+    own : float
+        Variance of one contrast's own error, which is there at equal truth too and is part of the trial's.
     """
 
     value: float
     variance: float
     df: float
+    own: float = 0.0
 
 
 def divisor_of(card: CalibrationCard, method: str, card_level: str | None) -> Divisor | None:
@@ -80,7 +83,7 @@ def divisor_of(card: CalibrationCard, method: str, card_level: str | None) -> Di
         )
     card.draws("level", level=card_level)  # raises where the slope may be zero
     found = card.level(card_level)
-    return Divisor(found.slope, found.std_error**2, float(found.df))
+    return Divisor(found.slope, found.new_std_error**2, float(found.new_df), found.contrast_sd**2)
 
 
 def correct(
@@ -116,13 +119,15 @@ def correct(
         name = card_level if method == "level" else None
         ends = card.draws(method, level=name)(np.array([0.0, 1.0]))
         spread = draws_variance(naive.estimate * (ends[:, 1] - ends[:, 0]), card)
-        effect = corrected_effect(naive.estimate, naive.variance_trial, divisor.value, divisor.variance)
+        trial_df = combined_df(naive.variance_trial, naive.df, divisor.own, divisor.df)
+        variance = naive.variance_trial + divisor.own
+        effect = corrected_effect(naive.estimate, variance, divisor.value, divisor.variance)
         return Estimate(
             method,
             effect.estimate,
             effect.variance_trial,
             effect.variance_calibration,
-            df=combined_df(effect.variance_trial, naive.df, effect.variance_calibration, divisor.df),
+            df=combined_df(effect.variance_trial, trial_df, effect.variance_calibration, divisor.df),
             variance_draws=spread,
             slope=divisor.value,
             slope_var=divisor.variance,

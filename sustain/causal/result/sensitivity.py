@@ -72,7 +72,7 @@ class Sensitivity:
         return cls(
             term=term,
             effect=naive.estimate,
-            effect_var=naive.variance_trial,
+            effect_var=corrected.variance_trial * corrected.slope**2,  # with a contrast's own error, if any
             slope=corrected.slope,
             slope_var=corrected.slope_var,
             df=corrected.df,
@@ -215,11 +215,14 @@ class Sensitivity:
                 "put there by build_card(..., levels=...)."
             )
         effects = [
-            corrected_effect(self.effect, self.effect_var, item.slope, item.std_error**2) for item in usable
+            corrected_effect(
+                self.effect, self.effect_var + item.contrast_sd**2, item.slope, item.new_std_error**2
+            )
+            for item in usable
         ]
         table = effect_table("level", [item.name for item in usable], effects, self._critical)
         table.insert(1, "slope", [item.slope for item in usable])
-        table.insert(2, "slope_std_error", [item.std_error for item in usable])
+        table.insert(2, "slope_std_error", [item.new_std_error for item in usable])
         table.insert(3, "n_units", [item.n_units for item in usable])
         table["delta"] = self.effect * (1 - self.slope / table["slope"])
         return table

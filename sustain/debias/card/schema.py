@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from sustain.debias.card.draws import knots
+from sustain.debias.contrasts.spread import new_slope
 from sustain.debias.table import SUPPORT_QUANTILES
 from sustain.stats.covariance import critical_value
 
@@ -283,6 +284,9 @@ class Level(_Part):
 
     The correction is ``centre.y_true + (x - centre.y_pred) / slope``: it divides contrasts by the slope and moves no
     mean of the calibration sample. Without `draws` (of the slope) the slope may be zero and corrects nothing.
+
+    `std_error` and `df` are those of the mean slope. A trial is one more contrast (of a level: in one more group of
+    places): its slope has `new_std_error` and `new_df`, and its prediction an own error of `contrast_sd`.
     """
 
     name: str = Field(min_length=1)
@@ -290,9 +294,14 @@ class Level(_Part):
     slope: Finite
     std_error: Finite = Field(ge=0)
     df: int = Field(ge=1)
+    slope_sd: Finite = Field(0.0, ge=0, description="Spread of the slope between contrasts or groups.")
+    contrast_sd: Finite = Field(0.0, ge=0, description="Spread of predicted contrasts of equal truth.")
+    n_spread: int | None = Field(None, ge=2, description="Contrasts or groups that the spread rests on.")
     residual_sd: Finite = Field(ge=0)
     centre: Centre
-    draws: list[Finite] | None = Field(None, min_length=2)
+    draws: list[Finite] | None = Field(
+        None, min_length=2, description="Of a new contrast's slope: the mean's error and the spread."
+    )
 
     @model_validator(mode="after")
     def _slopes_above_zero(self) -> Level:
@@ -301,9 +310,27 @@ class Level(_Part):
         return self
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the slope, by Student's t."""
+        """Confidence interval of the mean slope, by Student's t."""
         margin = critical_value(level, self.df) * self.std_error
         return self.slope - margin, self.slope + margin
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = whole(self)
+        if self.n_spread is None:  # so that cards that were written without a spread keep their hash
+            for name in ("slope_sd", "contrast_sd", "n_spread"):
+                del content[name]
+        return content
+
+    @property
+    def new_std_error(self) -> float:
+        """Standard error of a new contrast's slope: the mean's and the spread between contrasts."""
+        return new_slope(self.std_error, self.df, self.slope_sd, self.n_spread)[0]
+
+    @property
+    def new_df(self) -> int:
+        """Degrees of freedom of `new_std_error`."""
+        return new_slope(self.std_error, self.df, self.slope_sd, self.n_spread)[1]
 
     def corrected(self, y_pred: Any, slope: Any = None) -> Any:
         """Correct by the slope of the level, or by another such as a draw."""

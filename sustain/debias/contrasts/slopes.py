@@ -5,14 +5,23 @@ Each function gives a `Term`: a ratio of two sums over independent units, with t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.contrasts.families import ContrastDesign
-from sustain.debias.sample import CalibrationSample, read
+from sustain.debias.contrasts.families import ContrastDesign, ContrastFamily
+from sustain.debias.contrasts.spread import (
+    NO_SPREAD,
+    Pieces,
+    Spread,
+    new_slope,
+    spread_of_contrasts,
+    spread_of_slopes,
+)
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample, read
 from sustain.errors import CalibrationError
 from sustain.stats.covariance import critical_value
 
@@ -48,12 +57,15 @@ class Term:
         Unit of each row; -1 for rows that are in none.
     n_units : int
         Groups or contrasts that the slope rests on.
+    spread : Spread
+        Between contrasts, or between groups of places that each have a slope.
     """
 
     slope: float
     influence: Array
     unit: Codes
     n_units: int
+    spread: Spread = NO_SPREAD
 
 
 @dataclass(frozen=True)
@@ -64,11 +76,18 @@ class LevelSlope:
     ----------
     name : str
     slope, std_error : float
-            The error is clustered; see `LevelCalibration.fit`.
+        Mean slope and its error, which is clustered; see `LevelCalibration.fit`.
     df : int
         Degrees of freedom: clusters less one.
     n_units : int
         Groups or contrasts that the slope rests on.
+    slope_sd : float
+        Standard deviation of the slope between contrasts (of a level: between groups of places), beyond sampling.
+    contrast_sd : float
+        Standard deviation of predicted contrasts of equal truth, beyond sampling, in the unit of the prediction; zero
+        for a level.
+    n_spread : int or None
+        Contrasts or groups that both rest on; None where there were too few, and both are zero.
     """
 
     name: str
@@ -76,15 +95,24 @@ class LevelSlope:
     std_error: float
     df: int
     n_units: int
+    slope_sd: float = 0.0
+    contrast_sd: float = 0.0
+    n_spread: int | None = None
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the slope, by Student's t."""
+        """Confidence interval of the mean slope, by Student's t."""
         margin = critical_value(level, self.df, CalibrationError) * self.std_error
+        return self.slope - margin, self.slope + margin
+
+    def new_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Prediction interval of a new contrast's slope, or a new group's."""
+        error, df = new_slope(self.std_error, self.df, self.slope_sd, self.n_spread)
+        margin = critical_value(level, df, CalibrationError) * error
         return self.slope - margin, self.slope + margin
 
     @property
     def usable(self) -> bool:
-        """Whether the slope is clearly above zero (95%), so that contrasts may be divided by it."""
+        """Whether the mean slope is clearly above zero (95%), so that contrasts may be divided by it."""
         return self.interval()[0] > 0
 
 
@@ -103,7 +131,9 @@ def slope_of(name: str, term: Term, sample: CalibrationSample) -> tuple[LevelSlo
     error = float(np.sqrt((parts**2).sum() * parts.size / (parts.size - 1)))
     size = np.bincount(term.unit[term.unit >= 0], minlength=term.influence.size)
     shared = np.append(term.influence / np.maximum(size, 1), 0.0)
-    return LevelSlope(name, term.slope, error, parts.size - 1, term.n_units), shared[term.unit]
+    slope_sd, contrast_sd, n_spread = term.spread
+    found = LevelSlope(name, term.slope, error, parts.size - 1, term.n_units, slope_sd, contrast_sd, n_spread)
+    return found, shared[term.unit]
 
 
 def cluster_sums(term: Term, sample: CalibrationSample) -> Array:
@@ -147,11 +177,12 @@ def between(sample: CalibrationSample, group: Codes, parent: Codes) -> Term | No
     whole_xy, whole_yy = sum(item[0] for item in xy), sum(item[0] for item in yy)
     without_xy = np.concatenate([whole_xy - own + out for own, out in xy])
     without_yy = np.concatenate([whole_yy - own + out for own, out in yy])
-    return _jackknife(whole_xy, whole_yy, without_xy, without_yy, number[group])
+    term = _jackknife(whole_xy, whole_yy, without_xy, without_yy, number[group])
+    return None if term is None else replace(term, spread=_spread_of_components(xy, yy))
 
 
-def inside(sample: CalibrationSample, group: Codes) -> Term | None:
-    """Slope of deviations from group means, the labels' own noise taken off."""
+def inside(sample: CalibrationSample, group: Codes, top: Codes) -> Term | None:
+    """Slope of deviations from group means, the labels' own noise taken off; its spread is that between `top`."""
     x, y, weight = sample.y_pred, sample.y_true, sample.weight
     n, total = np.bincount(group), np.bincount(group, weights=weight)
     keep = (n >= 2)[group]
@@ -165,7 +196,10 @@ def inside(sample: CalibrationSample, group: Codes) -> Term | None:
     # Squared deviations from a mean with shares s of the weight hold sum of w (1 - s) of the noise.
     held = sample.noise * (1 - w / total[group[keep]])
     xy, yy = np.bincount(g, weights=w * dx * dy), np.bincount(g, weights=w * (dy**2 - held))
-    return _jackknife(xy.sum(), yy.sum(), xy.sum() - xy, yy.sum() - yy, unit)
+    term = _jackknife(xy.sum(), yy.sum(), xy.sum() - xy, yy.sum() - yy, unit)
+    if term is None:
+        return None
+    return replace(term, spread=_spread_of_deviations(w, dx, dy, held, g, top[keep]))
 
 
 def contrasts(sample: CalibrationSample, design: ContrastDesign) -> Term | None:
@@ -188,7 +222,9 @@ def contrasts(sample: CalibrationSample, design: ContrastDesign) -> Term | None:
             unit[rows[unit[rows] < 0]] = k  # a row that several contrasts use belongs to the first
             pieces.append(_products(_sums(sample, on, nothing), _sums(sample, off, nothing)))
         xy, yy = np.array(pieces)[:, :, 0].T
-        return _jackknife(xy.sum(), yy.sum(), xy.sum() - xy, yy.sum() - yy, unit)
+        return _of_contrasts(
+            _jackknife(xy.sum(), yy.sum(), xy.sum() - xy, yy.sum() - yy, unit), sample, family
+        )
     used = np.unique(np.concatenate([rows for arms in family.arms for rows in arms]))
     unit[used] = np.unique(sample.group[used], return_inverse=True)[1]
     whole, without = np.zeros(2), np.zeros((2, int(unit.max()) + 1))
@@ -198,7 +234,44 @@ def contrasts(sample: CalibrationSample, design: ContrastDesign) -> Term | None:
         found = _products(*both)
         whole += found[:, 0]
         without += found[:, 1:]
-    return _jackknife(whole[0], whole[1], without[0], without[1], unit, len(family))
+    term = _jackknife(whole[0], whole[1], without[0], without[1], unit, len(family))
+    return _of_contrasts(term, sample, family)
+
+
+def _of_contrasts(term: Term | None, sample: CalibrationSample, family: ContrastFamily) -> Term | None:
+    """Put the spread between a family's contrasts into its term."""
+    if term is None:
+        return None
+    rows = []
+    for on, off in family.arms:
+        cov = sum(np.cov(sample.y_pred[arm], sample.y_true[arm]) / arm.size for arm in (on, off))
+        rows.append([*np.ravel(cov)[[0, 1, 3]], 1 / on.size + 1 / off.size])
+    var_x, cov_xy, var_y, per_row = np.array(rows).T
+    gaps = family.differences(sample.y_pred), family.differences(sample.y_true)
+    pieces = Pieces(*gaps, var_x, cov_xy, var_y)
+    return replace(term, spread=spread_of_contrasts(pieces, term.slope, per_row))
+
+
+def _spread_of_deviations(w: Array, dx: Array, dy: Array, held: Array, group: Codes, top: Codes) -> Spread:
+    """Spread between the groups `top` of the slope of deviations from the means of the finer `group`."""
+    n, places = np.bincount(top), np.bincount(np.unique(np.column_stack([top, group]), axis=0)[:, 0])
+    places = np.append(places, np.zeros(n.size - places.size, dtype=places.dtype))
+    kept = n >= MIN_PAIRS
+    moments = (dx * dx, dx * dy, dy * dy, dy * dy - held)
+    square, cross, squared, size = np.array([np.bincount(top, weights=w * v)[kept] for v in moments])
+    # Residual variance times the squares of the regressor, by the covariances of both deviations.
+    per_row = squared / (n - places)[kept]
+    return spread_of_slopes(Pieces(cross, size, per_row * square, per_row * cross, per_row * squared))
+
+
+def _spread_of_components(xy: Sequence[tuple[float, Array]], yy: Sequence[tuple[float, Array]]) -> Spread:
+    """Spread between parents of the slope of their groups' means; parents with five groups or more."""
+    rows = []
+    for (own_xy, out_xy), (own_yy, out_yy) in zip(xy, yy, strict=True):
+        if out_xy.size >= MIN_UNITS:
+            covariance = np.cov(own_xy - out_xy, own_yy - out_yy) * out_xy.size
+            rows.append([own_xy, own_yy, *covariance[[0, 0, 1], [0, 1, 1]]])
+    return spread_of_slopes(Pieces(*np.array(rows, dtype=np.float64).T)) if rows else NO_SPREAD
 
 
 def _sums(sample: CalibrationSample, rows: Codes, cluster: Codes) -> Array:
