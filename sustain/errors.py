@@ -94,6 +94,14 @@ class TransportWarning(SustainWarning):
     """Calibration and trial differ in a way that a correction may not survive."""
 
 
+class ChangeWarning(SustainWarning):
+    """A change over time is read off predictions whose errors were only seen by comparing places."""
+
+
+class AtomWarning(SustainWarning):
+    """Many rows of a calibration sample have one exact value, which no smooth correction describes."""
+
+
 class InSampleWarning(SustainWarning):
     """Calibration rows were seen in training, so the error of the predictions is understated."""
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike
 
+from sustain.causal.correction.change import change_of
 from sustain.causal.correction.choice import Assumption, Corrected, CorrectionChoice
 from sustain.causal.correction.elsewhere import Transport
 from sustain.causal.design import Design
@@ -112,11 +113,13 @@ def estimate_effect(
     assumption : {"measurement", "outcome", "bracket"}, optional
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
         both ends and the path between them. None: the method decides, and the result says so where the two differ
-        materially.
-    transport : {"groups", "strata", "leave_one_out"} or float, optional
-        Spread of the slope between countries, to be carried in the interval of a trial elsewhere: between the card's
-        groups or its strata, beyond sampling error; the largest move when one calibration group is left out; or a
-        standard deviation. None: the calibration's own sampling error only.
+        materially. A change over time (``"did"``, or fixed effects of units and years) takes ``"outcome"`` or None and
+        no correction: no card holds a slope of change, and the naive effect is a lower end of its size.
+    transport : {"groups", "strata"} or float, optional
+        For a trial in a country that the card has not seen, what its interval is to carry: by how much what `method`
+        recovers of an effect differs between the card's groups, beyond sampling error; for a linear correction also
+        by how much slopes differ between its strata, or a standard deviation of the slope. None: the calibration's own
+        sampling error only.
     overlap : mapping, optional
         For trials with units of the calibration sample: ``{"id": column, "rows": calibration rows}``, the rows with
         columns ``y_pred``, ``y_true`` (or as named by these keys), the id and, where `vcov` clusters, the cluster. The
@@ -152,7 +155,7 @@ def estimate_effect(
     ------
     EffectError
         When a column is missing, treatment is not 0/1, an arm is empty, the design is singular, there is a
-        single cluster, or arguments contradict each other.
+        single cluster, a correction of a change over time is asked for, or arguments contradict each other.
     CardError
         When the card does not hold the method, or is for another target, unit or predictor.
 
@@ -164,7 +167,9 @@ def estimate_effect(
         When part of the trial lies outside the range in which the correction was learned.
     WeakCalibrationWarning
         When the slope of a linear correction does not differ from zero at `level` or is under 0.2, or the card was
-        learned from fewer than 100 rows.
+        learned from fewer than 100 rows; when the predictions explain less than 20% of the variance of the labels.
+    ChangeWarning
+        When a card is given for a change over time, which it does not correct, without ``assumption="outcome"``.
 
     Notes
     -----
@@ -285,6 +290,12 @@ class Analysis:
     def run(self, data: pd.DataFrame) -> EffectResult:
         """Read the trial, fit the design with its variance, apply the correction, collect the notes."""
         units = self.read(data)
+        change = change_of(self.design, units)
+        if change is not None:
+            return replace(self, correction=self.correction.of_change(change))._run(data, units)
+        return self._run(data, units)
+
+    def _run(self, data: pd.DataFrame, units: Units) -> EffectResult:
         fitted = FittedDesign.fit(self.design, self.vcov, units, self.correction.outcomes(units))
         corrected = self.correction.applied(fitted)
         products = dict(fitted.products())
@@ -335,6 +346,7 @@ class Analysis:
             rows=units.rows,
             influence=fitted.influence(end),
             n_params=fitted.estimator.n_params,
+            r2=math.nan if card is None else float(card.r2),
             path_slope=math.nan if card is None else card.slope,
             products=tuple(
                 Product(name, other.naive, asked.applied(other).estimate) for name, other in products.items()

@@ -101,7 +101,8 @@ def effect(
     method: Annotated[
         str | None,
         typer.Option(
-            help="none, linear, tweedie, bridge or level; linear by default.", rich_help_panel=_CORRECTION
+            help="none, linear, tweedie, bridge or level; linear by default, none for a change over time.",
+            rich_help_panel=_CORRECTION,
         ),
     ] = None,
     card_level: Annotated[
@@ -115,14 +116,15 @@ def effect(
     assumption: Annotated[
         Literal["measurement", "outcome", "bracket"] | None,
         typer.Option(
-            help="measurement: correct; outcome: do not; bracket: report both.", rich_help_panel=_CORRECTION
+            help="measurement: correct; outcome: do not, all there is for a change over time; bracket: report both.",
+            rich_help_panel=_CORRECTION,
         ),
     ] = None,
     transport: Annotated[
         str | None,
         typer.Option(
-            help="For a country that the card has not seen: widen the interval by how much slopes differ between "
-            "groups or strata, by leave_one_out, or by a standard deviation.",
+            help="For a country that the card has not seen: widen the interval by how much what the method recovers "
+            "differs between groups, slopes between strata, or by a standard deviation of the slope.",
             rich_help_panel=_CORRECTION,
         ),
     ] = None,

@@ -31,6 +31,12 @@ MIN_PAIRS = 20
 FEW_PAIRS = 100
 """Fewer pairs than this are warned of."""
 
+WEAK_R2 = 0.2
+"""Predictions that explain less of the labels' variance than this are warned of, wherever they are used."""
+
+USELESS_R2 = 0.1
+"""Less than this, and without groups, no card is built: a slope this loose is that of the sample's places alone."""
+
 WEAK_SLOPE = 0.2
 """A slope of prediction on truth below this is warned of: its correction multiplies noise by five or more."""
 
@@ -149,6 +155,12 @@ class CalibrationSample:
     def weaknesses(self) -> dict[str, str]:
         """What makes any correction learned from this sample weak, in words by subject."""
         said = {}
+        r2 = self.prediction_on_truth.r2
+        if r2 < WEAK_R2:
+            said["strength"] = (
+                f"predictions explain {r2:.1%} of the variance of the labels, under {WEAK_R2:.0%}: too little to "
+                "correct with, unless nothing better is to be had and intervals may be wide. Use a better model."
+            )
         if self.n < FEW_PAIRS:
             said["few pairs"] = (
                 f"{self.n} calibration pairs are few: below {FEW_PAIRS} a correction is known too badly for its "
@@ -163,6 +175,16 @@ class CalibrationSample:
     def warn_of_weaknesses(self, stacklevel: int) -> None:
         """Warn of each of `weaknesses`, by `WeakCalibrationWarning`."""
         warn_of(self.weaknesses, stacklevel + 1)
+
+    def require_strength(self) -> None:
+        """Raise `CalibrationError` on predictions that tell almost nothing, where no groups show how stable that is."""
+        r2 = self.prediction_on_truth.r2
+        if self.group is None and r2 < USELESS_R2:
+            raise CalibrationError(
+                f"y_pred: predictions explain {r2:.1%} of the variance of the labels, under {USELESS_R2:.0%}, and no "
+                "groups are given. A slope this loose may be that of these places alone, so no card is made of it. "
+                "Use a better model, or pass groups= (surveys, spatial blocks), between which it must hold."
+            )
 
     def require_substance(self) -> None:
         """Raise `CalibrationError` on fewer than 20 pairs, or on predictions or labels that do not vary."""

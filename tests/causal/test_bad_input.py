@@ -92,22 +92,26 @@ class TestEveryDesign:
             with pytest.raises(EffectError, match="CR2 is for"):
                 effect_of(data, vcov=vcov, **design)
             return
-        for method in ("linear", "tweedie"):
+        change = design.get("estimator") == "did"
+        for method in ("none",) if change else ("linear", "tweedie"):
             result = effect_of(data, vcov=vcov, calibration=card, method=method, **design)
             low, high = result.conf_int()
             assert low < result.estimate < high
             text = " ".join(result.summary().split())
             assert all(f"{note.kind}: {' '.join(note.split())}" in text for note in result.notes)
             assert f"{result.naive.estimate:.4g}" in text
-            assert ("changes" in [note.kind for note in result.notes]) == (design.get("estimator") == "did")
+            assert ("changes" in [note.kind for note in result.notes]) == change
+            assert f"explain {card.r2:.1%} of the variance" in text
             divided = f"divided by the slope of prediction on truth, {card.slope:.4g}"
             assert (divided in text) == (method == "linear")
-            within = design.get("estimator") == "did" or "fixed_effects" in design
+            within = change or "fixed_effects" in design
             assert ("surveyed units" in text) != within
             assert np.isclose(result.influence.sum(), 0, atol=1e-9)
             assert len(result.influence) == result.n == len(result.rows)
 
     def test_predictions_off_the_support(self, design, card):
+        if design.get("estimator") == "did":
+            pytest.skip("Changes are not corrected.")
         data = make_trial()
         with pytest.warns(SupportWarning, match="it is an extrapolation"):
             result = effect_of(

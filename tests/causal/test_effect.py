@@ -71,7 +71,6 @@ DESIGNS = [
     {"estimator": "ipw", "covariates": ["x"]},
     {"estimator": "aipw", "covariates": ["x"]},
     {"estimator": "iv", "covariates": ["x"], "instrument": "nudge"},
-    {"estimator": "did", "unit": "village", "time": "wave"},
 ]
 
 
@@ -313,7 +312,9 @@ class TestResult:
             "p.value",
             "conf.low",
             "conf.high",
+            "card.r2",
         ]
+        assert table["card.r2"].tolist() == [result.r2] == [result.to_dict()["card_r2"]]
         row = table.iloc[0]
         assert row["term"] == "treated"
         assert row["estimate"] == result.estimate

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sustain.causal import estimate_effect
-from sustain.causal.correction.elsewhere import transport_sd
+from sustain.causal.correction.elsewhere import spread_elsewhere
 from sustain.debias import CalibrationCard, build_card
 from sustain.debias.card.schema import Level
 from sustain.errors import CardError, EffectError
@@ -284,42 +284,45 @@ class TestOtherCountries:
         )
 
     def test_spread_between_strata(self):
-        found = transport_sd(self.make_card(0.15), "strata")
-        assert found.sd == pytest.approx(0.15, rel=0.5)
+        card = self.make_card(0.15)
+        found = spread_elsewhere(card, "strata")
+        assert found.sd * card.slope == pytest.approx(0.15, rel=0.5)
         assert "I2 9" in found.text
-        assert transport_sd(self.make_card(0.0), "strata").sd < 0.02
+        assert spread_elsewhere(self.make_card(0.0), "strata").sd < 0.03
 
-    @pytest.mark.parametrize("transport", ["strata", "leave_one_out", 0.1])
+    @pytest.mark.parametrize("transport", ["strata", "groups", 0.1])
     def test_is_carried_in_the_interval(self, transport):
         card = self.make_card(0.15)
         here = effect_of(make_trial(), calibration=card, assumption="measurement")
         there = effect_of(make_trial(), calibration=card, assumption="measurement", transport=transport)
-        sd = {
-            "strata": transport_sd(card, "strata").sd,
-            "leave_one_out": max(abs(b - card.slope) for b in card.diagnostics["slope_without_a_group"]),
-            0.1: 0.1,
-        }[transport]
-        more = (there.estimate * sd / card.slope) ** 2
+        sd = spread_elsewhere(card, transport).sd
+        if transport == 0.1:
+            assert sd == pytest.approx(0.1 / card.slope, rel=1e-12)
+        more = (there.estimate * sd) ** 2
         assert there.std_error**2 == pytest.approx(here.std_error**2 + more, rel=1e-9)
         assert there.estimate == here.estimate
         assert "transport" in [note.kind for note in there.notes]
         assert there.conf_int(method="fieller")[1] > here.conf_int(method="fieller")[1]
 
-    @pytest.mark.parametrize("transport", ["strata", 0.3])
+    @pytest.mark.parametrize("transport", ["strata", "groups", 0.3])
     def test_has_the_degrees_of_freedom_of_the_places_that_it_was_learned_from(self, transport):
         """A spread between ten places is a variance with nine degrees of freedom; one that is given is known."""
         card = self.make_card(0.15)
         here = effect_of(make_trial(), calibration=card, assumption="measurement")
         there = effect_of(make_trial(), calibration=card, assumption="measurement", transport=transport)
         share = here.std_error**2 / there.std_error**2
-        places = len(card.strata) - 1 if transport == "strata" else math.inf
+        places = len(card.strata) - 1 if transport != 0.3 else math.inf
         assert there.df == pytest.approx(1 / (share**2 / here.df + (1 - share) ** 2 / places))
-        assert (there.df < 30) == (transport == "strata")
+        assert (there.df < 30) == (transport != 0.3)
 
     def test_bad_input(self, card):
         with pytest.raises(CardError, match="three or more strata"):
             effect_of(make_trial(), calibration=card, transport="strata")
         with pytest.raises(CardError, match="built with groups="):
-            effect_of(make_trial(), calibration=card, transport="leave_one_out")
-        with pytest.raises(EffectError, match="expected 'groups', 'strata', 'leave_one_out'"):
+            effect_of(make_trial(), calibration=card, transport="groups")
+        with pytest.raises(EffectError, match=r"'leave_one_out' is no longer offered.*Pass 'groups'"):
+            effect_of(make_trial(), calibration=self.make_card(0.1), transport="leave_one_out")
+        with pytest.raises(EffectError, match="expected 'groups', 'strata' or the standard deviation"):
             effect_of(make_trial(), calibration=card, transport=-1.0)
+        with pytest.raises(CardError, match=r"say little of what 'tweedie' recovers.*pass 'groups'"):
+            effect_of(make_trial(), calibration=card, method="tweedie", transport="strata")

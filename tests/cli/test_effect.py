@@ -388,6 +388,17 @@ BAD = {
     "method": ("trial.csv", "ROLES --method cubic", "cubic"),
     "level": ("trial.csv", "ROLES --method level", "needs card_level="),
     "transport": ("trial.csv", "ROLES --transport far", "far"),
+    "transport, as it was": ("trial.csv", "ROLES --transport leave_one_out", "is no longer offered"),
+    "change": (
+        "trial.csv",
+        "--outcome wealth_raw --treatment treated --estimator did --unit village --time year --method linear",
+        "method: got 'linear', but the effect is a change of 'village' over 'year'",
+    ),
+    "change, bracket": (
+        "trial.csv",
+        "--formula 'wealth_raw ~ treated | village + year' --assumption bracket",
+        "assumption: got 'bracket', but the effect is a change of 'village' over 'year'",
+    ),
     "overlap": ("trial.csv", "ROLES --overlap village", "--overlap: got 'village', expected COLUMN:TABLE"),
     "confidence": ("trial.csv", "ROLES --level 95", "expected a confidence level between 0 and 1"),
     "sensitivity": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.correction.card import load_card, require_raw, require_same_product
+from sustain.causal.correction.change import Change, require_slope_of_change
 from sustain.causal.correction.correct import (
     Divisor,
     correct,
     corrected_outcome,
     divisor_of,
+    slopes_by_stratum,
     support_share,
     widened,
 )
-from sustain.causal.correction.elsewhere import Transport, transport_sd
+from sustain.causal.correction.elsewhere import Transport, spread_elsewhere
 from sustain.causal.correction.overlap import Overlap
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.fit import FittedDesign
@@ -72,6 +74,10 @@ class CorrectionChoice:
     transport : str, float or None
         See `sustain.causal.estimate_effect`.
     overlap : Overlap or None
+    by_default : bool
+        Whether nobody named the method.
+    change : Change or None
+        The panel whose changes the effect compares; then nothing is corrected.
     """
 
     card: CalibrationCard | None = None
@@ -81,6 +87,8 @@ class CorrectionChoice:
     strata: str | None = None
     transport: Transport | None = None
     overlap: Overlap | None = None
+    by_default: bool = False
+    change: Change | None = None
 
     def __post_init__(self) -> None:
         """Raise `EffectError` where what was asked for contradicts itself."""
@@ -125,10 +133,24 @@ class CorrectionChoice:
     ) -> Self:
         """Read the arguments as `estimate_effect` documents them."""
         card = load_card(calibration)
+        by_default = method is None
         if method is None:
             method = "none" if card is None else "linear" if card_level is None else "level"
         shared = None if overlap is None else Overlap.parse(overlap)
-        return cls(card=card, method=method, card_level=card_level, overlap=shared, **options)
+        return cls(
+            card=card, method=method, card_level=card_level, overlap=shared, by_default=by_default, **options
+        )
+
+    def of_change(self, change: Change) -> Self:
+        """Leave a change over time uncorrected; raises `EffectError` where a correction was asked for."""
+        asked: dict[str, Any] = {"assumption": None if self.assumption == "outcome" else self.assumption}
+        if self.assumption is None:
+            asked["method"] = None if self.by_default or self.method == "none" else self.method
+            asked |= {name: getattr(self, name) for name in ("card_level", "strata", "transport", "overlap")}
+        require_slope_of_change(change, asked)
+        return replace(
+            self, method="none", change=change, card_level=None, strata=None, transport=None, overlap=None
+        )
 
     @property
     def used(self) -> CalibrationCard | None:
@@ -182,9 +204,10 @@ class CorrectionChoice:
             end, note = self.overlap.applied(card, fitted, end)
             notes.append(note)
         if self.transport is not None:
-            elsewhere = transport_sd(card, self.transport)
-            slope = card.slope if self.divisor is None else self.divisor.value
-            end = widened(end, elsewhere.sd, elsewhere.df, slope)
+            strata = slopes_by_stratum(card, fitted.units, self.strata) if self.strata else ()
+            slope = None if self.divisor is None else self.divisor.value
+            elsewhere = spread_elsewhere(card, self.transport, self.method, tuple(strata), slope)
+            end = widened(end, elsewhere.sd, elsewhere.df)
             notes.append(Note("transport", elsewhere.text))
         share = support_share(card, fitted.estimator, fitted.units, self.strata)
         return Corrected(end, share, tuple(notes))

@@ -154,27 +154,25 @@ def corrected_outcome(card: CalibrationCard, method: str, units: Units, strata: 
     return outcome
 
 
-def widened(end: Estimate, sd: float, df: float, slope: float) -> Estimate:
-    """`end` with the spread of the slope between places beside the calibration's own uncertainty.
+def widened(end: Estimate, sd: float, df: float) -> Estimate:
+    """`end` with the spread between places of what the correction recovers beside the calibration's own uncertainty.
 
     Parameters
     ----------
     end : Estimate
     sd : float
-        Standard deviation of the slope between the places that a trial may be in.
+        Standard deviation of the recovered share of an effect between the places that a trial may be in.
     df : float
         Degrees of freedom of its square: few places tell little of how places differ.
-    slope : float
-        Slope that `sd` is to be compared with; a curve is taken to vary by the same ratio.
     """
-    more = (end.estimate * sd / slope) ** 2
+    more = (end.estimate * sd) ** 2
     wider = replace(
         end,
         variance_calibration=end.variance_calibration + more,
         variance_draws=end.variance_draws + more,
         df=combined_df(end.variance, end.df, more, df),
     )
-    return wider if math.isnan(end.slope) else replace(wider, slope_var=end.slope_var + sd**2)
+    return wider if math.isnan(end.slope) else replace(wider, slope_var=end.slope_var + (sd * end.slope) ** 2)
 
 
 def combined_df(trial: float, trial_df: float, calibration: float, calibration_df: float) -> float:

@@ -1,31 +1,33 @@
-"""How much the slope of prediction on truth differs between countries, for trials in a country of their own."""
+"""How much what a correction recovers of an effect differs between countries, for trials in a country of their own."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from sustain.causal.trial.reader import read
-from sustain.errors import CardError
+from sustain.errors import CardError, EffectError
 from sustain.stats.random_effects import random_effects
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
+    from sustain.debias.card.schema import Spread
 
-__all__ = ["Elsewhere", "Transport", "transport_sd"]
+__all__ = ["Elsewhere", "Transport", "spread_elsewhere"]
 
-Transport = Literal["groups", "strata", "leave_one_out"] | float
+Transport = Literal["groups", "strata"] | float
 
 
 class Elsewhere(NamedTuple):
-    """How far the slope of a place that the card has not seen may be from the card's.
+    """How far what a correction recovers of an effect, in a place that the card has not seen, may be from all of it.
 
     Attributes
     ----------
     sd : float
-        Standard deviation of the slope between places.
+        Standard deviation of the recovered share between places: an effect's further error, as a share of the effect.
     df : float
         Degrees of freedom of its square: places less one; infinite where it was given as a number.
     text : str
@@ -37,62 +39,95 @@ class Elsewhere(NamedTuple):
     text: str
 
 
-def transport_sd(card: CalibrationCard, transport: Transport) -> Elsewhere:
-    """Find the standard deviation of the slope to fold into an interval, and how well it is known.
+def spread_elsewhere(
+    card: CalibrationCard,
+    transport: Transport,
+    method: str = "linear",
+    strata: Sequence[str] = (),
+    slope: float | None = None,
+) -> Elsewhere:
+    """Find how far a correction may be off in a place that the card has not seen, and how well that is known.
 
     Parameters
     ----------
     card : CalibrationCard
-    transport : {"groups", "strata", "leave_one_out"} or float
+    transport : {"groups", "strata"} or float
         See `sustain.causal.estimate_effect`.
+    method : str
+        A correction of the card, or ``"level"``.
+    strata : sequence of str
+        The card's strata whose own corrections are applied; of several, the one that differs most counts.
+    slope : float, optional
+        What a linear correction divides by; by default the card's pooled slope.
+
+    Raises
+    ------
+    CardError
+        When the card does not hold what is asked for.
+    EffectError
+        When `transport` is none of these.
     """
+    slope = card.slope if slope is None else slope
     if transport == "groups":
-        spread = card.slope_spread
-        if spread is None:
-            raise CardError(
-                "transport='groups' needs a card built with groups= (countries), five of them or more with 20 places "
-                "each. Pass the standard deviation of the slope as a number instead."
-            )
-        text = (
-            f"The slope differs between the card's {spread.n_groups} groups by a standard deviation of {spread.sd:.3g} "
-            f"beyond sampling error (Q {spread.q:.1f}, I2 {spread.i2:.0%}); the interval carries it, as for a trial "
-            "in a place that is none of them."
-        )
-        return Elsewhere(spread.sd, spread.n_groups - 1.0, text)
+        return _between_groups(card, method, strata)
     if transport == "strata":
-        lines = [item.prediction_on_truth for item in card.strata]
-        if len(lines) < 3:
-            raise CardError(
-                f"transport='strata' needs slopes of three or more strata (countries), and the card has {len(lines)}. "
-                "Build the card with strata=, or give the standard deviation of the slope as a number."
-            )
-        found = random_effects(
-            np.array([line.slope for line in lines]), np.array([line.cov[1][1] for line in lines])
+        return _between_strata(card, method, slope)
+    if str(transport) == "leave_one_out":
+        raise EffectError(
+            "transport: 'leave_one_out' is no longer offered: how far leaving one group out moves the pooled slope "
+            "says little of how far a new place is from it. Pass 'groups', the spread between groups."
         )
-        text = (
-            f"The slope differs between the card's {found.n} strata by a standard deviation of {found.sd:.3g} beyond "
-            f"sampling error (Q {found.q:.1f}, I2 {found.i2:.0%}); the interval carries it, as for a trial in a place "
-            "that is none of them."
-        )
-        return Elsewhere(found.sd, found.n - 1.0, text)
-    if transport == "leave_one_out":
-        ends: list[float] = card.diagnostics.get("slope_without_a_group") or []
-        if len(ends) != 2:
-            raise CardError(
-                "transport='leave_one_out' needs a card built with groups=, which holds how far leaving one of them "
-                "out moves the slope. Pass the standard deviation of the slope as a number instead."
-            )
-        sd = max(abs(float(end) - card.slope) for end in ends)
-        text = (
-            f"Leaving one group of the calibration sample out moves the slope to between {ends[0]:.3g} and "
-            f"{ends[1]:.3g}; the larger move is carried in the interval as one more standard error."
-        )
-        return Elsewhere(sd, max(1.0, (card.sample.n_groups or math.inf) - 1.0), text)
-    expected = (
-        "'groups', 'strata', 'leave_one_out' or the standard deviation of the slope between places, 0 or more"
-    )
+    expected = "'groups', 'strata' or the standard deviation of the slope between places, 0 or more"
     sd = read.number("transport", transport, expected, least=0)
     text = (
         f"A standard deviation of {sd:.3g} of the slope between places, as given, is carried in the interval."
     )
-    return Elsewhere(sd, math.inf, text)
+    return Elsewhere(sd / abs(slope), math.inf, text)
+
+
+def _between_groups(card: CalibrationCard, method: str, strata: Sequence[str]) -> Elsewhere:
+    # A level's slope has no spread of its own between groups: that of the pooled line stands for it.
+    name = "linear" if method == "level" else method
+    spreads = [card.recovered_by(name, stratum) for stratum in strata or (None,)]
+    known = [spread for spread in spreads if spread is not None]
+    if len(known) < len(spreads):
+        raise CardError(
+            f"transport='groups' needs a card that knows what {name!r} recovers in each of its groups: one built with "
+            "groups= (countries), five of them or more with 20 places each, by this release or a later one. Build the "
+            "card again, or pass the standard deviation of the slope as a number instead."
+        )
+    widest = max(known, key=_off)
+    text = (
+        f"What {name!r} recovers of an effect differs between the card's {widest.n_groups} groups by a standard "
+        f"deviation of {widest.sd:.0%} of the effect, beyond sampling error (Q {widest.q:.1f}, I2 {widest.i2:.0%}), "
+        f"about a mean of {widest.mean:.0%}; the interval carries it, as for a trial in a place that is none of them."
+    )
+    return Elsewhere(_off(widest), widest.n_groups - 1.0, text)
+
+
+def _off(spread: Spread) -> float:
+    """Root mean squared distance of the recovered share from all of it: groups are not right on average either."""
+    return math.hypot(spread.sd, spread.mean - 1.0)
+
+
+def _between_strata(card: CalibrationCard, method: str, slope: float) -> Elsewhere:
+    if method not in ("linear", "level"):
+        raise CardError(
+            f"transport='strata' compares slopes, which say little of what {method!r} recovers. Build the card with "
+            "groups= (countries) and pass 'groups'."
+        )
+    lines = [item.prediction_on_truth for item in card.strata]
+    if len(lines) < 3:
+        raise CardError(
+            f"transport='strata' needs slopes of three or more strata (countries), and the card has {len(lines)}. "
+            "Build the card with strata=, or give the standard deviation of the slope as a number."
+        )
+    found = random_effects(
+        np.array([line.slope for line in lines]), np.array([line.cov[1][1] for line in lines])
+    )
+    text = (
+        f"The slope differs between the card's {found.n} strata by a standard deviation of {found.sd:.3g} beyond "
+        f"sampling error (Q {found.q:.1f}, I2 {found.i2:.0%}); the interval carries it, as for a trial in a place "
+        "that is none of them."
+    )
+    return Elsewhere(found.sd / abs(slope), found.n - 1.0, text)

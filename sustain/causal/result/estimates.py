@@ -81,6 +81,8 @@ class EffectEstimates:
         Each unit's share in the trial's error of `estimate`; sums of its products are the trial's variance.
     n_params : int
         Estimated coefficients, for small-sample factors of that variance.
+    r2 : float
+        Share of the labels' variance that the card's predictions explain; NaN without a card.
     path_slope : float
         The card's slope of prediction on truth, which `path` goes along; NaN without a card.
     products : tuple of Product
@@ -110,6 +112,7 @@ class EffectEstimates:
     rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp), compare=False)
     influence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
     n_params: int = 0
+    r2: float = math.nan
     path_slope: float = math.nan
     products: tuple[Product, ...] = ()
     index: pd.Index | None = field(default=None, compare=False)

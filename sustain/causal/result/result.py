@@ -133,7 +133,8 @@ class EffectResult(EffectEstimates):
     def tidy(self) -> pd.DataFrame:
         """One row per reported estimate of the effect and of each product, with broom's and pyfixest's columns.
 
-        With ``assumption="bracket"`` each has two, "(outcome stability)" and "(measurement stability)".
+        With ``assumption="bracket"`` each has two, "(outcome stability)" and "(measurement stability)". One column
+        more, ``card.r2``, has the share of the labels' variance that the card's predictions explain.
         """
         import pandas as pd
 
@@ -142,8 +143,17 @@ class EffectResult(EffectEstimates):
             for end, label in zip(ends, end_labels(term, ends), strict=True):
                 low, high = end.conf_int(self.level)
                 p = p_value(end.statistic, end.df)
-                rows.append((label, end.estimate, end.std_error, end.statistic, p, low, high))
-        columns = ["term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high"]
+                rows.append((label, end.estimate, end.std_error, end.statistic, p, low, high, self.r2))
+        columns = [
+            "term",
+            "estimate",
+            "std.error",
+            "statistic",
+            "p.value",
+            "conf.low",
+            "conf.high",
+            "card.r2",
+        ]
         return pd.DataFrame(rows, columns=columns)
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,6 +183,7 @@ class EffectResult(EffectEstimates):
             "n_dropped": self.n_dropped,
             "share_outside": self.share_outside,
             "n_effective": self.n_effective,
+            "card_r2": self.r2,
             "naive": _plain(self.naive, self.level),
             "corrected": None if self.corrected is None else _plain(self.corrected, self.level),
             "products": [

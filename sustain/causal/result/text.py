@@ -32,6 +32,7 @@ def summary_text(result: EffectEstimates) -> str:
         ),
         *_wrapped(f"assumption: {_ASSUMPTIONS[result.assumption]}"),
         *_wrapped(_correction(result)),
+        *_wrapped(_strength(result)),
         "",
         f"{'':26}{'estimate':>10}{'std.error':>11}{level:>24}{'calibration':>13}",
     ]
@@ -104,6 +105,13 @@ def _correction(result: EffectEstimates) -> str:
     )
 
 
+def _strength(result: EffectEstimates) -> str:
+    """Say how much the card's predictor tells of the truth; nothing without a card."""
+    if math.isnan(result.r2):
+        return ""
+    return f"card: its predictions explain {result.r2:.1%} of the variance of the labels (r2)"
+
+
 def html_text(result: EffectEstimates) -> str:
     """Table of the naive and the corrected estimate and of products, those that are meant in bold, and the caveats."""
     named = [
@@ -136,6 +144,7 @@ def html_text(result: EffectEstimates) -> str:
     about = (
         f"Effect of {result.term} on {result.outcome}{unit}: {result.estimator}, {result.vcov}; n = {result.n}; "
         f"assumption: {result.assumption or 'none named'}"
+        + ("" if math.isnan(result.r2) else f"; r2 of the card {result.r2:.3f}")
     )
     notes = "".join(f"<li><b>{escape(note.kind)}</b>: {escape(note)}</li>" for note in result.notes)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

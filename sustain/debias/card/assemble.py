@@ -19,6 +19,7 @@ from sustain.debias.card.parts import (
     line_part,
     noise_part,
     quantiles_part,
+    recovered_parts,
     short,
     spread_part,
     strata_parts,
@@ -56,6 +57,7 @@ def card_of(
     citation: str = "",
 ) -> CalibrationCard:
     """Card of calibrations that were fitted on `sample`; arguments as for `build_card`."""
+    sample.require_strength()
     names = [calibration.method for calibration in fitted]
     if not names or len(set(names)) < len(names):
         raise CalibrationError(f"methods: expected at least one, each once; got {names}.")
@@ -76,6 +78,7 @@ def card_of(
     )
     rest = len(to_json([by_level, strata, diagnostics, *about]))
     corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
+    nodes = GridCard(start=grid.start, stop=grid.stop, n=grid.n)
     return CalibrationCard(
         target=Target.model_validate(target),
         predictor=Predictor(id=predictor)
@@ -93,12 +96,13 @@ def card_of(
         target_noise_var=sample.noise,
         noise=noise_part(sample),
         support_range=support_part(sample.support),
-        grid=GridCard(start=grid.start, stop=grid.stop, n=grid.n),
+        grid=nodes,
         corrections=corrections,
         strata=strata,
         levels=by_level,
         predictions=about[0],
         slope_spread=about[1],
+        recovered=recovered_parts(corrections, nodes, sample),
         spatial_errors=about[2],
         diagnostics=diagnostics,
         licence=licence,

@@ -157,6 +157,8 @@ class CalibrationCard(CardContent):
         content = self.model_dump(mode="json")
         if self.spatial_errors is None:
             del content["spatial_errors"]  # so that cards that were written without this part keep their hash
+        if not self.recovered:
+            del content["recovered"]
         return content
 
     def to_json(self) -> str:

@@ -50,6 +50,7 @@ class CardContent(BaseModel):
     levels: list[Level] = []
     predictions: PredictionQuantiles | None = None
     slope_spread: Spread | None = None
+    recovered: dict[str, Spread] = {}
     spatial_errors: SpatialErrors | None = None
     diagnostics: dict[str, Any] = {}
     licence: str = ""
@@ -102,6 +103,14 @@ class CardContent(BaseModel):
             f"level: {name!r} is not in this card; it has {', '.join(i.name for i in self.levels) or 'no levels'}. "
             "Levels are put there by build_card(..., levels=...)."
         )
+
+    def recovered_by(self, method: str, stratum: str | None = None) -> Spread | None:
+        """Spread between groups of the share of an effect that a correction recovers; None where it is not known.
+
+        A stratum without a spread of its own has that of all rows.
+        """
+        own = self.recovered.get(f"{method} in {stratum}")
+        return self.recovered.get(method) if own is None or stratum is None else own
 
     @property
     def support(self) -> tuple[float, float]:

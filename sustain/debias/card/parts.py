@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sustain.debias.card.prediction_noise import noise_profile
 from sustain.debias.card.schema import (
     Centre,
+    Correction,
+    GridCard,
     Level,
     LineCard,
     Noise,
@@ -23,9 +25,12 @@ from sustain.debias.card.schema import (
 from sustain.debias.card.slope_spread import prediction_quantiles, slope_spread
 from sustain.debias.contrasts.slopes import LevelSlope
 from sustain.debias.diagnosis.describe import describe
+from sustain.debias.diagnosis.recovery import recovery_spread
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
+from sustain.debias.table import Nodes, Table
 from sustain.stats.covariance import Wald
 from sustain.stats.line import Line
+from sustain.stats.random_effects import RandomEffects
 
 __all__ = [
     "FittedLevels",
@@ -34,6 +39,7 @@ __all__ = [
     "line_part",
     "noise_part",
     "quantiles_part",
+    "recovered_parts",
     "short",
     "spread_part",
     "strata_parts",
@@ -129,8 +135,25 @@ def quantiles_part(sample: CalibrationSample) -> PredictionQuantiles:
 def spread_part(sample: CalibrationSample) -> Spread | None:
     """Say how much slopes differ between groups, if there are enough of them."""
     found = slope_spread(sample)
-    if found is None:
-        return None
+    return None if found is None else _spread(found)
+
+
+def recovered_parts(
+    corrections: Iterable[Correction], grid: GridCard, sample: CalibrationSample
+) -> dict[str, Spread]:
+    """Say how much the share of an effect that each correction recovers differs between groups, where that is told."""
+    nodes, parts = Nodes(grid.start, grid.stop, grid.n), {}
+    for item in corrections:
+        own = sample if item.stratum is None else sample.strata[item.stratum]
+        found = recovery_spread(own, Table(nodes, np.array(item.h)))
+        if found is not None:
+            parts[item.method if item.stratum is None else f"{item.method} in {item.stratum}"] = _spread(
+                found
+            )
+    return parts
+
+
+def _spread(found: RandomEffects) -> Spread:
     values = {name: short(getattr(found, name)) for name in ("mean", "sd", "q", "p_value", "i2")}
     return Spread(n_groups=found.n, **values)
 

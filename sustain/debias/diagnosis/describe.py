@@ -58,7 +58,7 @@ def describe(
         "level": level,
     }
     said = verdicts(Diagnosis(**found, verdicts={}))
-    return Diagnosis(**found, verdicts={**said, **sample.weaknesses})
+    return Diagnosis(**found, verdicts={**sample.weaknesses, **said})  # what is weak is said first
 
 
 def _summary(line: Line, level: float) -> LineSummary:

@@ -10,7 +10,6 @@ from sustain.debias.diagnosis.stability import Stability
 __all__ = ["IN_SAMPLE_RATIO", "verdicts"]
 
 IN_SAMPLE_RATIO = 0.9  # of the held-out residual sd; a training residual sd below it shows memory
-USELESS_R2 = 0.1
 MUCH_SKEWNESS = 0.5
 _UNTESTED = "this cannot be tested: there is no error, or there are too few clusters."
 
@@ -37,8 +36,6 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
             "takes off bias."
         )
     said = {"shrinkage": shrinkage}
-    if d.r2 < USELESS_R2:
-        said["strength"] = f"predictions explain {d.r2:.1%} of the variance: too little to correct with."
     told = f"truth on prediction {up.slope:.3f} [{up.low:.3f}, {up.high:.3f}], intercept {up.intercept:.3g}"
     if math.isnan(d.berkson.p_value):
         level = _UNTESTED
