@@ -1,17 +1,20 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.spatial.distance import cdist
+from scipy.stats import t as student
 
 from sustain.debias import CalibrationCard, build_card
 from sustain.debias.card import correlogram as module
 from sustain.debias.card.correlogram import correlogram, spatial_errors
-from sustain.debias.card.schema import Correlogram
+from sustain.debias.card.schema import Correlogram, CountryErrors
 from sustain.debias.sample import as_sample
 from sustain.errors import CalibrationError
 from sustain.sphere import arc_km, on_sphere
+from tests.debias.samples import real
 
 ABOUT = {"target": {"name": "a", "unit": "u"}, "predictor": "m"}
 
@@ -173,3 +176,147 @@ def test_bad_coordinates_are_refused(changes, message):
 def test_what_is_no_correlation_function_is_refused(part):
     with pytest.raises(ValidationError):
         Correlogram(**{"distance_km": [], "correlation": [], "pairs": []} | part)
+
+
+def countries_of(rng, n_countries, n_places, tau, within=0.4):
+    """Columns of countries side by side, with errors of `within` that neighbours share by half, and `tau` of all."""
+    parts = []
+    for code in range(n_countries):
+        lon, lat = places(rng, n_places)
+        error = within * (field(rng, lon, lat, 20.0) + rng.normal(size=n_places)) / np.sqrt(2)
+        truth = rng.normal(size=n_places)
+        pred = 0.1 + 0.6 * truth + error + tau * rng.normal()
+        parts.append((pred, truth, lon + 3 * (code % 5), lat + 3 * (code // 5), np.full(n_places, code)))
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def found_of(pred, truth, lon, lat, country, **about):
+    return spatial_errors(as_sample(pred, truth, **about), lon, lat, country).prediction_given_truth
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3])
+def test_the_spread_of_countries_is_found_beside_what_neighbours_share(tau):
+    found = [found_of(*countries_of(np.random.default_rng(seed), 24, 60, tau)) for seed in range(20)]
+    spread = np.array([item.countries.sd**2 for item in found])
+    # Standard error of a variance of 24 means over 20 worlds; at zero, variances cannot fall below it.
+    assert spread.mean() == pytest.approx(tau**2, abs=3 * tau**2 * np.sqrt(2 / 23 / 20) + 0.005)
+    assert np.mean([item.countries.within_sd for item in found]) == pytest.approx(0.4, rel=0.03)
+    assert np.mean([item(10.0) for item in found]) == pytest.approx(0.5 * np.exp(-10 / 20), abs=0.05)
+    assert {item.countries.df for item in found} == {23}
+
+
+def test_a_country_that_the_card_has_not_seen_is_held_as_often_as_said():
+    held, n_worlds = {"with": 0, "without": 0}, 200
+    for seed in range(n_worlds):
+        pred, truth, lon, lat, country = countries_of(np.random.default_rng(seed), 13, 40, 0.25)
+        seen = country > 0
+        sample = as_sample(pred[seen], truth[seen], groups=country[seen])
+        line, at = sample.prediction_on_truth, np.array([1.0, truth[~seen].mean()])
+        error = pred[~seen].mean() - at @ [line.intercept, line.slope]
+        distance = arc_km(cdist(*[on_sphere(lat[~seen], lon[~seen])] * 2))
+        for name, column in (("with", country[seen]), ("without", None)):
+            found = spatial_errors(sample, lon[seen], lat[seen], column).prediction_given_truth
+            alike = found(distance)
+            np.fill_diagonal(alike, 1)
+            within, between = line.sigma**2, 0.0
+            if found.countries is not None:
+                within, between = found.countries.within_sd**2, found.countries.sd**2
+            variance = within * alike.mean() + between + at @ line.cov @ at
+            held[name] += abs(error) <= student.ppf(0.975, line.df) * np.sqrt(variance)
+    assert 0.91 <= held["with"] / n_worlds <= 0.985, held
+    assert held["without"] < held["with"] - 0.05 * n_worlds, held
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 9), scale=st.floats(0.01, 100), offset=st.floats(-50, 50))
+def test_units_order_and_names_of_countries_do_not_matter(seed, scale, offset):
+    rng = np.random.default_rng(seed)
+    pred, truth, lon, lat, country = countries_of(rng, 6, 40, 0.3)
+    base = found_of(pred, truth, lon, lat, country)
+    mixed = rng.permutation(pred.size)
+    names = np.array(["f", "e", "a", "d", "c", "b"])[country[mixed]]
+    other = found_of(
+        scale * pred[mixed] + offset, scale * truth[mixed] - offset, lon[mixed], lat[mixed], names,
+        sample_weight=np.full(pred.size, 3.0),
+    )  # fmt: skip
+    assert other.countries.sd == pytest.approx(scale * base.countries.sd, rel=0.01)
+    assert other.countries.within_sd == pytest.approx(scale * base.countries.within_sd, rel=1e-3)
+    np.testing.assert_allclose(other.correlation, base.correlation, atol=2e-3)
+
+
+def test_the_spread_of_equal_places_is_by_hand():
+    """Places too far apart to be alike: variance of the means, less the mean of s^2 / n."""
+    rng = np.random.default_rng(4)
+    country = np.repeat(np.arange(8), [20, 25, 30, 40, 60, 80, 100, 150])
+    residual = 0.5 * rng.normal(size=country.size) + 0.4 * rng.normal(size=8)[country]
+    alone = Correlogram(range_km=[], share=[], distance_km=[], correlation=[], pairs=[])
+    n, weight = np.bincount(country), np.ones(country.size)
+    mean = np.bincount(country, residual) / n
+    total = ((residual - mean[country]) ** 2).sum() / (country.size - 8)
+    found = module._variances_of_means(alone, np.zeros((country.size, 3)), weight, country, total, 0.0)
+    np.testing.assert_allclose(found, total / n)
+    lon, lat = rng.uniform(-170, 170, country.size), rng.uniform(-60, 60, country.size)
+    by_country = module._errors(residual, on_sphere(lat, lon), weight, 0.0, country).countries
+    assert by_country.within_sd == pytest.approx(np.sqrt(total), rel=1e-3)
+    assert by_country.sd == pytest.approx(np.sqrt(mean.var(ddof=1) - (total / n).mean()), rel=0.05)
+
+
+def test_a_mixed_model_of_real_places_finds_the_same_spread():
+    """Peer: a random intercept of country by restricted maximum likelihood (statsmodels), places independent."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    rows = real("yeh_dhs_incountry.parquet")
+    sample = as_sample(rows["p_resnet_18_ms"], rows["y_true"])
+    found = spatial_errors(sample, rows["lon"], rows["lat"], rows["country"]).truth_given_prediction.countries
+    line = sample.truth_on_prediction
+    residual = sample.y_true - line.intercept - line.slope * sample.y_pred
+    peer = MixedLM(residual, np.ones(residual.size), rows["country"]).fit(method="powell")
+    assert found.n == 23
+    assert found.within_sd == pytest.approx(peer.scale**0.5, rel=0.01)
+    assert found.sd == pytest.approx(float(np.sqrt(peer.cov_re[0, 0])), rel=0.06)
+
+
+def test_labels_error_is_no_countries_error():
+    rng = np.random.default_rng(3)
+    pred, truth, *about = countries_of(rng, 12, 80, 0.3)
+    clean = found_of(pred, truth, *about).countries
+    noisy = found_of(pred, truth + 0.6 * rng.normal(size=truth.size), *about, target_noise_var=0.36).countries
+    assert noisy.within_sd == pytest.approx(clean.within_sd, rel=0.08)
+    assert noisy.sd == pytest.approx(clean.sd, rel=0.12)
+
+
+def test_which_column_is_one_of_countries():
+    pred, truth, lon, lat, country = countries_of(np.random.default_rng(1), 7, 40, 0.3)
+    whole, plain = found_of(pred, truth, lon, lat, country), found_of(pred, truth, lon, lat, None)
+    assert whole.countries.n == 7
+    assert plain.countries is None
+    # Names of the extent, an iterator, or too few countries of 20 rows: as without.
+    few = np.where(country < 4, country, 4 + np.arange(country.size) % 19)
+    for other in (["a", "b"], iter("ab"), np.zeros(280), few):
+        assert found_of(pred, truth, lon, lat, other) == plain
+    # Rows of small countries are left out, and so are rows of no weight.
+    small = np.where((country == 6) & (np.arange(280) % 40 >= 19), 7 + np.arange(280), country)
+    rows = country < 6
+    part = found_of(pred, truth, lon, lat, small)
+    assert part.countries.n == 6
+    assert part.pairs == found_of(*(column[rows] for column in (pred, truth, lon, lat, country))).pairs
+    assert found_of(pred, truth, lon, lat, country, sample_weight=rows.astype(float)).countries.n == 6
+    frame = pd.DataFrame({"x": pred, "y": truth, "c": country})
+    with pytest.raises(CalibrationError, match="countries"):
+        found_of(frame["x"], frame["y"], lon, lat, frame["c"][::-1])
+
+
+def test_a_card_keeps_the_spread_of_countries_and_older_cards_are_read(tmp_path):
+    pred, truth, lon, lat, country = countries_of(np.random.default_rng(1), 7, 40, 0.3)
+    names = np.array(list("abcdefg"))[country]
+    about = {"lon": lon, "lat": lat, "n_boot": 20, "methods": ["linear"], **ABOUT}
+    card = build_card(pred, truth, countries=names, **about)
+    again = CalibrationCard.load(card.save(tmp_path / "card.json"))
+    assert again.sha256 == card.sha256
+    assert again.spatial_errors.truth_given_prediction.countries == CountryErrors(
+        **card.spatial_errors.truth_given_prediction.countries.model_dump()
+    )
+    older = build_card(pred, truth, countries=sorted(set(names)), **about)
+    assert '"within_sd"' not in older.to_json()
+    assert older.sample.countries == card.sample.countries
+    assert CalibrationCard.from_json(older.to_json()).spatial_errors.truth_given_prediction.countries is None

@@ -21,7 +21,6 @@ from sustain.debias.card.schema import Correlogram, CountryErrors, SpatialErrors
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample, read
 from sustain.errors import CalibrationError
 from sustain.sphere import EARTH_RADIUS_KM, arc_km, on_sphere
-from sustain.stats.random_effects import random_effects
 
 __all__ = ["as_degrees", "correlogram", "spatial_errors"]
 
@@ -42,8 +41,11 @@ def spatial_errors(
     """Correlograms of both residuals: of the prediction given the truth, and of the truth given the prediction.
 
     With five countries of 20 rows or more, the residuals are taken about the mean of their country, pairs are of places
-    of one country, and the variance of the countries' mean residuals is estimated beside it (DerSimonian and Laird).
-    The sampling variance of a country's mean that this takes off follows from the correlogram.
+    of one country, and the variance of the countries' mean residuals is estimated beside it: that of the means as they
+    are, less the average of their sampling variances, which follow from the correlogram (Hedges and Olkin 1985,
+    Statistical Methods for Meta-Analysis, 9.B). Countries count alike: weights by sampling variances, as DerSimonian
+    and Laird's, would go by how dense a survey is where these variances are a small part of the spread. Means taken out
+    lower the correlations by their own share of the variance, which is small where countries are wide.
 
     Parameters
     ----------
@@ -111,8 +113,10 @@ def _errors(
     if found is None or total <= noise:
         return None
     variance = _variances_of_means(found, places, weight, country, total, noise)
-    spread = random_effects(mean, variance)
-    between = CountryErrors(n=mean.size, sd=_rounded(spread.sd), within_sd=_rounded(math.sqrt(total - noise)))
+    spread = max(0.0, float(mean.var(ddof=1) - variance.mean()))
+    between = CountryErrors(
+        n=mean.size, sd=_rounded(math.sqrt(spread)), within_sd=_rounded(math.sqrt(total - noise))
+    )
     return found.model_copy(update={"countries": between})
 
 

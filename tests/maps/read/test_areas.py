@@ -13,6 +13,7 @@ from shapely import MultiPolygon, Point, box
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard, build_card
+from sustain.debias.card.schema import CountryErrors, SpatialErrors
 from sustain.errors import ConfigError, DataError, RasterError, SupportWarning, WeakCalibrationWarning
 from sustain.maps.correct.raster import BANDS, correct_raster, correct_values
 from sustain.maps.publish.publish import publish_map
@@ -91,34 +92,41 @@ def by_definition(bands, card, method, weight):
     groups = card.sample.n_groups
     own = np.sqrt(card.standard_error(x, method=method) ** 2 - card.draws(method)(x).var(axis=0, ddof=1))
     spatial, line, raw = card.spatial_errors, card.truth_on_prediction, x @ w
-    alike = [
-        spatial.prediction_given_truth(distances(weight)),
-        spatial.truth_given_prediction(distances(weight)),
-    ]
+    parts = [spatial.prediction_given_truth, spatial.truth_given_prediction]
+    alike = [part(distances(weight)) for part in parts]
     for matrix in alike:
         np.fill_diagonal(matrix, 1)
-    noise, unexplained = (
-        np.sqrt((w * own) @ alike[0] @ (w * own)),
-        np.sqrt(w @ alike[1] @ w) * line.residual_sd,
-    )
+    noise, unexplained = np.sqrt((w * own) @ alike[0] @ (w * own)), np.sqrt(w @ alike[1] @ w)
+    reach, country, expected_country = student.ppf(0.975, groups - 1), np.nan, np.nan
+    if parts[0].countries is None:
+        unexplained *= line.residual_sd
+    else:
+        noise *= parts[0].countries.within_sd / card.residual_sd
+        unexplained *= parts[1].countries.within_sd
+        country = w @ own * parts[0].countries.sd / card.residual_sd
+        expected_country = parts[1].countries.sd
+        reach = student.ppf(0.975, parts[0].countries.n - 1)
     mean, expected = (
         card.transform(x, method=method, check_support=False) @ w,
         line.intercept + line.slope * raw,
     )
     calibration = np.sqrt(draws.var(ddof=1) * groups / (groups - 1))
-    expected_se = np.sqrt(np.array([1, raw]) @ card_cov(line) @ np.array([1, raw]) + unexplained**2)
-    reach = student.ppf(0.975, groups - 1)
+    of_line = np.array([1, raw]) @ card_cov(line) @ np.array([1, raw])
+    expected_se = np.sqrt(of_line + unexplained**2 + np.nan_to_num(expected_country) ** 2)
+    margin = reach * np.sqrt(calibration**2 + noise**2 + np.nan_to_num(country) ** 2)
     return {
         "expected": expected,
         "expected_low95": expected - reach * expected_se,
         "expected_high95": expected + reach * expected_se,
         "wealth": mean,
-        "low95": mean - reach * np.hypot(calibration, noise),
-        "high95": mean + reach * np.hypot(calibration, noise),
+        "low95": mean - margin,
+        "high95": mean + margin,
         "wealth_raw": raw,
         "expected_se": expected_se,
         "calibration_se": calibration,
         "noise_se": noise,
+        "country_se": country,
+        "expected_country_se": expected_country,
         "cells": x.size,
     }
 
@@ -134,7 +142,7 @@ def test_every_figure_is_what_its_definition_says(world):
     (found,) = area_means(path, frame(rectangle(2, 16, 1, 18)), card).to_dict("records")
     assert list(found) == list(COLUMNS)
     for name, value in by_definition(bands, card, method, weight).items():
-        assert found[name] == pytest.approx(value, rel=1e-4), name
+        assert found[name] == pytest.approx(value, rel=1e-4, nan_ok=True), name
     assert found["imagery_share"] == pytest.approx(1 - 12 / weight.sum())
     assert found["extrapolated_share"] == 0
     (found,) = area_means(path, frame(rectangle(10, 25, 10, 22)), card).to_dict("records")
@@ -145,7 +153,7 @@ def test_blocks_of_a_large_area_cost_little_accuracy(world):
     path, card, method, bands = world
     (found,) = area_means(path, frame(rectangle(0, 40, 0, 30)), card).to_dict("records")
     for name, value in by_definition(bands, card, method, np.ones((40, 30))).items():
-        assert found[name] == pytest.approx(value, rel=0.02), name
+        assert found[name] == pytest.approx(value, rel=0.02, nan_ok=True), name
 
 
 @pytest.mark.parametrize("n", [1, 40, 3000])
@@ -184,6 +192,52 @@ def test_a_card_without_places_takes_all_errors_as_shared(world, tmp_path):
     )
 
 
+def with_countries(card, n, **extent):
+    """A card of `n` countries whose mean errors have standard deviations of 0.06 and 0.2."""
+    spatial = card.spatial_errors
+    spread = [CountryErrors(n=n, sd=sd, within_sd=within) for sd, within in ((0.06, 0.2), (0.2, 0.3))]
+    parts = [spatial.prediction_given_truth, spatial.truth_given_prediction]
+    first, second = (
+        part.model_copy(update={"countries": one}) for part, one in zip(parts, spread, strict=True)
+    )
+    changed = SpatialErrors(prediction_given_truth=first, truth_given_prediction=second)
+    sample = card.sample.model_copy(update=extent)
+    return card.model_copy(update={"spatial_errors": changed, "sample": sample})
+
+
+def test_the_error_of_a_country_is_carried_and_shared_by_its_areas(world, tmp_path):
+    path, card, method, _ = world
+    abroad = with_countries(card, 7, countries=["a", "b"])
+    other = correct_raster(path.parent / "raw.tif", tmp_path / "map.tif", abroad, method=method)
+    with rasterio.open(other) as raster:
+        bands = raster.read().astype(float)
+    weight = np.zeros((40, 30))
+    weight[2:16, 1:18] = 1
+    areas = frame(rectangle(2, 16, 1, 18), rectangle(20, 40, 0, 30), rectangle(30, 31, 9, 10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WeakCalibrationWarning)
+        table = area_means(other, areas, abroad)
+    found = table.iloc[0]
+    for name, value in by_definition(bands, abroad, method, weight).items():
+        assert found[name] == pytest.approx(value, rel=1e-4), name
+    assert table["expected_country_se"].to_numpy() == pytest.approx(0.2)  # whatever the area's size
+    before = area_means(path, areas, card)
+    assert before[["country_se", "expected_country_se"]].isna().all(axis=None)
+    for ends in (("low95", "high95"), ("expected_low95", "expected_high95")):
+        wider, narrower = (values[ends[1]] - values[ends[0]] for values in (table, before))
+        assert wider[1] > 1.2 * narrower[1], ends  # a large area, in which the errors of cells average out
+
+
+def test_a_card_of_countries_that_does_not_know_their_spread_says_so(world, tmp_path):
+    path, card, _, _ = world
+    older = card.model_copy(update={"sample": card.sample.model_copy(update={"countries": ["a", "b", "c"]})})
+    other = correct_raster(path.parent / "raw.tif", tmp_path / "map.tif", older)
+    with pytest.warns(WeakCalibrationWarning, match=r"of 3 countries .* intervals are too short"):
+        found = area_means(other, frame(rectangle(2, 16, 1, 18)), older)
+    own = correct_raster(path.parent / "raw.tif", tmp_path / "own.tif", card)
+    pd.testing.assert_frame_equal(found, area_means(own, frame(rectangle(2, 16, 1, 18)), card))
+
+
 def test_the_means_are_those_of_the_map(world):
     path, card, _, _ = world
     shapes = frame(rectangle(2, 25, 1, 22), Point(1500, -6000).buffer(7777), Point(9000, 900).buffer(2000))
@@ -210,7 +264,7 @@ def test_weights_finer_than_the_map_give_each_cell_one_error(world, tmp_path):
     weight = np.zeros((40, 30))
     weight[20:36, 9:24] = np.nansum(people.reshape(40, 4, 30, 4), axis=(1, 3))[20:36, 9:24]
     for name, value in by_definition(bands, card, method, weight).items():
-        assert found[name] == pytest.approx(value, rel=1e-4), name
+        assert found[name] == pytest.approx(value, rel=1e-4, nan_ok=True), name
 
 
 def test_pieces_of_a_large_area_are_the_area(world, monkeypatch):
