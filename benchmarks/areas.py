@@ -1,11 +1,9 @@
 """Means of areas against the truth: how far off they are, and how often their intervals hold it.
 
-Three parts. ``embedded world``: squares of its map, made by the CNN on overlapping tiles; one world and one card, so
+Two parts. ``embedded world``: squares of its map, made by the CNN on overlapping tiles; one world and one card, so
 that the calibration's error is one draw. Run ``dvc repro`` first. ``simulation``: many small worlds whose truth and
-errors are normal fields of known correlation, each with a survey and a card of its own. ``results/areas_real.csv``:
-real places of countries that the card has not seen (``make repro-yeh2020`` first), means over the survey places of an
-admin-2 unit or of a whole survey.
-``python benchmarks/areas.py`` writes ``results/areas.csv``.
+errors are normal fields of known correlation, each with a survey and a card of its own.
+``python benchmarks/areas.py`` writes ``results/areas.csv``. Real places: ``areas_real.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ import rasterio
 from machine import RESULTS, describe
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.spatial.distance import cdist
 from shapely import box
 from tqdm import tqdm
 
@@ -32,7 +29,6 @@ from sustain.debias import build_card
 from sustain.files import write_text
 from sustain.maps.correct import correct_raster
 from sustain.maps.read import area_means
-from sustain.sphere import arc_km, on_sphere
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = (1, 2, 4, 8, 16, 26)
@@ -132,48 +128,6 @@ def field(rng: np.random.Generator, reach: float) -> Floats:
     return np.asarray(noise[:CELLS, :CELLS] * 2 * np.sqrt(np.pi) * kernel)
 
 
-def held_out_countries(root: Path) -> pd.DataFrame:
-    """Leave each country of Yeh et al. (2020) out of the card, and expect the mean of its places.
-
-    An interval is made three times: places err as the card's correlogram says, independently, or all together.
-    """
-    survey = pd.read_parquet(root / "predictions/yeh2020/survey.parquet")
-    rows = []
-    for country in tqdm(sorted(survey["country"].unique()), unit="country"):
-        seen, left = survey[survey["country"] != country], survey[survey["country"] == country]
-        card = build_card(
-            seen["y_pred"], seen["y_true"], groups=seen["survey"], lon=seen["lon"], lat=seen["lat"],
-            methods=["linear"], n_boot=20, target={"name": "wealth", "unit": "index points"}, predictor="published",
-        )  # fmt: skip
-        line, correlogram = card.truth_on_prediction, card.spatial_errors.truth_given_prediction
-        for unit, keys in (("admin-2 unit", ["survey", "adm2"]), ("survey", ["survey"])):
-            for _, places in left.groupby(keys):
-                if len(places) < 5:
-                    continue
-                at = np.array([1.0, places["y_pred"].mean()])
-                points = on_sphere(places["lat"], places["lon"])
-                alike = correlogram(arc_km(cdist(points, points)))
-                np.fill_diagonal(alike, 1)
-                error = places["y_true"].mean() - at @ [line.intercept, line.slope]
-                for errors, share in (
-                    ("correlogram", alike.mean()),
-                    ("independent", 1 / len(places)),
-                    ("shared", 1),
-                ):
-                    half = 1.96 * np.sqrt(line.residual_sd**2 * share + at @ np.array(line.cov) @ at)
-                    rows.append({"unit": unit, "errors": errors, "error": error, "half": half})
-    found = pd.DataFrame(rows).assign(
-        square=lambda d: d["error"] ** 2, held=lambda d: d["error"].abs() <= d["half"]
-    )
-    return found.groupby(["unit", "errors"], sort=False).agg(
-        areas=("error", "size"),
-        mean_error=("error", "mean"),
-        rmse=("square", lambda values: values.mean() ** 0.5),
-        half_width=("half", "mean"),
-        covered=("held", "mean"),
-    )
-
-
 def main() -> None:
     """Measure every correction and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -197,10 +151,9 @@ def main() -> None:
         covered=("held", "mean"),
     )
     table.loc[table["half_width"].isna(), "covered"] = np.nan
-    for name, part in (("areas", table), ("areas_real", held_out_countries(arguments.root))):
-        text = part.to_csv(float_format="%.3f", lineterminator="\n")
-        write_text(RESULTS / f"{name}.csv", f"# {machine}\n{text}")
-        print(text)
+    text = table.to_csv(float_format="%.3f", lineterminator="\n")
+    write_text(RESULTS / "areas.csv", f"# {machine}\n{text}")
+    print(text)
 
 
 if __name__ == "__main__":
