@@ -65,10 +65,11 @@ means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 _WHICH = """\
 | you want | take |
 | --- | --- |
-| how wealthy a district is | take the mean of `wealth_raw` and turn it into the wealth to expect: {expect}. The \
-result and its interval are `expected` in `areas.csv` (if it is here), in the table of `sustain areas`, and on the \
-page of `sustain serve` where you draw the area. Means of `wealth` spread districts too widely, because part of the \
-errors of places averages out |
+| how wealthy a district is | the mean of `wealth_raw` where the model learned from surveys like those you would \
+compare with; where its level may be off, the wealth to expect: {expect}. The latter alone has an interval made for \
+this question: `expected` in `areas.csv` (if it is here), in the table of `sustain areas`, and on the page of \
+`sustain serve` where you draw the area. Means of `wealth` spread districts too widely, because part of the errors of \
+places averages out |
 | the effect of a programme, a difference between groups of places | `wealth_raw` together with `card.json`, as below |
 | the best guess for one single place | `wealth_raw`: the correction restores differences between groups, and enlarges \
 the noise of one place |
@@ -77,15 +78,19 @@ the noise of one place |
 """
 
 _AREAS = """\
-`areas.csv` has one row for each `{key}`, cells weighed by {weights}. `expected` says how wealthy an area is; `wealth`
-is for differences. {errors} Two areas share the calibration's error: do not judge their difference by whether their
-intervals overlap."""
+`areas.csv` has one row for each `{key}`, cells weighed by {weights}. `expected` and `wealth_raw` say how wealthy an
+area is, the first with an interval; `wealth` is for differences. {errors} Two areas share the calibration's error: do
+not judge their difference by whether their intervals overlap."""
 _ERRORS = {
-    True: "Their intervals hold the error of the calibration and those of the cells. Neighbouring cells share part of\n"
+    True: "The intervals hold the error of the calibration and those of the cells. Neighbouring cells share part of\n"
     "their errors; how much was measured in the calibration sample.",
-    False: "Their intervals hold the error of the calibration and those of the cells. The card does not say how much\n"
+    False: "The intervals hold the error of the calibration and those of the cells. The card does not say how much\n"
     "of their errors neighbours share, so all cells of an area are taken to share all of it: the widest intervals.",
 }
+_COUNTRIES = (
+    " They\nalso hold how far whole countries err, which all areas of one country share (`expected_country_se`): it "
+    "cancels in\ntheir difference."
+)
 
 LIMITS = """\
 - **Not for households or persons.** A cell is a mean over its surroundings, with the standard error in `wealth_se`.
@@ -195,10 +200,11 @@ def _line(card: CalibrationCard) -> str:
 
 
 def _areas(params: PublishParams, card: CalibrationCard) -> tuple[str, str, str]:
-    weights = "the people in them" if params.people else "their area"
-    text = _AREAS.format(
-        key=params.areas_key, weights=weights, errors=_ERRORS[card.spatial_errors is not None]
-    )
+    weights, spatial = "the people in them" if params.people else "their area", card.spatial_errors
+    errors = _ERRORS[spatial is not None]
+    if spatial is not None and spatial.truth_given_prediction.countries is not None:
+        errors += _COUNTRIES
+    text = _AREAS.format(key=params.areas_key, weights=weights, errors=errors)
     return "## Areas", text, code_table("column", COLUMNS)
 
 

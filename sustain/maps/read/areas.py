@@ -31,13 +31,13 @@ __all__ = ["COLUMNS", "area_means", "areas_table", "published_card"]
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = {
-    "expected": "Mean wealth to expect, given the predictions: how wealthy the area is.",
+    "expected": "Mean wealth to expect, given the predictions, by the card's line of truth on prediction.",
     "expected_low95": "Lower end of its 95% interval.",
     "expected_high95": "Upper end of its 95% interval.",
     "wealth": "Mean of the corrected wealth: for differences and effects.",
     "low95": "Lower end of its 95% interval.",
     "high95": "Upper end of its 95% interval.",
-    "wealth_raw": "Mean of wealth as the model predicts it.",
+    "wealth_raw": "Mean of wealth as the model predicts it; no interval.",
     "expected_se": "Standard error of `expected`: uncertainty of the line, and what predictions leave unexplained.",
     "calibration_se": "Part of the standard error of `wealth` that comes from the correction; all cells share it.",
     "noise_se": "Part of the standard error of `wealth` that comes from the noise of the predictions.",

@@ -178,6 +178,11 @@ def _neighbours(errors: SpatialErrors) -> Figure:
         f"correlates with that of another place by {alike[0]} and {alike[1]}. What neighbours share does not average "
         "out over a district: the intervals of means of areas allow for it."
     )
+    if (whole := errors.truth_given_prediction.countries) is not None:
+        caption += (
+            f" The errors are those about the mean of their country; the mean errors of {whole.n} countries differ by "
+            f"{number(whole.sd)} (standard deviation, truth given prediction), which these intervals hold as well."
+        )
     return Figure.single("neighbours", "How far errors are alike", svg, caption)
 
 

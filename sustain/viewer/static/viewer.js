@@ -126,9 +126,10 @@ function withCard(means) {
     ["with imagery", share(means.imagery_share)],
     ["extrapolated", share(means.extrapolated_share)],
   ]);
-  return "\u201cTo expect\u201d says how wealthy the region is. \u201cCorrected\u201d is for differences, such as a programme\u2019s "
-    + "effect. Both intervals hold the calibration\u2019s error and those of the cells, as far as neighbours err together; "
-    + "where the card does not say how far that is, all are taken to.";
+  return "\u201cTo expect\u201d says how wealthy the region is, by the card\u2019s line of truth on prediction; \u201cas predicted\u201d may be "
+    + "nearer where the model\u2019s level is right, but has no interval. \u201cCorrected\u201d is for differences, such as a programme\u2019s "
+    + "effect. Both intervals hold the calibration\u2019s error and those of the cells, as far as neighbours (and, if the "
+    + "card knows it, all of a country) err together; where the card says nothing of neighbours, all cells are taken to.";
 }
 
 function withoutCard(means) {
