@@ -226,6 +226,16 @@ def test_the_error_of_a_country_is_carried_and_shared_by_its_areas(world, tmp_pa
     for ends in (("low95", "high95"), ("expected_low95", "expected_high95")):
         wider, narrower = (values[ends[1]] - values[ends[0]] for values in (table, before))
         assert wider[1] > 1.2 * narrower[1], ends  # a large area, in which the errors of cells average out
+    about = PublishParams(
+        start="2016-01-01",
+        end="2016-12-31",
+        areas=str(districts(tmp_path / "d.gpkg")),
+        areas_key="name",
+    )
+    for name, made, there in (("here", path, False), ("abroad", other, True)):
+        saved = (abroad if there else card).save(tmp_path / f"{name}.json")
+        text = (publish_map(made, saved, tmp_path / name, about) / "README.md").read_text()
+        assert ("which all areas of one country share (`expected_country_se`)" in text) == there
 
 
 def test_a_card_of_countries_that_does_not_know_their_spread_says_so(world, tmp_path):
