@@ -98,7 +98,7 @@ class ChangeWarning(SustainWarning):
     """A change over time is read off predictions whose errors were only seen by comparing places."""
 
 
-class AtomWarning(SustainWarning):
+class AtomWarning(WeakCalibrationWarning):
     """Many rows of a calibration sample have one exact value, which no smooth correction describes."""
 
 

@@ -59,6 +59,7 @@ def fit(
 ) -> None:
     """Write the calibration card of a table of predictions and labels."""
     from sustain.debias import build_card
+    from sustain.debias.card.text import weak_points
 
     data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat)
     card = build_card(
@@ -71,6 +72,8 @@ def fit(
         seed=seed,
     )
     card.save(out)
+    for subject, text in weak_points(card).items():
+        typer.echo(f"WEAK, {subject}: {text}")
     typer.echo(
         f"{out}: slope {card.slope:.3f}, r2 {card.r2:.3f}, {len(data)} places; {', '.join(card.methods[1:])}"
     )

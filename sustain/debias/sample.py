@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sustain.debias.label_noise import noise_variance
 from sustain.debias.table import support_of
-from sustain.errors import CalibrationError, WeakCalibrationWarning
+from sustain.errors import AtomWarning, CalibrationError, WeakCalibrationWarning
+from sustain.stats.atoms import atoms
 from sustain.stats.columns import ColumnReader
 from sustain.stats.line import Line, fit_line
 
@@ -170,10 +171,15 @@ class CalibrationSample:
         slopes |= {
             f"stratum {name}": part.prediction_on_truth.slope for name, part in self.strata_with_lines.items()
         }
-        return said | weak_slopes(slopes)
+        said |= weak_slopes(slopes)
+        for subject, values in (("predictions", self.y_pred), ("truth", self.y_true)):
+            found = atoms(values, self.weight)
+            if found:
+                said[f"atoms in {subject}"] = _atoms_said(subject, values, found)
+        return said
 
     def warn_of_weaknesses(self, stacklevel: int) -> None:
-        """Warn of each of `weaknesses`, by `WeakCalibrationWarning`."""
+        """Warn of each of `weaknesses`, by `WeakCalibrationWarning` or, of atoms, `AtomWarning`."""
         warn_of(self.weaknesses, stacklevel + 1)
 
     def require_strength(self) -> None:
@@ -285,9 +291,29 @@ def weak_slopes(slopes: Mapping[str, float]) -> dict[str, str]:
 
 
 def warn_of(weaknesses: Mapping[str, str], stacklevel: int) -> None:
-    """Warn of weaknesses, by `WeakCalibrationWarning`."""
+    """Warn of weaknesses, by `WeakCalibrationWarning` or, of atoms, `AtomWarning`."""
     for subject, sentence in weaknesses.items():
-        warnings.warn(f"{subject}: {sentence}", WeakCalibrationWarning, stacklevel=stacklevel + 1)
+        kind = AtomWarning if subject.startswith("atoms") else WeakCalibrationWarning
+        warnings.warn(f"{subject}: {sentence}", kind, stacklevel=stacklevel + 1)
+
+
+def _atoms_said(subject: str, values: Array, found: list[tuple[float, float]]) -> str:
+    """Say which values many rows have, and what that does; a value of fewer than `MIN_PAIRS` rows is not named."""
+    told = []
+    for value, share in found:
+        at = {values.min(): "the least, ", values.max(): "the greatest, "}.get(value, "")
+        named = f"{value:.4g}" if np.count_nonzero(values == value) >= MIN_PAIRS else "one value"
+        told.append(f"{share:.0%} of the rows at {at}{named}")
+    meant = (
+        "a place there can have any of many truths, which no correction tells apart"
+        if subject == "predictions"
+        else "predictions there spread as if truth went on, so that linear and Tweedie's corrections go too far, where "
+        "the naive effect can be nearly right"
+    )
+    return (
+        f"{', '.join(told)}, far more than beside it: {meant}. Report the naive effect beside a corrected one, or "
+        "calibrate and estimate on the other rows, and say so."
+    )
 
 
 def _require_pairs(n: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 import statsmodels.formula.api as smf
 
 from sustain.causal import estimate_effect
+from sustain.causal.correction.elsewhere import error_share
 from sustain.causal.correction.ratio import corrected_effect
 from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
 from sustain.causal.labels.assumptions import assumption_tests
@@ -371,7 +372,7 @@ class TestSpread:
         result = self.effect(country_card, method=method, assumption="measurement")
         wider = self.effect(country_card, method=method, assumption="measurement", transport="groups")
         spread = country_card.recovered_by(method)
-        added = result.estimate**2 * (spread.sd**2 + (spread.mean - 1) ** 2)
+        added = (result.estimate * error_share(spread.mean, spread.sd)) ** 2
         assert wider.estimate == result.estimate
         assert wider.std_error**2 == pytest.approx(result.std_error**2 + added)
         assert any(note.kind == "transport" for note in wider.notes)

@@ -23,7 +23,7 @@ from sustain.debias.card.schema import Correction
 from sustain.debias.judge.agreement import agreement_by_level, area_means, bias_by_tenth
 from sustain.debias.judge.cross_fit import cross_fit
 from sustain.debias.sample import as_sample
-from sustain.errors import CalibrationError, WeakCalibrationWarning
+from sustain.errors import AtomWarning, CalibrationError, WeakCalibrationWarning
 from tests.debias.samples import pairs
 
 ABOUT = {"target": {"name": "wealth", "unit": "index"}, "predictor": "m", "n_boot": 20}
@@ -99,6 +99,91 @@ def test_few_rows_and_weak_slopes_are_said_at_the_fit_and_in_the_card(rows, subj
     assert said[0].filename == __file__
     assert subject in card.diagnostics["verdicts"]
     assert subject in diagnose(*rows).verdicts
+
+
+def noisy(r2, n=1000, seed=0):
+    """Pairs of about this squared correlation, with a steep slope."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=n)
+    noise = rng.normal(size=n)
+    noise -= (noise @ y) / (y @ y) * y
+    return y + np.sqrt((1 - r2) / r2) * noise * np.linalg.norm(y) / np.linalg.norm(noise), y
+
+
+class TestWeakModels:
+    def test_are_warned_of_below_a_fifth(self):
+        with pytest.warns(
+            WeakCalibrationWarning, match=r"strength: predictions explain 15\.0% of the variance"
+        ):
+            card = build_card(*noisy(0.15), methods=["linear"], **ABOUT)
+        assert next(iter(diagnose(*noisy(0.15)).verdicts)) == "strength"
+        for text in (str(card), str(diagnose(*noisy(0.15))).split("\n", 1)[1]):
+            assert "strength: predictions explain 15.0%" in text.splitlines()[0]
+        assert repr(card).startswith("CalibrationCard(WEAK, strength; wealth (")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            good = build_card(*noisy(0.25), methods=["linear"], **ABOUT)
+        assert "strength" not in good.diagnostics["verdicts"]
+        assert "WEAK" not in str(good) + repr(good)
+        assert str(good).splitlines()[0].endswith("; linear")
+
+    def test_are_refused_below_a_tenth_without_groups(self):
+        with pytest.raises(CalibrationError, match=r"y_pred: predictions explain 8\.0% .*pass groups="):
+            build_card(*noisy(0.08), methods=["linear"], **ABOUT)
+        with pytest.raises(CalibrationError, match="no groups are given"):
+            LinearCalibration().fit(*noisy(0.08)).to_card(**ABOUT)
+        with pytest.warns(WeakCalibrationWarning, match="strength"):
+            card = build_card(*noisy(0.08), groups=np.arange(1000) // 20, methods=["linear"], **ABOUT)
+        assert str(card).startswith("WEAK, strength: predictions explain 8.0%")
+
+    def test_an_old_card_says_it_too(self):
+        card = build_card(*noisy(0.25), methods=["linear"], **ABOUT)
+        old = card.model_copy(update={"r2": 0.12, "diagnostics": {}})
+        assert str(old).startswith("WEAK, strength: predictions explain 12.0% of the variance of the labels")
+
+
+class TestAtoms:
+    def zeros(self, share=0.16, n=2000, seed=0):
+        """Pairs of a truth that is zero for this share of the rows, and predictions that are right on average."""
+        rng = np.random.default_rng(seed)
+        latent = rng.normal(size=n) - np.quantile(rng.normal(size=100_000), share)
+        y = np.maximum(latent, 0.0)
+        return 0.3 + 0.7 * y + 0.3 * rng.normal(size=n), y
+
+    def test_of_the_truth_are_warned_of_and_said(self):
+        with pytest.warns(
+            AtomWarning, match=r"atoms in truth: 1\d% of the rows at the least, 0, far more"
+        ) as said:
+            card = build_card(*self.zeros(), methods=["linear"], **ABOUT)
+        assert len([item for item in said if item.category is AtomWarning]) == 1
+        verdict = card.diagnostics["verdicts"]["atoms in truth"]
+        assert "linear and Tweedie's corrections go too far" in verdict
+        assert "Report the naive effect" in verdict
+        assert str(card).startswith("WEAK, atoms in truth: ")
+
+    def test_of_predictions(self):
+        x, y = self.zeros(0.0)
+        x, y = np.minimum(x, 2.0), y + 1e-9 * np.arange(y.size)
+        with pytest.warns(AtomWarning, match=r"atoms in predictions: \d+% of the rows at the greatest, 2"):
+            LinearCalibration().fit(x, y)
+        assert "any of many truths" in diagnose(x, y).verdicts["atoms in predictions"]
+
+    def test_a_value_of_few_rows_is_not_named(self):
+        x, y = self.zeros(n=100)
+        said = as_sample(x, y).weaknesses["atoms in truth"]
+        assert "rows at the least, one value, far more" in said
+
+    def test_are_said_with_an_effect(self):
+        import pandas as pd
+
+        from sustain.causal import estimate_effect
+
+        with pytest.warns(AtomWarning):
+            card = build_card(*self.zeros(), methods=["linear"], **ABOUT)
+        rng = np.random.default_rng(0)
+        trial = pd.DataFrame({"wealth": rng.normal(1, 0.7, 300), "t": rng.integers(0, 2, 300)})
+        result = estimate_effect(trial, "wealth ~ t", calibration=card, assumption="measurement")
+        assert "The card says of its atoms in truth: 1" in " ".join(result.summary().split())
 
 
 def test_a_weak_stratum_is_named():

@@ -14,9 +14,8 @@ from sustain.stats.random_effects import random_effects
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
-    from sustain.debias.card.schema import Spread
 
-__all__ = ["Elsewhere", "Transport", "spread_elsewhere"]
+__all__ = ["Elsewhere", "Transport", "error_share", "spread_elsewhere"]
 
 Transport = Literal["groups", "strata"] | float
 
@@ -27,7 +26,7 @@ class Elsewhere(NamedTuple):
     Attributes
     ----------
     sd : float
-        Standard deviation of the recovered share between places: an effect's further error, as a share of the effect.
+        Root mean squared error that the place adds to an effect, as a share of the estimate; see `error_share`.
     df : float
         Degrees of freedom of its square: places less one; infinite where it was given as a number.
     text : str
@@ -82,7 +81,21 @@ def spread_elsewhere(
     text = (
         f"A standard deviation of {sd:.3g} of the slope between places, as given, is carried in the interval."
     )
-    return Elsewhere(sd / abs(slope), math.inf, text)
+    return Elsewhere(error_share(1.0, sd / abs(slope)), math.inf, text)
+
+
+def error_share(mean: float, sd: float) -> float:
+    """Root mean squared error of an effect, as a share of the estimate, where the recovered share s varies by place.
+
+    An estimate e of an effect e / s is off by ``e (1/s - 1)``. For a lognormal s of this mean and standard deviation,
+    with ``c = 1 + sd^2 / mean^2``, the mean square of 1/s - 1 is ``c^3 / mean^2 - 2 c / mean + 1``: about
+    ``sd^2 + (mean - 1)^2`` where places differ little, and more where they differ much, because in a place that
+    recovers a third of an effect the estimate is small too.
+    """
+    if not mean > 0:
+        return math.inf
+    spread = 1 + (sd / mean) ** 2
+    return math.sqrt(max(0.0, spread**3 / mean**2 - 2 * spread / mean + 1))
 
 
 def _between_groups(card: CalibrationCard, method: str, strata: Sequence[str]) -> Elsewhere:
@@ -96,18 +109,13 @@ def _between_groups(card: CalibrationCard, method: str, strata: Sequence[str]) -
             "groups= (countries), five of them or more with 20 places each, by this release or a later one. Build the "
             "card again, or pass the standard deviation of the slope as a number instead."
         )
-    widest = max(known, key=_off)
+    widest = max(known, key=lambda spread: error_share(spread.mean, spread.sd))
     text = (
         f"What {name!r} recovers of an effect differs between the card's {widest.n_groups} groups by a standard "
         f"deviation of {widest.sd:.0%} of the effect, beyond sampling error (Q {widest.q:.1f}, I2 {widest.i2:.0%}), "
         f"about a mean of {widest.mean:.0%}; the interval carries it, as for a trial in a place that is none of them."
     )
-    return Elsewhere(_off(widest), widest.n_groups - 1.0, text)
-
-
-def _off(spread: Spread) -> float:
-    """Root mean squared distance of the recovered share from all of it: groups are not right on average either."""
-    return math.hypot(spread.sd, spread.mean - 1.0)
+    return Elsewhere(error_share(widest.mean, widest.sd), widest.n_groups - 1.0, text)
 
 
 def _between_strata(card: CalibrationCard, method: str, slope: float) -> Elsewhere:
@@ -130,4 +138,4 @@ def _between_strata(card: CalibrationCard, method: str, slope: float) -> Elsewhe
         f"sampling error (Q {found.q:.1f}, I2 {found.i2:.0%}); the interval carries it, as for a trial in a place "
         "that is none of them."
     )
-    return Elsewhere(found.sd / abs(slope), found.n - 1.0, text)
+    return Elsewhere(error_share(1.0, found.sd / abs(slope)), found.n - 1.0, text)

@@ -182,6 +182,7 @@ def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[N
         ("bridge", "prefer", line),
         ("residuals", "Tweedie", correction.method == "tweedie"),
         ("in sample", "held-out rows only", True),
+        *((subject, "", True) for subject in said if subject.startswith("atoms in ")),
         # What is weak about the correction itself: of a stratum's own, its name stands after a comma.
         *(
             (subject, "", (", " in subject) == within)

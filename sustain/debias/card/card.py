@@ -20,6 +20,7 @@ from sustain.debias.card import document
 from sustain.debias.card.content import SCHEMA_VERSION, CardContent
 from sustain.debias.card.draws import Draws
 from sustain.debias.card.lookup import Lookup
+from sustain.debias.card.text import card_line, card_text, weak_points
 from sustain.errors import CardError
 from sustain.files import write_text
 from sustain.stats.columns import matched_label
@@ -138,6 +139,15 @@ class CalibrationCard(CardContent):
     @cached_property
     def _found(self) -> Lookup:
         return Lookup(self)
+
+    # ---- for readers
+
+    def __str__(self) -> str:
+        return card_text(self)
+
+    def __repr__(self) -> str:
+        weak = "".join(f"WEAK, {subject}; " for subject in weak_points(self))
+        return f"CalibrationCard({weak}{card_line(self)})"
 
     # ---- files
 
