@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from sustain.debias.sample import read
 from sustain.errors import CalibrationError
+from sustain.stats.natural_spline import NaturalSpline, quantile_knots
 
 __all__ = ["ContrastDesign", "ContrastFamily", "DonorTrials", "require_quiet_labels"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
+
+_KNOTS = 10
+_ROWS_PER_KNOT = 20
 
 
 class ContrastDesign(Protocol):
@@ -31,6 +35,9 @@ class ContrastDesign(Protocol):
 
     def on(self, rows: NDArray[np.bool_], min_arm: int) -> ContrastFamily:
         """Contrasts among `rows` only, with at least `min_arm` of them in either arm."""
+
+    def smooth(self, values: Array, rows: NDArray[np.bool_]) -> Array:
+        """Values as the contrasts among `rows` are to see them, shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,10 @@ class ContrastFamily:
         arms = tuple((a, b) for a, b in kept if min(a.size, b.size) >= min_arm)
         return ContrastFamily(self.name, arms, self.index)
 
+    def smooth(self, values: Array, rows: NDArray[np.bool_]) -> Array:
+        """Give `values` as they are: places are what is compared, with their errors."""
+        return values
+
     def take(self, rows: Rows) -> ContrastFamily:
         """Contrasts among `rows` (row numbers, each once), numbered as in ``values[rows]``."""
         n = 1 + max((int(arm.max()) for arms in self.arms for arm in arms if arm.size), default=0)
@@ -146,7 +157,7 @@ class DonorTrials:
 
     Labels must have next to no noise of their own. Donors are chosen by their labels, and one with a high label has, on
     average, a lower truth: the difference in labels overstates the effect by one over their reliability, and a right
-    correction seems too weak.
+    correction seems too weak. Donors of one label are also spread over the truth, which hides where a correction fails.
 
     Attributes
     ----------
@@ -192,6 +203,26 @@ class DonorTrials:
                 donor = here[_nearest_other(y[here], unit, shift)]
                 arms.append((donor[shift != 0], donor[shift == 0]))
         return ContrastFamily(self.name, tuple(arms), self.index)
+
+    def smooth(self, values: Array, rows: NDArray[np.bool_]) -> Array:
+        """Replace `values` by their regression on the truth, within each population of `rows`.
+
+        Few places give the donors of either arm, and their errors do not average out over trials: which method comes
+        closest would be theirs to say. What is left is what the effect does, and no luck. A natural cubic spline with
+        a knot for every 20 rows and at most ten; populations with fewer than 60 rows are left as they are.
+        """
+        y = read.vector("y_true", self.y_true, rows.size)
+        population = _codes("population", self.population, rows.size)
+        smoothed = np.array(values, dtype=np.float64)
+        for code in np.unique(population[rows]):
+            here = np.flatnonzero(rows & (population == code))
+            n_knots = min(_KNOTS, here.size // _ROWS_PER_KNOT)
+            low, high = np.quantile(y[here], [0.005, 0.995])
+            if n_knots >= 3 and high > low and np.unique(y[here]).size > n_knots:
+                knots = quantile_knots(y[here], np.ones(here.size), low, high, n_knots)
+                basis = np.linalg.qr(NaturalSpline.on(knots)(y[here]))[0]
+                smoothed[here] = basis @ (basis.T @ smoothed[here])
+        return smoothed
 
 
 def require_quiet_labels(design: ContrastDesign, target_noise_var: float) -> None:
