@@ -307,8 +307,8 @@ def _atoms_said(subject: str, values: Array, found: list[tuple[float, float]]) -
     meant = (
         "a place there can have any of many truths, which no correction tells apart"
         if subject == "predictions"
-        else "predictions there spread as if truth went on, so that linear and Tweedie's corrections go too far, where "
-        "the naive effect can be nearly right"
+        else "no line and no smooth curve in truth describes predictions there, so that linear and Tweedie's "
+        "corrections can be off in either direction, even where the naive effect is nearly right"
     )
     return (
         f"{', '.join(told)}, far more than beside it: {meant}. Report the naive effect beside a corrected one, or "
