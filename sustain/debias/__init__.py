@@ -15,6 +15,7 @@ from sustain.debias.judge.compare import Comparison, compare
 from sustain.debias.judge.diagnose import diagnose
 from sustain.debias.level import LevelCalibration, LevelSlope
 from sustain.debias.linear import LinearCalibration
+from sustain.debias.response.calibration import ResponseCalibration
 from sustain.debias.tweedie.calibration import TweedieCalibration
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LevelCalibration",
     "LevelSlope",
     "LinearCalibration",
+    "ResponseCalibration",
     "TweedieCalibration",
     "bridge_correct",
     "build_card",

@@ -12,6 +12,7 @@ from sustain.debias.card.card import CalibrationCard
 from sustain.debias.contrasts.families import ContrastDesign
 from sustain.debias.level import LevelCalibration
 from sustain.debias.linear import LinearCalibration
+from sustain.debias.response.calibration import ResponseCalibration
 from sustain.debias.sample import as_sample
 from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError
@@ -32,7 +33,7 @@ def build_card(
     families: Iterable[ContrastDesign] = (),
     lon: Any = None,
     lat: Any = None,
-    methods: Sequence[str | Calibration] = ("linear", "tweedie"),
+    methods: Sequence[str | Calibration | ResponseCalibration] = ("linear", "tweedie", "response"),
     score: Literal["mixture", "kde", "scott"] = "mixture",
     target_noise_var: float = 0.0,
     n_boot: int = 200,
@@ -64,7 +65,8 @@ def build_card(
         Places in degrees: the card then says how far the errors of neighbours are alike, which the standard error of
         a mean over an area needs. They are not kept.
     methods : sequence of str or calibration
-        ``"linear"``, ``"tweedie"``, ``"bridge"``, or unfitted calibrations with options of their own.
+        ``"linear"``, ``"tweedie"`` and ``"response"``, or unfitted calibrations with options of their own; one at
+        least that corrects cells, as ``"response"`` does not.
     score : str
         Score of ``"tweedie"``.
     target_noise_var : float
@@ -96,12 +98,15 @@ def build_card(
     """
     sample = as_sample(y_pred, y_true, sample_weight, groups, strata, target_noise_var)
     sample.warn_of_weaknesses(stacklevel=2)
-    fitted = [_make(method, score).fit_sample(sample) for method in methods]
+    wanted = [_make(method, score) for method in methods]
+    responses = [item for item in wanted if isinstance(item, ResponseCalibration)]
+    fitted = [item.fit_sample(sample) for item in wanted if not isinstance(item, ResponseCalibration)]
     families = tuple(families)
     by_level = LevelCalibration().fit_sample(sample, levels, families) if levels or families else None
     return card_of(
         fitted,
         sample,
+        response=responses[0].fit_sample(sample).model_ if responses else None,
         levels=by_level,
         lon=lon,
         lat=lat,
@@ -116,15 +121,19 @@ def build_card(
     )
 
 
-def _make(method: str | Calibration, score: Literal["mixture", "kde", "scott"]) -> Calibration:
-    if isinstance(method, Calibration):
+def _make(
+    method: str | Calibration | ResponseCalibration, score: Literal["mixture", "kde", "scott"]
+) -> Calibration | ResponseCalibration:
+    if isinstance(method, Calibration | ResponseCalibration):
         return type(method)(**method.get_params())
     if method == "linear":
         return LinearCalibration()
     if method == "tweedie":
         return TweedieCalibration(score=score)
+    if method == "response":
+        return ResponseCalibration()
     if method == "bridge":
         return BridgeCalibration()
     raise CalibrationError(
-        f"methods: {method!r} is unknown. Pass 'linear', 'tweedie', 'bridge' or a calibration object."
+        f"methods: {method!r} is unknown. Pass 'linear', 'tweedie', 'response' or a calibration object."
     )

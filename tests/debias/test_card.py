@@ -110,7 +110,7 @@ def test_save_and_load_are_identity_and_bytes_are_stable(card, tmp_path):
 def test_stays_small(n):
     x, y = pairs(n)
     card = build_card(x, y, strata=np.arange(n) % 3, n_boot=200, **ABOUT)
-    assert len(card.to_json()) < 200_000
+    assert len(card.to_json()) < 300_000
 
 
 def _edited(card, change):
@@ -284,7 +284,7 @@ def test_stays_small_with_many_strata():
     card = build_card(
         x, y, strata=np.arange(1500) % 5, methods=("linear", "tweedie", "bridge"), n_boot=200, **ABOUT
     )
-    assert len(card.to_json()) < 200_000
+    assert len(card.to_json()) < 300_000
     own = card.transform(x, "bridge", check_support=False, stratum="3")
     fitted = BridgeCalibration().fit(x, y, strata=np.arange(1500) % 5)
     np.testing.assert_allclose(own, fitted.transform(x, strata="3", check_support=False), atol=1e-4)
@@ -372,7 +372,7 @@ def test_published_estimator_fits_in_a_card():
     own = TweedieCalibration("scott", recalibrate=False, monotone=False).fit(x, y)
     off = np.abs(card.transform(x, "tweedie", check_support=False) - own.exact(x)).max()
     assert off <= 1.3 * card.corrections[1].max_error
-    assert len(card.to_json()) < 200_000
+    assert len(card.to_json()) < 300_000
 
 
 def test_draws_object_is_straight_beyond_its_ends():

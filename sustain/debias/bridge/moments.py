@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.stats.natural_spline import NaturalSpline, quantile_knots
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import support_of
 from sustain.stats.covariance import Wald, robust_or_clustered, wald_test
+from sustain.stats.natural_spline import NaturalSpline, quantile_knots
 
 __all__ = ["BridgeMoments"]
 

@@ -25,8 +25,10 @@ from sustain.debias.card.parts import (
     strata_parts,
     support_part,
 )
+from sustain.debias.card.response import response_part
 from sustain.debias.card.schema import GridCard, Predictor, Sample, Target
 from sustain.debias.card.tabulate import FittedCorrection, tabulate
+from sustain.debias.response.model import ResponseModel
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Nodes
 from sustain.errors import CalibrationError
@@ -36,7 +38,7 @@ __all__ = ["card_of"]
 
 Array = NDArray[np.float64]
 
-CARD_BYTES = 190_000
+CARD_BYTES = 290_000
 """That a card is to stay under, with some thousand to spare for names, licence and citation."""
 
 
@@ -48,6 +50,7 @@ def card_of(
     predictor: Mapping[str, str | None] | str,
     n_boot: int,
     seed: int,
+    response: ResponseModel | None = None,
     levels: FittedLevels | None = None,
     lon: Any = None,
     lat: Any = None,
@@ -76,7 +79,8 @@ def card_of(
         spread_part(sample),
         None if lon is None else spatial_errors(sample, lon, lat, countries),
     )
-    rest = len(to_json([by_level, strata, diagnostics, *about]))
+    read_back = None if response is None else response_part(response)
+    rest = len(to_json([by_level, strata, diagnostics, *about, read_back]))
     corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
     nodes = GridCard(start=grid.start, stop=grid.stop, n=grid.n)
     return CalibrationCard(
@@ -104,6 +108,7 @@ def card_of(
         slope_spread=about[1],
         recovered=recovered_parts(corrections, nodes, sample),
         spatial_errors=about[2],
+        response=read_back,
         diagnostics=diagnostics,
         licence=licence,
         citation=citation,

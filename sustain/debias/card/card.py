@@ -20,8 +20,11 @@ from sustain.debias.card import document
 from sustain.debias.card.content import SCHEMA_VERSION, CardContent
 from sustain.debias.card.draws import Draws
 from sustain.debias.card.lookup import Lookup
+from sustain.debias.card.response import model_of
 from sustain.debias.card.text import card_line, card_text, weak_points
-from sustain.errors import CardError
+from sustain.debias.response.model import ResponseModel
+from sustain.debias.response.slope import ResponseSlope, slope_for
+from sustain.errors import CalibrationError, CardError
 from sustain.files import write_text
 from sustain.stats.columns import matched_label
 
@@ -137,6 +140,46 @@ class CalibrationCard(CardContent):
         return apply_elementwise(error, y_pred)
 
     @cached_property
+    def response_model(self) -> ResponseModel:
+        """Response of predictions to truth, by which effects are read back. Raises `CardError` when there is none."""
+        if self.response is None:
+            raise CardError(
+                f"method: this card of {self.predictor.id!r} holds no response, which method='response' needs; it has "
+                f"{', '.join(self.methods)}. Build it with methods=('linear', 'response')."
+            )
+        return model_of(self.response)
+
+    def slope_for(self, effect: float, stratum: Any = None) -> ResponseSlope:
+        """Slope of prediction on truth for an effect, by which a team that has the map alone can divide its own.
+
+        Where every unit gains alike, the effect on predictions is this slope times the effect on the truth. A trial's
+        own slope, which `sustain.causal.estimate_effect` finds, is better: it is that of the trial's population.
+
+        Parameters
+        ----------
+        effect : float
+            Size of the effect on the truth that is expected, in the target's unit; 0 for a small one.
+        stratum : str, optional
+            Population of the card; all calibration rows without it.
+
+        Returns
+        -------
+        ResponseSlope
+            ``value``, ``std_error``, ``df`` and ``extrapolated``; ``interval(level)``.
+
+        Raises
+        ------
+        CardError
+            When the card holds no response, or not of this stratum.
+        """
+        model = self.response_model
+        try:
+            population = model.population(stratum)
+        except CalibrationError as error:
+            raise CardError(str(error)) from error
+        return slope_for(model, population, effect)
+
+    @cached_property
     def _found(self) -> Lookup:
         return Lookup(self)
 
@@ -154,7 +197,7 @@ class CalibrationCard(CardContent):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> CalibrationCard:
         """Copy the card, perhaps with other content; what was computed from the old content is not copied."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("sha256", "_found"):
+        for name in ("sha256", "_found", "response_model"):
             copied.__dict__.pop(name, None)
         return copied
 
@@ -165,8 +208,9 @@ class CalibrationCard(CardContent):
 
     def _content(self) -> dict[str, Any]:
         content = self.model_dump(mode="json")
-        if self.spatial_errors is None:
-            del content["spatial_errors"]  # so that cards that were written without this part keep their hash
+        for name in ("spatial_errors", "response"):
+            if content[name] is None:  # so that cards that were written without this part keep their hash
+                del content[name]
         if not self.recovered:
             del content["recovered"]
         return content

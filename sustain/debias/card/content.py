@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sustain.debias.card.response import ResponseCard
 from sustain.debias.card.schema import (
     Correction,
     Finite,
@@ -26,7 +27,8 @@ from sustain.errors import CardError
 
 __all__ = ["SCHEMA_VERSION", "CardContent"]
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+"""Of cards as they are written; the first version had no response, and is read."""
 
 
 class CardContent(BaseModel):
@@ -34,7 +36,7 @@ class CardContent(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     target: Target
     predictor: Predictor
     sample: Sample
@@ -52,6 +54,7 @@ class CardContent(BaseModel):
     slope_spread: Spread | None = None
     recovered: dict[str, Spread] = {}
     spatial_errors: SpatialErrors | None = None
+    response: ResponseCard | None = None
     diagnostics: dict[str, Any] = {}
     licence: str = ""
     citation: str = ""

@@ -28,13 +28,13 @@ def dump(value: Any, indent: str = "") -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def read(text: str, name: str, version: int) -> dict[str, Any]:
+def read(text: str, name: str, newest: int) -> dict[str, Any]:
     """Content of a card's text, not yet validated.
 
     Raises
     ------
     CardError
-        When the text is no JSON object with a ``schema_version``, or of another version than `version`.
+        When the text is no JSON object with a ``schema_version``, or of a version after `newest`.
     """
     try:
         content: Any = json.loads(text)
@@ -45,9 +45,9 @@ def read(text: str, name: str, version: int) -> dict[str, Any]:
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CardError(f"{name}: not a calibration card: it has no schema_version.")
     found = content["schema_version"]
-    if found != version:
+    if type(found) is not int or not 1 <= found <= newest:
         raise CardError(
-            f"{name}: a card of schema version {found!r}; this sustain reads version {version}. "
+            f"{name}: a card of schema version {found!r}; this sustain reads versions 1 to {newest}. "
             "Install the release that wrote the card, or have the card built again."
         )
     return content

@@ -202,7 +202,7 @@ def compress(found: Sequence[Decomposition], budget: int) -> list[Components]:
     miss = max((item.misses[rank - 1] for item, rank in zip(found, ranks, strict=True)), default=0.0)
     if miss > FAITHFUL:
         warnings.warn(
-            f"The draws of {len(found)} curves do not fit into the {budget} characters that a card of 200 kB has left "
+            f"The draws of {len(found)} curves do not fit into the {budget} characters that a card of 300 kB has left "
             f"for them. What is stored leaves out up to {min(miss, 1.0) ** 2:.0%} of the variance of a correction, "
             "so that intervals come out too short. Pass fewer strata or methods, or a smaller n_boot.",
             CardWarning,

@@ -1,0 +1,143 @@
+"""The response calibration: effects are read back through the curve E[prediction | truth]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from sustain.debias.response.population import fit_model
+from sustain.debias.response.slope import ResponseSlope, slope_for
+from sustain.debias.sample import CalibrationSample, as_sample
+from sustain.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sustain.debias.card.card import CalibrationCard
+    from sustain.debias.response.model import ResponseModel
+
+__all__ = ["ResponseCalibration"]
+
+
+class ResponseCalibration:
+    """The response of predictions to truth: mean prediction by truth, scatter about it, distribution of truth.
+
+    A calibration of effects, not of cells: which slope an effect has depends on where on the curve the trial lies and
+    on how far the treatment moves it. `sustain.causal.estimate_effect` finds both by unfolding the trial's
+    predictions, from the card of this calibration. For maps, which need one function of the prediction, see
+    `LinearCalibration`.
+
+    Attributes
+    ----------
+    model_ : ResponseModel
+        Curve, kernel and distribution, of all rows and by stratum.
+    n_ : int
+        Calibration rows.
+
+    Notes
+    -----
+    The curve is a penalised natural spline; the kernel a smoothed histogram of its residuals by windows in truth. See
+    `sustain.debias.response`.
+    """
+
+    method = "response"
+
+    _sample: CalibrationSample
+    model_: ResponseModel
+    n_: int
+
+    def fit(
+        self,
+        y_pred: Any,
+        y_true: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        strata: Any = None,
+        target_noise_var: float = 0.0,
+    ) -> Self:
+        """Learn the response from calibration rows.
+
+        Parameters
+        ----------
+        y_pred, y_true, sample_weight, groups, strata, target_noise_var
+            As for the `fit` of other calibrations.
+
+        Raises
+        ------
+        CalibrationError
+            On unusable rows; when the curve does not rise on the whole.
+
+        Warns
+        -----
+        WeakCalibrationWarning
+            As other calibrations.
+        """
+        sample = as_sample(y_pred, y_true, sample_weight, groups, strata, target_noise_var)
+        sample.warn_of_weaknesses(stacklevel=2)
+        return self.fit_sample(sample)
+
+    def fit_sample(self, sample: CalibrationSample) -> Self:
+        """Learn the response from checked rows."""
+        model = fit_model(sample)
+        low, high = slope_for(model, model.pooled, 0.0).interval()
+        if not low > 0:
+            raise CalibrationError(
+                f"The mean slope of the response curve has a 95% interval of [{low:.3g}, {high:.3g}] (n = {sample.n}), "
+                "which is not above zero: no effect can be read back through it. Calibrate on more or better matched "
+                "rows, or use a better model."
+            )
+        self._sample, self.model_, self.n_ = sample, model, sample.n
+        return self
+
+    def slope_for(self, effect: float, stratum: Any = None) -> ResponseSlope:
+        """Slope of prediction on truth for an effect; see `CalibrationCard.slope_for`."""
+        self._require_fit()
+        return slope_for(self.model_, self.model_.population(stratum), effect)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the curve with its 95% band, the middle 80% of predictions, and the line of identity."""
+        from sustain.debias.response.figure import draw_response
+
+        self._require_fit()
+        return draw_response(self.model_, ax)
+
+    def to_card(
+        self, *, target: Any, predictor: Any, n_boot: int = 200, seed: int = 0, **about: Any
+    ) -> CalibrationCard:
+        """Make a card of this fit, and of the linear correction beside it; arguments as `sustain.debias.build_card`."""
+        from sustain.debias.card.assemble import card_of
+        from sustain.debias.linear import LinearCalibration
+
+        self._require_fit()
+        beside = LinearCalibration().fit_sample(self._sample)
+        return card_of(
+            [beside],
+            self._sample,
+            response=self.model_,
+            target=target,
+            predictor=predictor,
+            n_boot=n_boot,
+            seed=seed,
+            **about,
+        )
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters as passed to ``__init__``: there are none."""
+        return {}
+
+    def set_params(self, **params: Any) -> Self:
+        """Raise `ValueError` on any parameter: there are none."""
+        if params:
+            raise ValueError(
+                f"{next(iter(params))!r} is not a parameter of {type(self).__name__}; it has none."
+            )
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _require_fit(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise CalibrationError(f"{type(self).__name__} is not fitted. Call fit(y_pred, y_true) first.")

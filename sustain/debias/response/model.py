@@ -1,0 +1,186 @@
+"""The response of predictions to truth in one population or several, as unfolding and a card need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from sustain.debias.response.kernel import ResponseKernel
+from sustain.debias.response.unfolding import Response
+from sustain.debias.table import Nodes
+from sustain.errors import CalibrationError
+from sustain.stats.columns import matched_label
+from sustain.stats.natural_spline import NaturalSpline
+
+__all__ = ["Between", "Population", "ResponseModel", "spread_over"]
+
+Array = NDArray[np.float64]
+
+SEED = 0  # of the draws: they are computed anew from the covariance, the same for everybody
+
+
+@dataclass(frozen=True)
+class Population:
+    """What calibration rows say of one population's response.
+
+    Attributes
+    ----------
+    n : int
+        Calibration rows.
+    values : ndarray, shape (k,)
+        Of the response curve at the knots of the model.
+    cov : ndarray, shape (k, k)
+        Their covariance.
+    df : float
+        Its degrees of freedom.
+    spread : float
+        By which the residuals of the model's kernel are multiplied.
+    shares, quantiles : ndarray, shape (m,)
+        Quantiles of the truth.
+    """
+
+    n: int
+    values: Array
+    cov: Array
+    df: float
+    spread: float
+    shares: Array
+    quantiles: Array
+
+
+@dataclass(frozen=True)
+class Between:
+    """How far the response curves of populations differ, beyond their sampling error.
+
+    Attributes
+    ----------
+    cov : ndarray, shape (k, k)
+        Covariance of the curve's values over populations.
+    n : int
+        Populations that it was learned from.
+    """
+
+    cov: Array
+    n: int
+
+
+@dataclass(frozen=True)
+class ResponseModel:
+    """How truth becomes predictions, in all calibration rows and in each of their populations.
+
+    Attributes
+    ----------
+    truth : Nodes
+        Nodes of the truth.
+    cells : Nodes
+        Edges of the cells of predictions.
+    centre, scale : float
+        Mean and standard deviation of the truth, by which the knots are standardised.
+    knots : ndarray, shape (k,)
+    kernel : ResponseKernel
+    pooled : Population
+        All rows.
+    populations : mapping of str to Population
+        By stratum.
+    between : Between or None
+    """
+
+    truth: Nodes
+    cells: Nodes
+    centre: float
+    scale: float
+    knots: Array
+    kernel: ResponseKernel
+    pooled: Population
+    populations: Mapping[str, Population] = field(default_factory=dict)
+    between: Between | None = None
+
+    @cached_property
+    def basis(self) -> Array:
+        """Values of the curve at the nodes of the truth by those at its knots, shape (truth.n, k)."""
+        return NaturalSpline.on(self.knots)((self.truth.x - self.centre) / self.scale)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Truths between which the curve was learned."""
+        return self.centre + self.scale * self.knots[0], self.centre + self.scale * self.knots[-1]
+
+    def population(self, stratum: object = None) -> Population:
+        """Look up a stratum by name; all rows without a name. Raises `CalibrationError` on unknown names."""
+        if stratum is None:
+            return self.pooled
+        name = matched_label(self.populations, stratum)
+        if name is None:
+            known = ", ".join(self.populations) or "none: build the card with strata="
+            raise CalibrationError(
+                f"strata: the response of {str(stratum)!r} is not known; known strata: {known}."
+            )
+        return self.populations[name]
+
+    def response(self, population: Population, n_draws: int = 0, *, elsewhere: bool = False) -> Response:
+        """Response of a population; with draws of its curve, which then are the leading axis.
+
+        The scatter about the curve and the distribution of truth are not drawn again: over resamples of rows they
+        moved an effect far less than the curve, and against it.
+
+        Parameters
+        ----------
+        population : Population
+        n_draws : int
+            Draws from the normal distribution of the curve's values, in pairs about their mean.
+        elsewhere : bool
+            Whether the draws carry how populations differ too, as for one that is not in the calibration sample.
+        """
+        values = population.values
+        if n_draws:
+            cov = population.cov
+            if elsewhere and self.between is not None:
+                cov = cov + self.between.cov
+            size, axes = np.linalg.eigh(cov)
+            half = np.random.default_rng(SEED).standard_normal(((n_draws + 1) // 2, values.size))
+            scores = np.concatenate([half, -half])[:n_draws] * np.sqrt(np.maximum(size, 0.0))
+            values = values + scores @ axes.T
+        curve = np.asarray(values @ self.basis.T)
+        return Response(
+            truth=self.truth,
+            edges=self.cells.x,
+            curve=curve,
+            matrix=self.kernel.matrix(curve, self.truth, self.cells.x, population.spread),
+            distribution=spread_over(self.truth, population.shares, population.quantiles, self.scale),
+            ends=self.ends,
+            scale=self.scale,
+        )
+
+
+def spread_over(truth: Nodes, shares: Array, quantiles: Array, scale: float) -> Array:
+    """Distribution on nodes that has the given quantiles: straight between them by normal scores, and so beyond.
+
+    Parameters
+    ----------
+    truth : Nodes
+    shares, quantiles : ndarray, shape (k,)
+    scale : float
+        Standard deviation, for tails that the quantiles say nothing of.
+
+    Returns
+    -------
+    ndarray, shape (truth.n,)
+        Sums to one; no node is without weight.
+    """
+    scores = ndtri(shares)
+    edges = truth.x[:-1] + truth.step / 2
+    found = np.interp(edges, quantiles, scores)
+    for end, beyond in ((0, edges < quantiles[0]), (-1, edges > quantiles[-1])):
+        # By the slope over several quantiles: that of the outermost two alone is mostly noise.
+        inner = min(3, quantiles.size - 1) * (1 if end == 0 else -1) + end
+        width = abs(quantiles[end] - quantiles[inner])
+        slope = abs(scores[end] - scores[inner]) / width if width > 1e-3 * scale else 1.0 / scale
+        found[beyond] = scores[end] + slope * (edges[beyond] - quantiles[end])
+    up_to = np.concatenate([[0.0], ndtr(found), [1.0]])
+    density = np.diff(up_to) + 1e-7
+    return np.asarray(density / density.sum())

@@ -1,0 +1,233 @@
+"""Unfolding: the distribution of truth behind a sample of predictions, and the effect between two of them.
+
+An effect on predictions is read back through the response curve. Where on the curve it lies is found by *unfolding* the
+predictions of both arms: expectation and maximisation from the calibration's distribution of truth, stopped early
+(Richardson 1972; Lucy 1974; D'Agostini 1995, doi:10.1016/0168-9002(95)00274-X).
+
+All arrays may have a leading axis of draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.debias.table import Nodes
+
+__all__ = ["Arms", "Response", "Unfolded", "unfold", "unfold_effect"]
+
+Array = NDArray[np.float64]
+
+CONTROL_STEPS = 30
+"""Steps from the calibration's distribution to that of the controls."""
+
+TREATED_STEPS, COMMON_STEPS = 60, 20
+"""Steps from the calibration's distribution to that of the treated; and from the mean of this and of the controls',
+moved by the working shift."""
+
+FLOOR = 1e-3  # share of the calibration's distribution in every start: what is zero stays zero
+SMALL = 0.05  # change of the mean truth, in standard deviations, below which its slope is that of the working shift
+FURTHEST = 3.0  # working shift, in standard deviations of the truth
+
+
+@dataclass(frozen=True)
+class Response:
+    """How truth becomes predictions in one population.
+
+    Attributes
+    ----------
+    truth : Nodes
+        Nodes in truth.
+    edges : ndarray, shape (m + 1,)
+        Of the cells of predictions; the outermost take all that lies beyond.
+    curve : ndarray, shape (..., truth.n)
+        Mean prediction by truth.
+    matrix : ndarray, shape (..., truth.n, m)
+        Shares of predictions in the cells, by truth.
+    distribution : ndarray, shape (..., truth.n)
+        Of the truth in the calibration sample.
+    ends : (float, float)
+        Truths between which the curve was learned; it is straight beyond.
+    scale : float
+        Standard deviation of the truth in the calibration sample.
+    """
+
+    truth: Nodes
+    edges: Array
+    curve: Array
+    matrix: Array
+    distribution: Array
+    ends: tuple[float, float]
+    scale: float
+
+    def shares(self, y_pred: Array, weight: Array) -> Array:
+        """Shares of the weight in the cells of predictions, shape (m,)."""
+        found = np.bincount(self.cells(y_pred), weights=weight, minlength=self.edges.size - 1)
+        return np.asarray(found / found.sum())
+
+    def cells(self, y_pred: Array) -> NDArray[np.intp]:
+        """Cell of each prediction."""
+        return np.clip(np.searchsorted(self.edges, y_pred, side="right") - 1, 0, self.edges.size - 2)
+
+
+class Arms(NamedTuple):
+    """The predictions of one population's units in both arms, as shares of cells.
+
+    Attributes
+    ----------
+    control, treated : ndarray, shape (..., m)
+        Shares that sum to one.
+    weight_control, weight_treated : float or ndarray
+        Share of this population in each arm.
+    """
+
+    control: Array
+    treated: Array
+    weight_control: float | Array = 1.0
+    weight_treated: float | Array = 1.0
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """An effect that was read back through response curves.
+
+    Attributes
+    ----------
+    effect : ndarray
+        Effect on the truth.
+    slope : ndarray
+        Of prediction on truth, along the trial's own contrast: the effect on predictions over that on the truth.
+    shift : ndarray
+        The effect if every unit gains alike.
+    control, treated : tuple of ndarray, shape (..., truth.n)
+        Distributions of truth, for each population.
+    """
+
+    effect: Array
+    slope: Array
+    shift: Array
+    control: tuple[Array, ...]
+    treated: tuple[Array, ...]
+
+
+def unfold(response: Response, observed: Array, start: Array, steps: int) -> Array:
+    """Distribution of truth behind observed shares of predictions.
+
+    Parameters
+    ----------
+    response : Response
+    observed : ndarray, shape (..., m)
+    start : ndarray, shape (..., truth.n)
+    steps : int
+        Early stopping is the regularisation: each step resolves more, and more of the noise.
+    """
+    matrix = response.matrix
+    found = (1 - FLOOR) * start + FLOOR * response.distribution
+    if matrix.ndim == 2:
+        for _ in range(steps):
+            found = found * ((observed / (found @ matrix)) @ matrix.T)
+            found = found / found.sum(axis=-1, keepdims=True)
+    else:
+        for _ in range(steps):
+            expected = (found[..., None, :] @ matrix)[..., 0, :]
+            found = found * (matrix @ (observed / expected)[..., None])[..., 0]
+            found = found / found.sum(axis=-1, keepdims=True)
+    return np.asarray(found)
+
+
+def unfold_effect(
+    responses: Sequence[Response], arms: Sequence[Arms], difference: Array | float, mass: float = 1.0
+) -> Unfolded:
+    """Effect on the truth behind an effect on predictions.
+
+    Parameters
+    ----------
+    responses, arms : sequence
+        One for each population that the trial's units are from.
+    difference : float or ndarray
+        Effect on predictions, by any estimator that is linear in them.
+    mass : float
+        Sum of the estimator's positive weights: 1 for a difference in means, more where the arms are diluted, as by
+        an instrument that moves some units only.
+    """
+    difference = np.asarray(difference, dtype=np.float64)
+    control = tuple(
+        unfold(item, arm.control, item.distribution, CONTROL_STEPS)
+        for item, arm in zip(responses, arms, strict=True)
+    )
+    shift = _working_shift(responses, arms, control, difference, mass)
+    treated = []
+    moved_truth: Array = np.zeros(())
+    moved_prediction: Array = np.zeros(())
+    share = min(1.0, 1.0 / mass)
+    for item, arm, untreated in zip(responses, arms, control, strict=True):
+        alike = share * _moved(untreated, shift, item.truth) + (1 - share) * untreated
+        alone = unfold(item, arm.treated, item.distribution, TREATED_STEPS)
+        found = unfold(item, arm.treated, 0.5 * alike + 0.5 * alone, COMMON_STEPS)
+        treated.append(found)
+        gained = _column(arm.weight_treated) * found - _column(arm.weight_control) * untreated
+        moved_truth = moved_truth + (gained * item.truth.x).sum(axis=-1)
+        moved_prediction = moved_prediction + (gained * item.curve).sum(axis=-1)
+    scale = max(item.scale for item in responses)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = moved_prediction / moved_truth
+        alike_slope = np.where(shift == 0, slope, difference / shift)
+        told = (np.abs(moved_truth) >= SMALL * scale) & (slope > 0)
+        slope = np.where(told, slope, alike_slope)
+        effect = np.where(told | (shift == 0), difference / slope, shift)
+    return Unfolded(effect, slope, np.asarray(shift), control, tuple(treated))
+
+
+def _column(weight: float | Array) -> Array:
+    return np.asarray(weight)[..., None]
+
+
+def _working_shift(
+    responses: Sequence[Response],
+    arms: Sequence[Arms],
+    control: Sequence[Array],
+    difference: Array,
+    mass: float,
+) -> Array:
+    """Gain of every unit that would move the predictions by as much as was seen."""
+    step = responses[0].truth.step
+    reach = int(np.ceil(FURTHEST * max(item.scale for item in responses) / step))
+    moves: Array = np.zeros(2 * reach + 1)
+    composition: Array = np.zeros(())
+    for item, arm, untreated in zip(responses, arms, control, strict=True):
+        low = item.curve[..., :1] + np.arange(-reach, 0) * (item.curve[..., 1:2] - item.curve[..., :1])
+        rise = item.curve[..., -1:] - item.curve[..., -2:-1]
+        high = item.curve[..., -1:] + np.arange(1, reach + 1) * rise
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.concatenate([low, item.curve, high], axis=-1), item.truth.n, axis=-1
+        )
+        level = (untreated * item.curve).sum(axis=-1)
+        gain = (windows @ untreated[..., None])[..., 0] - level[..., None]
+        moves = moves + _column(arm.weight_treated) * gain
+        composition = composition + (np.asarray(arm.weight_treated) - arm.weight_control) * level
+    # What differs because the populations' shares do is no gain of any unit.
+    wanted = difference - mass * composition
+    moves = np.broadcast_to(moves, (*np.broadcast_shapes(moves.shape[:-1], wanted.shape), moves.shape[-1]))
+    wanted = np.broadcast_to(wanted, moves.shape[:-1])
+    rising = np.maximum.accumulate(moves, axis=-1) + 1e-12 * np.arange(moves.shape[-1])
+    at = step * np.arange(-reach, reach + 1)
+    flat = [np.interp(w, r, at) for w, r in zip(wanted.ravel(), rising.reshape(-1, at.size), strict=True)]
+    return np.asarray(flat).reshape(wanted.shape)
+
+
+def _moved(distribution: Array, shift: Array, truth: Nodes) -> Array:
+    """Distribution of truth plus a shift; what would leave the nodes stays at the last."""
+    distribution, by = np.broadcast_arrays(distribution, shift[..., None] / truth.step)
+    whole = np.floor(by)
+    part = by - whole
+    place = np.arange(truth.n) + whole.astype(np.intp)
+    row = np.arange(distribution[..., 0].size).reshape(*distribution.shape[:-1], 1) * truth.n
+    total = np.zeros(distribution.size)
+    for offset, share in ((0, 1 - part), (1, part)):
+        index = row + np.clip(place + offset, 0, truth.n - 1)
+        total += np.bincount(index.ravel(), (distribution * share).ravel(), minlength=distribution.size)
+    return total.reshape(distribution.shape)
