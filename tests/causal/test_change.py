@@ -97,8 +97,11 @@ class TestRefused:
 
 class TestLowerEnd:
     def test_card_without_a_method(self, card):
-        with pytest.warns(ChangeWarning, match="a lower end of its size"):
-            result = effect_of(make_panel(), calibration=card, **DID)
+        with pytest.warns(ChangeWarning, match="a lower end of its size") as said:
+            result = estimate_effect(
+                make_panel(), outcome="wealth", treatment="treated", calibration=card, **DID
+            )
+        assert [item.filename for item in said] == [__file__]
         assert result.corrected is None
         assert result.method == "none"
         assert [note.kind for note in result.notes if note.kind in ("changes", "assumption")] == ["changes"]

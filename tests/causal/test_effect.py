@@ -385,11 +385,35 @@ class TestWhatTheCardSays:
             unused = effect_of(trial, calibration=weak, assumption="outcome")
         assert "weak_calibration" not in kinds(unused)
 
+    @pytest.mark.filterwarnings("ignore::sustain.errors.WeakCalibrationWarning")
+    @pytest.mark.parametrize("assumption", ["measurement", "outcome", "bracket", None])
+    def test_a_weak_model_is_said_whatever_is_done(self, trial, assumption):
+        """Also where nothing is corrected: what the map shows is mostly not the outcome."""
+        rng = np.random.default_rng(0)
+        y_true = rng.normal(size=2000)
+        weak = build_card(
+            0.8 * y_true + 2 * rng.normal(size=2000), y_true, **ABOUT, methods=("linear",), n_boot=20
+        )
+        assert 0.1 < weak.r2 < 0.2
+        with pytest.warns(WeakCalibrationWarning, match=rf"explain {weak.r2:.1%} of the variance") as said:
+            result = estimate_effect(trial, "wealth ~ treated", calibration=weak, assumption=assumption)
+        assert [item.filename for item in said if "card's predictions" in str(item.message)] == [__file__]
+        assert kinds(result).count("weak_model") == 1
+        text = " ".join(result.summary().split())
+        assert f"card: its predictions explain {weak.r2:.1%} of the variance of the labels (r2)" in text
+        assert f"r2 of the card {weak.r2:.3f}" in result._repr_html_()
+
+    def test_without_a_card_there_is_no_r2(self, trial):
+        result = effect_of(trial)
+        assert math.isnan(result.r2)
+        assert math.isnan(result.tidy()["card.r2"].iloc[0])
+        assert "r2" not in result.summary() + result._repr_html_()
+
     def test_a_card_of_use_does_not(self, trial, card):
         with warnings.catch_warnings():
             warnings.simplefilter("error", WeakCalibrationWarning)
             result = effect_of(trial, calibration=card, assumption="measurement")
-        assert "weak_calibration" not in kinds(result)
+        assert not {"weak_calibration", "weak_model"} & set(kinds(result))
 
     def test_calibrate_within_strata(self, trial):
         rng = np.random.default_rng(0)

@@ -328,6 +328,28 @@ class TestOtherCountries:
         assert there.df == pytest.approx(1 / (share**2 / here.df + (1 - share) ** 2 / places))
         assert (there.df < 30) == (transport != 0.3)
 
+    def test_a_stratum_counts_with_its_own_spread(self):
+        """Of the strata that a trial has, the one whose correction differs most between countries."""
+        card = self.make_card(0.1)
+        own = {"linear": (1.0, 0.1), "linear in urban": (1.0, 0.05), "linear in rural": (0.9, 0.3)}
+        spread = card.recovered["linear"]
+        recovered = {
+            name: spread.model_copy(update={"mean": mean, "sd": sd}) for name, (mean, sd) in own.items()
+        }
+        card = card.model_copy(update={"recovered": recovered})
+        for strata, name in (((), "linear"), (("urban",), "linear in urban"), (("camp",), "linear")):
+            assert spread_elsewhere(card, "groups", "linear", strata).sd == error_share(*own[name])
+        found = spread_elsewhere(card, "groups", "linear", ("urban", "rural"))
+        assert found.sd == error_share(*own["linear in rural"])
+        assert "about a mean of 90%" in found.text
+        assert spread_elsewhere(card, "groups", "level", slope=0.5).sd == error_share(*own["linear"])
+
+    def test_an_old_card_that_knows_slopes_only(self):
+        old = self.make_card(0.1).model_copy(update={"recovered": {}})
+        assert old.slope_spread is not None
+        with pytest.raises(CardError, match=r"what 'linear' recovers.*Build the card again"):
+            effect_of(make_trial(), calibration=old, transport="groups")
+
     def test_bad_input(self, card):
         with pytest.raises(CardError, match="three or more strata"):
             effect_of(make_trial(), calibration=card, transport="strata")
