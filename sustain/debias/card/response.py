@@ -69,19 +69,19 @@ class ResponseCard(_Part):
     kernel: list[list[int]] = Field(
         description="Shares of residuals, a row for each of evenly spaced truths; rows sum to about 10,000."
     )
-    populations: list[PopulationCard] = Field(min_length=1, description="All rows first, then strata.")
+    curves: list[PopulationCard] = Field(min_length=1, description="All rows first, then strata.")
     between: BetweenCard | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> ResponseCard:
         k = len(self.knots)
-        if sorted(set(self.knots)) != self.knots or any(len(item.values) != k for item in self.populations):
+        if sorted(set(self.knots)) != self.knots or any(len(item.values) != k for item in self.curves):
             raise ValueError("the knots of a response must ascend, with one value a population for each")
         if len(self.kernel) < 2 or {len(row) for row in self.kernel} != {self.residual.n}:
             raise ValueError(f"a response's kernel needs rows of {self.residual.n} shares")
         if min(map(min, self.kernel)) < 0 or not min(map(sum, self.kernel)) > 0:
             raise ValueError("the shares of a response's kernel must not be negative, nor all zero")
-        names = [item.stratum for item in self.populations]
+        names = [item.stratum for item in self.curves]
         if names[0] is not None or len(set(names)) < len(names):
             raise ValueError("a response needs all rows as its first population, and each stratum once")
         if self.between is not None and len(self.between.cov) != k:
@@ -101,7 +101,7 @@ def response_part(model: ResponseModel) -> ResponseCard:
         knots=[short(v) for v in model.knots],
         residual=_grid(model.kernel.residual),
         kernel=rows.tolist(),
-        populations=[
+        curves=[
             _population(None, model.pooled),
             *(_population(name, item) for name, item in model.populations.items()),
         ],
@@ -113,7 +113,7 @@ def model_of(part: ResponseCard) -> ResponseModel:
     """Read a model."""
     truth, rows = _nodes(part.truth), np.array(part.kernel, dtype=np.float64)
     density = rows / rows.sum(axis=1, keepdims=True)
-    read = {item.stratum: _read(item) for item in part.populations}
+    read = {item.stratum: _read(item) for item in part.curves}
     return ResponseModel(
         truth=truth,
         cells=_nodes(part.cells),
