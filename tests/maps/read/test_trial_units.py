@@ -240,7 +240,7 @@ class TestCommand:
         base = (folder / "trial.csv", "--map", folder / "map.tif", "--card", folder / "card.json")
         done = sustain("effect", *base, "--transport", "groups")
         assert done.returncode == 1
-        assert "needs a card built with groups" in done.stderr
+        assert "needs a card that knows what" in done.stderr
 
     def test_a_card_of_another_map(self, world, tmp_path, card):
         folder, _, _ = world
