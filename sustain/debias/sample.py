@@ -300,10 +300,12 @@ def warn_of(weaknesses: Mapping[str, str], stacklevel: int) -> None:
 def _atoms_said(subject: str, values: Array, found: list[tuple[float, float]]) -> str:
     """Say which values many rows have, and what that does; a value of fewer than `MIN_PAIRS` rows is not named."""
     told = []
-    for value, share in found:
+    for value, share in sorted(found, key=lambda atom: -atom[1])[:3]:
         at = {values.min(): "the least, ", values.max(): "the greatest, "}.get(value, "")
         named = f"{value:.4g}" if np.count_nonzero(values == value) >= MIN_PAIRS else "one value"
         told.append(f"{share:.0%} of the rows at {at}{named}")
+    if len(found) > 3:
+        told.append(f"and of {len(found) - 3} more values, {sum(share for _, share in found):.0%} in all")
     meant = (
         "a place there can have any of many truths, which no correction tells apart"
         if subject == "predictions"

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from sustain.debias import LinearCalibration, TweedieCalibration
+from sustain.stats.atoms import atoms
 from tests.debias.samples import real
+
+OTHERS = (  # predictions of night lights alone, where all dark places have one prediction; by table
+    ("yeh_dhs_incountry.parquet", ()),
+    ("mosaiks_mexico_hdi.parquet", ()),
+    ("aiddata_ghana2014.parquet", ()),
+    ("viirs_subnational_iwi.parquet", ()),
+    ("yeh_lsms_ooc.parquet", ("p_nl",)),
+    ("lsms_hist_ridge.parquet", ("p_ridge_nl_hist",)),
+)
 
 TABLES = [
     # table, predictions, folds, naive RMSE, (slope, RMSE) linear, (slope, RMSE, greatest change) published Tweedie
@@ -26,6 +36,16 @@ TABLES = [
         (0.916, 0.484, 1.0),
     ),
 ]
+
+
+@pytest.mark.parametrize(("table", "dark"), OTHERS)
+def test_atoms_are_found_where_they_are(table, dark):
+    """Nor are rounded indices atoms."""
+    rows = real(table)
+    columns = [name for name in rows if name.startswith(("p_", "y_"))]
+    assert {name for name in columns if atoms(rows[name].dropna().to_numpy())} == set(dark)
+    truth = rows["y_true"].dropna().to_numpy()
+    assert not any(atoms(np.round(truth, decimals)) for decimals in (0, 1, 2))
 
 
 def _columns(table, column, folds):
