@@ -175,10 +175,10 @@ class TestAtoms:
 
     def test_of_many_the_largest_are_named(self):
         y, x = self.zeros(0.0)
-        x[:400], x[400:700], x[700:900], x[900:1060], x[1060:1180] = 1, 1.5, 2, 2.5, 3
+        x[:400], x[400:700], x[700:900], x[900:1060], x[1060:1180] = 3, 3.5, 4, 4.5, 5
         said = as_sample(x, y).weaknesses["atoms in predictions"]
         assert said.startswith(
-            "20% of the rows at 1, 15% of the rows at 1.5, 10% of the rows at 2, and of 2 more values, 59% in all, far"
+            "20% of the rows at 3, 15% of the rows at 3.5, 10% of the rows at 4, and of 2 more values, 59% in all, far"
         )
 
     def test_are_said_with_an_effect(self):
