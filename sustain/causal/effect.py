@@ -101,8 +101,10 @@ def estimate_effect(
     calibration : CalibrationCard or path, optional
         How the errors of these predictions behave.
     method : str, optional
-        Correction that the card holds, ``"linear"``, ``"tweedie"`` or ``"bridge"``; ``"level"``, the linear one with
-        the slope at `card_level`; or ``"none"``. By default ``"linear"`` with a card and ``"none"`` without.
+        ``"response"``: the effect read back through the card's response curve, at the truths that the trial's own
+        predictions unfold to. ``"linear"`` or ``"tweedie"``, corrections of each prediction; ``"level"``, the linear
+        one with the slope at `card_level`; or ``"none"``. By default ``"response"`` with a card that holds it,
+        ``"linear"`` with one that does not, and ``"none"`` without a card.
     card_level : str, optional
         For ``"level"``: the card's level of variation (such as between regions, or within them) at which treated and
         controls are compared.
@@ -296,9 +298,9 @@ class Analysis:
         return self._run(data, units)
 
     def _run(self, data: pd.DataFrame, units: Units) -> EffectResult:
-        fitted = FittedDesign.fit(self.design, self.vcov, units, self.correction.outcomes(units))
+        fitted = FittedDesign.fit(self.design, self.vcov, units, self.correction.outcomes)
         corrected = self.correction.applied(fitted)
-        products = dict(fitted.products())
+        products = dict(fitted.products(self.correction.outcomes))
         notes = collect_notes(
             fitted, products, self.correction, corrected, data.columns, self.roles.outcome, self.level
         )
@@ -344,13 +346,21 @@ class Analysis:
             unit=str(data.attrs.get("unit", "") if card is None else card.target.unit),
             notes=notes,
             rows=units.rows,
-            influence=fitted.influence(end),
+            influence=fitted.influence(end, corrected.outcome),
             n_params=fitted.estimator.n_params,
             r2=math.nan if card is None else float(card.r2),
-            path_slope=math.nan if card is None else card.slope,
+            path_slope=_path_slope(card, corrected),
+            response=corrected.response,
             products=tuple(
                 Product(name, other.naive, asked.applied(other).estimate) for name, other in products.items()
             ),
             index=data.index[units.rows],
             values=units.outcome,
         )
+
+
+def _path_slope(card: CalibrationCard | None, corrected: Corrected) -> float:
+    """Slope along which a result goes from one assumption to the other."""
+    if corrected.response is not None:
+        return corrected.response.slope
+    return math.nan if card is None else card.slope

@@ -25,7 +25,9 @@ from sustain.causal.correction.correct import (
 )
 from sustain.causal.correction.elsewhere import Transport, spread_elsewhere
 from sustain.causal.correction.overlap import Overlap
+from sustain.causal.correction.response import ResponseEffect, UnfoldedTrial, response_notes
 from sustain.causal.estimate import Estimate, Note
+from sustain.causal.estimators.least_squares import LinearEstimator
 from sustain.causal.fit import FittedDesign
 from sustain.causal.trial.units import Units
 from sustain.errors import EffectError
@@ -52,11 +54,17 @@ class Corrected:
         Share of the estimator's weight on predictions outside the card's support; NaN without a correction.
     notes : tuple of Note
         What the trial's units and the spread between places did to the interval.
+    response : ResponseEffect or None
+        What unfolding says beside the effect.
+    outcome : ndarray, shape (n,), or None
+        Outcome whose influence function is that of the corrected effect, where a division does not give it.
     """
 
     estimate: Estimate | None = None
     share_outside: float = math.nan
     notes: tuple[Note, ...] = ()
+    response: ResponseEffect | None = None
+    outcome: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +125,7 @@ class CorrectionChoice:
                 + (
                     "no card was given. Pass calibration=."
                     if self.card is None
-                    else "method is 'none'. Choose 'linear', 'tweedie', 'bridge' or 'level'."
+                    else "method is 'none'. Choose 'response', 'linear', 'tweedie' or 'level'."
                 )
             )
 
@@ -135,7 +143,7 @@ class CorrectionChoice:
         card = load_card(calibration)
         by_default = method is None
         if method is None:
-            method = "none" if card is None else "linear" if card_level is None else "level"
+            method = _default_method(card, card_level)
         shared = None if overlap is None else Overlap.parse(overlap)
         return cls(
             card=card, method=method, card_level=card_level, overlap=shared, by_default=by_default, **options
@@ -181,11 +189,14 @@ class CorrectionChoice:
             None if self.used is None or self.strata else divisor_of(self.used, self.method, self.card_level)
         )
 
-    def outcomes(self, units: Units) -> Floats:
+    def outcomes(self, units: Units, estimator: LinearEstimator, product: bool = False) -> Floats:
         """Give the outcomes to estimate effects on: the raw predictions and, for curves and strata, the corrected."""
-        if self.used is None or self.divisor is not None:
+        card = self.used
+        if card is None or self.divisor is not None:
             return units.outcome[None]
-        return np.stack([units.outcome, corrected_outcome(self.used, self.method, units, self.strata)])
+        if self.method == "response":
+            return UnfoldedTrial.of(card, estimator, units, self.strata, product).outcomes()
+        return np.stack([units.outcome, corrected_outcome(card, self.method, units, self.strata)])
 
     def applied(self, fitted: FittedDesign) -> Corrected:
         """Correct a fitted design's effect.
@@ -198,6 +209,8 @@ class CorrectionChoice:
         card = self.used
         if card is None:
             return Corrected()
+        if self.method == "response":
+            return self._read_back(card, fitted)
         notes = []
         end = correct(card, self.method, fitted, self.divisor, self.strata, self.card_level)
         if self.overlap is not None:
@@ -211,3 +224,36 @@ class CorrectionChoice:
             notes.append(Note("transport", elsewhere.text))
         share = support_share(card, fitted.estimator, fitted.units, self.strata)
         return Corrected(end, share, tuple(notes))
+
+    def _read_back(self, card: CalibrationCard, fitted: FittedDesign) -> Corrected:
+        if self.overlap is not None:
+            raise EffectError(
+                "overlap: for the pooled linear correction only, not for 'response': a card's curve does not say which "
+                "row moved it. Leave the shared units out of the trial, or use method='linear'."
+            )
+        trial = UnfoldedTrial.of(
+            card, fitted.estimator, fitted.units, self.strata, fitted.product is not None
+        )
+        own = self.transport == "groups" and trial.model.between is not None
+        end, beside, outcome = trial.corrected(fitted, elsewhere=own)
+        notes = response_notes(beside, 0.95)
+        if own:
+            text = (
+                f"The interval carries how the response curves of the card's {len(trial.model.populations)} "
+                "populations differ in level, slope and shape, as for a trial in a population that is none of them."
+            )
+            notes = (*notes, Note("transport", text))
+        elif self.transport is not None:
+            elsewhere = spread_elsewhere(card, self.transport, "linear")
+            end = widened(end, elsewhere.sd, elsewhere.df)
+            notes = (*notes, Note("transport", elsewhere.text))
+        share = support_share(card, fitted.estimator, fitted.units, None)
+        return Corrected(end, share, notes, beside, outcome)
+
+
+def _default_method(card: CalibrationCard | None, card_level: str | None) -> str:
+    if card is None:
+        return "none"
+    if card_level is not None:
+        return "level"
+    return "linear" if card.response is None else "response"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Divisor",
+    "by_stratum",
     "combined_df",
     "correct",
     "corrected_outcome",
@@ -203,17 +204,22 @@ def slopes_by_stratum(card: CalibrationCard, units: Units, strata: str) -> dict[
     return {str(name): own.get(str(name), card.slope) for name, _ in _by_stratum(card, units, strata)}
 
 
-def _by_stratum(
-    card: CalibrationCard, units: Units, strata: str | None
+def by_stratum(
+    units: Units, strata: str | None, known: Collection[str]
 ) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
-    """Give each stratum's name in the card and rows; all rows under the name None without strata."""
+    """Give each stratum's name, as among `known` where it is, and rows; all rows under the name None without strata."""
     if strata is None:
         yield None, np.arange(units.n)
         return
-    known = {item.stratum for item in card.corrections if item.stratum is not None}
     labels = read.labels(f"strata: column {strata!r}", units.extra[strata])
     for code, name in enumerate(labels.names):
         yield matched_label(known, name) or name, np.flatnonzero(labels.codes == code)
+
+
+def _by_stratum(
+    card: CalibrationCard, units: Units, strata: str | None
+) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
+    return by_stratum(units, strata, {item.stratum for item in card.corrections if item.stratum is not None})
 
 
 def _spread(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.correction.response import ResponseEffect
 from sustain.causal.estimate import Estimate, Interval, IntervalMethod, Note
 from sustain.causal.result.between_assumptions import visible_share_path
 from sustain.errors import EffectError
@@ -87,6 +88,9 @@ class EffectEstimates:
         The card's slope of prediction on truth, which `path` goes along; NaN without a card.
     products : tuple of Product
         Coefficients of products of the treatment with covariates, from a formula with ``treated * x``.
+    response : ResponseEffect or None
+        With ``method="response"``: the trial's own slope, the effect if every unit gains alike, and the unfolded
+        distributions of truth.
     index, values : pandas.Index and ndarray of shape (n,), or None
         Row labels and outcomes of the units used, by which the data are known again.
     """
@@ -115,6 +119,7 @@ class EffectEstimates:
     r2: float = math.nan
     path_slope: float = math.nan
     products: tuple[Product, ...] = ()
+    response: ResponseEffect | None = None
     index: pd.Index | None = field(default=None, compare=False)
     values: NDArray[np.float64] | None = field(default=None, compare=False)
 

@@ -21,8 +21,6 @@ __all__ = ["Between", "Population", "ResponseModel", "spread_over"]
 
 Array = NDArray[np.float64]
 
-SEED = 0  # of the draws: they are computed anew from the covariance, the same for everybody
-
 
 @dataclass(frozen=True)
 class Population:
@@ -122,29 +120,29 @@ class ResponseModel:
             )
         return self.populations[name]
 
-    def response(self, population: Population, n_draws: int = 0, *, elsewhere: bool = False) -> Response:
-        """Response of a population; with draws of its curve, which then are the leading axis.
+    def response(
+        self, population: Population, scores: Array | None = None, *, elsewhere: bool = False
+    ) -> Response:
+        """Response of a population; with scores, one for each of them as the leading axis.
 
-        The scatter about the curve and the distribution of truth are not drawn again: over resamples of rows they
-        moved an effect far less than the curve, and against it.
+        The scatter about the curve and the distribution of truth do not move with the scores: over resamples of rows
+        they moved an effect far less than the curve, and against it.
 
         Parameters
         ----------
         population : Population
-        n_draws : int
-            Draws from the normal distribution of the curve's values, in pairs about their mean.
+        scores : ndarray, shape (n, k), optional
+            By which the curve leaves its estimate, along the columns of the Cholesky factor of its covariance. Rows of
+            standard normal numbers give draws; the same rows move all populations alike, as what they share does.
         elsewhere : bool
-            Whether the draws carry how populations differ too, as for one that is not in the calibration sample.
+            Whether the covariance is that of a population that is not in the calibration sample.
         """
         values = population.values
-        if n_draws:
+        if scores is not None:
             cov = population.cov
             if elsewhere and self.between is not None:
                 cov = cov + self.between.cov
-            size, axes = np.linalg.eigh(cov)
-            half = np.random.default_rng(SEED).standard_normal(((n_draws + 1) // 2, values.size))
-            scores = np.concatenate([half, -half])[:n_draws] * np.sqrt(np.maximum(size, 0.0))
-            values = values + scores @ axes.T
+            values = values + scores @ _factor(cov).T
         curve = np.asarray(values @ self.basis.T)
         return Response(
             truth=self.truth,
@@ -155,6 +153,13 @@ class ResponseModel:
             ends=self.ends,
             scale=self.scale,
         )
+
+
+def _factor(cov: Array) -> Array:
+    """Cholesky factor, also of a covariance that is singular or was rounded."""
+    size, axes = np.linalg.eigh(cov)
+    upper = np.linalg.qr((axes * np.sqrt(np.maximum(size, 0.0))).T)[1]
+    return np.asarray((upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]).T)
 
 
 def spread_over(truth: Nodes, shares: Array, quantiles: Array, scale: float) -> Array:

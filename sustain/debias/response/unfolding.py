@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from sustain.debias.table import Nodes
 
-__all__ = ["Arms", "Response", "Unfolded", "unfold", "unfold_effect"]
+__all__ = [
+    "Arms",
+    "Response",
+    "Unfolded",
+    "gains",
+    "moved",
+    "unfold",
+    "unfold_effect",
+    "unfold_treated",
+    "working_shift",
+]
 
 Array = NDArray[np.float64]
 
@@ -99,17 +109,24 @@ class Unfolded:
     ----------
     effect : ndarray
         Effect on the truth.
-    slope : ndarray
-        Of prediction on truth, along the trial's own contrast: the effect on predictions over that on the truth.
     shift : ndarray
         The effect if every unit gains alike.
+    slope : ndarray
+        Of prediction on truth, along the trial's own contrast: the effect on predictions over that on the truth.
+    told : ndarray of bool
+        Whether the two arms differ by enough for a slope of their own; without, `effect` is `shift`.
+    moved_truth, moved_prediction : ndarray
+        Difference of the arms' mean truth and mean prediction, by the unfolded distributions.
     control, treated : tuple of ndarray, shape (..., truth.n)
         Distributions of truth, for each population.
     """
 
     effect: Array
-    slope: Array
     shift: Array
+    slope: Array
+    told: NDArray[np.bool_]
+    moved_truth: Array
+    moved_prediction: Array
     control: tuple[Array, ...]
     treated: tuple[Array, ...]
 
@@ -159,67 +176,83 @@ def unfold_effect(
         unfold(item, arm.control, item.distribution, CONTROL_STEPS)
         for item, arm in zip(responses, arms, strict=True)
     )
-    shift = _working_shift(responses, arms, control, difference, mass)
-    treated = []
+    shift = working_shift(responses, arms, control, difference, mass)
+    treated = tuple(
+        unfold_treated(item, arm.treated, untreated, shift, mass)
+        for item, arm, untreated in zip(responses, arms, control, strict=True)
+    )
     moved_truth: Array = np.zeros(())
     moved_prediction: Array = np.zeros(())
-    share = min(1.0, 1.0 / mass)
-    for item, arm, untreated in zip(responses, arms, control, strict=True):
-        alike = share * _moved(untreated, shift, item.truth) + (1 - share) * untreated
-        alone = unfold(item, arm.treated, item.distribution, TREATED_STEPS)
-        found = unfold(item, arm.treated, 0.5 * alike + 0.5 * alone, COMMON_STEPS)
-        treated.append(found)
+    for item, arm, untreated, found in zip(responses, arms, control, treated, strict=True):
         gained = _column(arm.weight_treated) * found - _column(arm.weight_control) * untreated
         moved_truth = moved_truth + (gained * item.truth.x).sum(axis=-1)
         moved_prediction = moved_prediction + (gained * item.curve).sum(axis=-1)
     scale = max(item.scale for item in responses)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = moved_prediction / moved_truth
-        alike_slope = np.where(shift == 0, slope, difference / shift)
-        told = (np.abs(moved_truth) >= SMALL * scale) & (slope > 0)
-        slope = np.where(told, slope, alike_slope)
-        effect = np.where(told | (shift == 0), difference / slope, shift)
-    return Unfolded(effect, slope, np.asarray(shift), control, tuple(treated))
+        told = np.asarray((np.abs(moved_truth) >= SMALL * scale) & (slope > 0))
+        slope = np.where(told, slope, difference / shift)
+        effect = np.where(told, difference / slope, shift)
+    return Unfolded(effect, shift, slope, told, moved_truth, moved_prediction, control, treated)
+
+
+def unfold_treated(response: Response, observed: Array, control: Array, shift: Array, mass: float) -> Array:
+    """Distribution of truth of the treated, from a start half way between the controls' moved one and their own."""
+    share = min(1.0, 1.0 / mass)
+    alike = share * moved(control, shift, response.truth) + (1 - share) * control
+    alone = unfold(response, observed, response.distribution, TREATED_STEPS)
+    return unfold(response, observed, 0.5 * alike + 0.5 * alone, COMMON_STEPS)
 
 
 def _column(weight: float | Array) -> Array:
     return np.asarray(weight)[..., None]
 
 
-def _working_shift(
+def working_shift(
     responses: Sequence[Response],
     arms: Sequence[Arms],
     control: Sequence[Array],
     difference: Array,
-    mass: float,
+    mass: float = 1.0,
 ) -> Array:
-    """Gain of every unit that would move the predictions by as much as was seen."""
+    """Gain of every unit that would move the predictions by as much as was seen; arguments as `unfold_effect`."""
     step = responses[0].truth.step
     reach = int(np.ceil(FURTHEST * max(item.scale for item in responses) / step))
-    moves: Array = np.zeros(2 * reach + 1)
+    at = step * np.arange(-reach, reach + 1)
+    total: Array = np.zeros(at.size)
     composition: Array = np.zeros(())
     for item, arm, untreated in zip(responses, arms, control, strict=True):
-        low = item.curve[..., :1] + np.arange(-reach, 0) * (item.curve[..., 1:2] - item.curve[..., :1])
-        rise = item.curve[..., -1:] - item.curve[..., -2:-1]
-        high = item.curve[..., -1:] + np.arange(1, reach + 1) * rise
-        windows = np.lib.stride_tricks.sliding_window_view(
-            np.concatenate([low, item.curve, high], axis=-1), item.truth.n, axis=-1
-        )
+        total = total + _column(arm.weight_treated) * gains(item, untreated, reach)
         level = (untreated * item.curve).sum(axis=-1)
-        gain = (windows @ untreated[..., None])[..., 0] - level[..., None]
-        moves = moves + _column(arm.weight_treated) * gain
         composition = composition + (np.asarray(arm.weight_treated) - arm.weight_control) * level
     # What differs because the populations' shares do is no gain of any unit.
-    wanted = difference - mass * composition
-    moves = np.broadcast_to(moves, (*np.broadcast_shapes(moves.shape[:-1], wanted.shape), moves.shape[-1]))
-    wanted = np.broadcast_to(wanted, moves.shape[:-1])
-    rising = np.maximum.accumulate(moves, axis=-1) + 1e-12 * np.arange(moves.shape[-1])
-    at = step * np.arange(-reach, reach + 1)
-    flat = [np.interp(w, r, at) for w, r in zip(wanted.ravel(), rising.reshape(-1, at.size), strict=True)]
-    return np.asarray(flat).reshape(wanted.shape)
+    wanted = np.asarray(difference - mass * composition)
+    shape = np.broadcast_shapes(total.shape[:-1], wanted.shape)
+    # Half-way between the highest value so far and the lowest to come: a curve that dips has an inverse, too.
+    rising = (
+        np.maximum.accumulate(total, axis=-1) + np.minimum.accumulate(total[..., ::-1], axis=-1)[..., ::-1]
+    )
+    rising = np.broadcast_to(rising / 2 + 1e-12 * np.arange(at.size), (*shape, at.size)).reshape(-1, at.size)
+    wanted = np.broadcast_to(wanted, shape)
+    found = [np.interp(value, row, at) for value, row in zip(wanted.ravel(), rising, strict=True)]
+    return np.asarray(found).reshape(shape)
 
 
-def _moved(distribution: Array, shift: Array, truth: Nodes) -> Array:
+def gains(response: Response, distribution: Array, reach: int) -> Array:
+    """Rise of the mean prediction when all truths rise by -reach ... reach steps, shape (..., 2 reach + 1)."""
+    curve, steps = response.curve, np.arange(1, reach + 1)
+    low = curve[..., :1] - steps[::-1] * (curve[..., 1:2] - curve[..., :1])
+    high = curve[..., -1:] + steps * (curve[..., -1:] - curve[..., -2:-1])
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.concatenate([low, curve, high], axis=-1), response.truth.n, axis=-1
+    )
+    level = (distribution * curve).sum(axis=-1)
+    if windows.ndim == 2:
+        return np.asarray(distribution @ windows.T - level[..., None])
+    return np.asarray((windows @ distribution[..., None])[..., 0] - level[..., None])
+
+
+def moved(distribution: Array, shift: Array, truth: Nodes) -> Array:
     """Distribution of truth plus a shift; what would leave the nodes stays at the last."""
     distribution, by = np.broadcast_arrays(distribution, shift[..., None] / truth.step)
     whole = np.floor(by)

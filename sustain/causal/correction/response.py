@@ -1,0 +1,279 @@
+"""An effect read back through the response curve, by unfolding the predictions that it was estimated from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.correction.correct import by_stratum, combined_df
+from sustain.causal.estimate import Estimate, Note
+from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.trial.units import Units
+from sustain.debias.response.influence import influence
+from sustain.debias.response.model import Population, ResponseModel
+from sustain.debias.response.unfolding import Arms, Response, Unfolded, unfold_effect
+from sustain.errors import CalibrationError, CardError, EffectError
+
+if TYPE_CHECKING:
+    from sustain.causal.fit import FittedDesign
+    from sustain.debias import CalibrationCard
+
+__all__ = ["ResponseEffect", "UnfoldedTrial", "response_notes"]
+
+Floats = NDArray[np.float64]
+
+N_DRAWS, LEAST_DRAWS = 200, 50
+"""Draws of the response curve, shared among the populations of a trial, and the fewest of these."""
+
+DIFFERS = 2.0
+"""Standard errors between the effect and that of units which gain alike, from which effects are said to differ."""
+
+FAR = 0.1  # share of the treated beyond the curve's ends that is said
+
+
+@dataclass(frozen=True)
+class ResponseEffect:
+    """What unfolding says beside the effect itself.
+
+    Attributes
+    ----------
+    slope : float
+        The trial's own slope of prediction on truth: the effect on predictions over that on the truth.
+    unfolded, alike : Estimate
+        The effect by the two unfolded distributions, and the effect if every unit gains alike.
+    weight_alike : float
+        Weight of the latter in the estimate, 0 to 1: that of two estimates which sampling error does not tell apart.
+    apart : float
+        Standard errors between the two.
+    extrapolated : float
+        Share of the treated whose truth lies beyond the ends of the response curve.
+    truth : ndarray, shape (m,)
+        Nodes of the truth.
+    control, treated : ndarray, shape (m,)
+        Unfolded distributions on them.
+    """
+
+    slope: float
+    unfolded: Estimate
+    alike: Estimate
+    weight_alike: float
+    apart: float
+    extrapolated: float
+    truth: Floats
+    control: Floats
+    treated: Floats
+
+    @property
+    def differs(self) -> bool:
+        """Whether effects differ between units, as far as the trial can tell."""
+        return self.apart > DIFFERS
+
+
+@dataclass(frozen=True)
+class UnfoldedTrial:
+    """A trial's predictions, unfolded: where on the response curve its units lie, and what follows for the effect.
+
+    The units with positive weights in the estimator make the one distribution, those with negative weights the other:
+    the arms of a difference in means, and what any other design compares.
+
+    Attributes
+    ----------
+    model : ResponseModel
+    populations : tuple of Population
+        That the units are from.
+    rows : tuple of ndarray of int
+        Units of each population.
+    estimator : LinearEstimator
+    units : Units
+    product : bool
+        Whether the estimate is how an effect moves with a covariate: no shift of all units makes that.
+    """
+
+    model: ResponseModel
+    populations: tuple[Population, ...]
+    rows: tuple[NDArray[np.intp], ...]
+    estimator: LinearEstimator
+    units: Units
+    product: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        card: CalibrationCard,
+        estimator: LinearEstimator,
+        units: Units,
+        strata: str | None = None,
+        product: bool = False,
+    ) -> UnfoldedTrial:
+        """Match the units to the card's populations; raises `CardError` where one is not in the card."""
+        model = card.response_model
+        populations, rows = [], []
+        for name, part in by_stratum(units, strata, set(model.populations)):
+            try:
+                populations.append(model.population(name))
+            except CalibrationError as error:
+                raise CardError(str(error)) from error
+            rows.append(part)
+        return cls(model, tuple(populations), tuple(rows), estimator, units, product)
+
+    def outcomes(self) -> Floats:
+        """Give the outcomes whose estimates have the covariance that is wanted, shape (3, n).
+
+        The raw predictions, and two outcomes whose influence functions are those of the unfolded effect and of the
+        effect if every unit gains alike. Their own estimates mean nothing.
+        """
+        responses = [self.model.response(item) for item in self.populations]
+        found = self.unfolded(responses)
+        arms, mass = self._arms(responses)
+        derivatives = influence(responses, arms, found, self._difference, mass)
+        weights, values = self.estimator.weights, self.units.outcome
+        outcomes = [values]
+        for derivative in derivatives:
+            outcome = derivative.difference * values
+            for item, rows, control, treated in zip(
+                responses, self.rows, derivative.control, derivative.treated, strict=True
+            ):
+                cells = item.cells(values[rows])
+                sign = weights[rows] > 0
+                outcome[rows] += np.where(sign, treated[cells], -control[cells]) / mass
+            outcomes.append(outcome)
+        return np.stack(outcomes)
+
+    @property
+    def _difference(self) -> float:
+        return self.estimator.estimate(self.units.outcome)
+
+    def _arms(self, responses: list[Response]) -> tuple[list[Arms], float]:
+        weights, values = self.estimator.weights, self.units.outcome
+        positive, negative = np.maximum(weights, 0.0), np.maximum(-weights, 0.0)
+        mass = float(positive.sum())
+        arms = []
+        for item, rows in zip(responses, self.rows, strict=True):
+            up, down = float(positive[rows].sum()), float(negative[rows].sum())
+            arms.append(
+                Arms(
+                    item.shares(values[rows], negative[rows]) if down > 0 else np.zeros(item.edges.size - 1),
+                    item.shares(values[rows], positive[rows]) if up > 0 else np.zeros(item.edges.size - 1),
+                    down / float(negative.sum()),
+                    up / mass,
+                )
+            )
+        return arms, mass
+
+    def unfolded(self, responses: list[Response]) -> Unfolded:
+        """Unfold both arms by these responses."""
+        arms, mass = self._arms(responses)
+        return unfold_effect(responses, arms, self._difference, mass)
+
+    def corrected(
+        self, fitted: FittedDesign, elsewhere: bool = False
+    ) -> tuple[Estimate, ResponseEffect, Floats]:
+        """Effect with both parts of its variance, what unfolding says beside it, and an outcome of its influence.
+
+        The trial's part is that of the influence functions under the design's own covariance; the calibration's part is
+        ``sum_j ((tau(g + l_j) - tau(g - l_j)) / 2)^2`` over the columns l_j of the Cholesky factor of the curve's
+        covariance. The effect is a mean of the unfolded one, e, and that of units which gain alike, s, with the weight
+        ``min(1, V(e - s) / (e - s)^2)`` of the latter (positive-part shrinkage; James and Stein 1961).
+
+        Parameters
+        ----------
+        fitted : FittedDesign
+            On the outcomes of `outcomes`.
+        elsewhere : bool
+            Whether the population is none of the card's: the interval then carries how populations differ.
+        """
+        found = self.unfolded([self.model.response(item) for item in self.populations])
+        if not np.isfinite(found.effect):
+            raise EffectError(
+                "method='response': the trial's predictions do not say where on the response curve the effect lies. "
+                "Use method='linear'."
+            )
+        k = self.model.knots.size
+        spread = self._spread(np.concatenate([np.eye(k), -np.eye(k)]), elsewhere)
+        pairs = (spread[:k] - spread[k:]) / 2
+        calibration = pairs.T @ pairs
+        n_draws = max(LEAST_DRAWS, N_DRAWS // len(self.populations))
+        half = np.random.default_rng(0).standard_normal((n_draws // 2, k))
+        drawn = np.cov(self._spread(np.concatenate([half, -half]), elsewhere), rowvar=False)
+        trial = fitted.trial.covariance
+        points = np.array([float(found.effect), float(found.shift)])
+        gap = np.array([1.0, -1.0])
+        apart_var = float(gap @ trial[1:, 1:] @ gap)
+        apart = abs(points[0] - points[1])
+        alike = 0.0 if self.product else min(1.0, apart_var / apart**2) if apart > 0 else 1.0
+        weight = np.array([1 - alike, alike])
+        df = self._df(elsewhere)
+
+        def estimate(at: Floats) -> Estimate:
+            between = at[0] * at[1] * apart**2  # of two estimates of which one is right
+            ours = float(at @ trial[1:, 1:] @ at) + between
+            theirs = float(at @ calibration @ at)
+            return Estimate(
+                "response",
+                float(at @ points),
+                ours,
+                theirs,
+                df=combined_df(ours, fitted.trial.df, theirs, df),
+                variance_draws=float(at @ drawn @ at),
+                covariance_naive=float(trial[0, 1:] @ at),
+            )
+
+        end = estimate(weight)
+        total = math.sqrt(apart_var + float(gap @ calibration @ gap))
+        low, high = self.model.ends
+        truth = self.model.truth.x
+        arms, _ = self._arms([self.model.response(item) for item in self.populations])
+        control = sum(arm.weight_control * part for arm, part in zip(arms, found.control, strict=True))
+        treated = sum(arm.weight_treated * part for arm, part in zip(arms, found.treated, strict=True))
+        beside = ResponseEffect(
+            slope=self._difference / end.estimate if end.estimate else float(found.slope),
+            unfolded=estimate(np.array([1.0, 0.0])),
+            alike=estimate(np.array([0.0, 1.0])),
+            weight_alike=alike,
+            apart=apart / total if total > 0 else 0.0,
+            extrapolated=float(np.asarray(treated)[(truth < low) | (truth > high)].sum()),
+            truth=truth,
+            control=np.asarray(control),
+            treated=np.asarray(treated),
+        )
+        return end, beside, weight @ fitted.outcomes[1:]
+
+    def _spread(self, scores: Floats, elsewhere: bool) -> Floats:
+        """Effects by curves that left their estimate, shape (n, 2): unfolded, alike."""
+        found = self.unfolded(
+            [self.model.response(item, scores, elsewhere=elsewhere) for item in self.populations]
+        )
+        return np.column_stack([found.effect, found.shift])
+
+    def _df(self, elsewhere: bool) -> float:
+        df = min(item.df for item in self.populations)
+        between = self.model.between
+        return df if not elsewhere or between is None else min(df, between.n - 1.0)
+
+
+def response_notes(beside: ResponseEffect, level: float) -> tuple[Note, ...]:
+    """Say what a reader must know of an effect that was read back."""
+    notes = []
+    if beside.differs:
+        low, high = beside.alike.conf_int(level)
+        notes.append(
+            Note(
+                "effects_differ",
+                f"If every unit gained alike, the effect would be {beside.alike.estimate:.4g} ({low:.4g} to "
+                f"{high:.4g}); the two unfolded distributions say {beside.unfolded.estimate:.4g}, {beside.apart:.1f} "
+                "standard errors from it: effects differ between units.",
+            )
+        )
+    if beside.extrapolated > FAR:
+        notes.append(
+            Note(
+                "extrapolated",
+                f"{beside.extrapolated:.0%} of the treated are beyond the truths that shaped the response curve, where "
+                "it is straight. Calibrate on places like theirs.",
+            )
+        )
+    return tuple(notes)
