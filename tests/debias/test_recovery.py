@@ -120,6 +120,19 @@ class TestSpread:
         assert undone is None or undone.sd < 1e-6
         assert apart.sd > 0.3
 
+    def test_against_the_curve_of_all_groups(self):
+        """Countries at three levels of truth that share one curve differ in slope, and not against the curve."""
+        x, y, g = countries([1.0] * 12, n=400)
+        y = y + g % 3
+        x = np.exp(0.5 * y) + 0.1 * (x - y + g % 3)
+        sample = as_sample(x, y, groups=g)
+        assert recovery_spread(sample, identity).sd > 0.3
+        against = recovery_spread(sample, identity, lambda truth: np.exp(0.5 * truth))
+        assert against.sd < 0.03
+        assert against.mean == pytest.approx(1, abs=0.05)  # a spline of four knots is straight in the tails
+        doubled = recovery_spread(sample, identity, lambda truth: 2 * np.exp(0.5 * truth))
+        assert doubled.mean == pytest.approx(against.mean / 2)
+
     @pytest.mark.parametrize("groups", [None, np.arange(400) % (MIN_GROUPS - 1), np.arange(400) // 10])
     def test_needs_groups_that_are_large(self, groups):
         rng = np.random.default_rng(0)
@@ -134,7 +147,7 @@ class TestCard:
         card = build_card(x, y, groups=g, strata=urban, **ABOUT)
         assert set(card.recovered) == {
             f"{method}{place}" for method in ("linear", "tweedie") for place in ("", " in rural", " in urban")
-        }
+        } | {"response"}
         sample = as_sample(x, y, groups=g)
         for method in ("linear", "tweedie"):
             expected = recovery_spread(sample, lambda v, m=method: card.transform(v, m, check_support=False))

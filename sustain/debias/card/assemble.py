@@ -106,7 +106,7 @@ def card_of(
         levels=by_level,
         predictions=about[0],
         slope_spread=about[1],
-        recovered=recovered_parts(corrections, nodes, sample),
+        recovered=recovered_parts(corrections, nodes, sample, response),
         spatial_errors=about[2],
         response=read_back,
         diagnostics=diagnostics,

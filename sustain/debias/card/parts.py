@@ -26,10 +26,12 @@ from sustain.debias.card.slope_spread import prediction_quantiles, slope_spread
 from sustain.debias.contrasts.slopes import LevelSlope
 from sustain.debias.diagnosis.describe import describe
 from sustain.debias.diagnosis.recovery import recovery_spread
+from sustain.debias.response.model import ResponseModel
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
 from sustain.debias.table import Nodes, Table
 from sustain.stats.covariance import Wald
 from sustain.stats.line import Line
+from sustain.stats.natural_spline import NaturalSpline
 from sustain.stats.random_effects import RandomEffects
 
 __all__ = [
@@ -139,9 +141,15 @@ def spread_part(sample: CalibrationSample) -> Spread | None:
 
 
 def recovered_parts(
-    corrections: Iterable[Correction], grid: GridCard, sample: CalibrationSample
+    corrections: Iterable[Correction],
+    grid: GridCard,
+    sample: CalibrationSample,
+    response: ResponseModel | None = None,
 ) -> dict[str, Spread]:
-    """Say how much the share of an effect that each correction recovers differs between groups, where that is told."""
+    """Say how much the share of an effect that each correction recovers differs between groups, where that is told.
+
+    With a `response` also of ``"response"``, whose curve of all rows is what groups are compared with.
+    """
     nodes, parts = Nodes(grid.start, grid.stop, grid.n), {}
     for item in corrections:
         own = sample if item.stratum is None else sample.strata[item.stratum]
@@ -150,7 +158,13 @@ def recovered_parts(
             parts[item.method if item.stratum is None else f"{item.method} in {item.stratum}"] = _spread(
                 found
             )
-    return parts
+    if response is None:
+        return parts
+    spline, values = NaturalSpline.on(response.knots), response.pooled.values
+    read_back = recovery_spread(
+        sample, lambda x: x, lambda y: spline((y - response.centre) / response.scale) @ values
+    )
+    return parts if read_back is None else parts | {"response": _spread(read_back)}
 
 
 def _spread(found: RandomEffects) -> Spread:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
 from sustain.debias.table import quantiles_of
+from sustain.stats.natural_spline import NaturalSpline
 from sustain.stats.random_effects import RandomEffects, random_effects
 
 __all__ = ["MIN_GROUPS", "recovered_share", "recovery_spread"]
@@ -50,11 +51,8 @@ def recovered_share(sample: CalibrationSample, corrected: Array, gain: float) ->
     variance = float(np.average((truth - np.average(truth, weights=weight)) ** 2, weights=weight))
     if not variance > max(sample.noise, 1e-12 * float(np.square(truth).max())):
         return None
-    basis = _basis(truth, weight, sample.n)
+    basis = _basis(truth, weight)
     columns = basis(truth)
-    if np.linalg.matrix_rank(columns) < columns.shape[1]:
-        basis = _line
-        columns = basis(truth)
     moved = np.average(basis(truth + gain) - columns, axis=0, weights=weight) / gain
     weighed = columns * weight[:, None]
     bread = np.linalg.inv(columns.T @ weighed)
@@ -65,7 +63,11 @@ def recovered_share(sample: CalibrationSample, corrected: Array, gain: float) ->
     return float(moved @ fitted) / reliability, float(pieces @ pieces) * few / reliability**2
 
 
-def recovery_spread(sample: CalibrationSample, correct: Callable[[Array], Array]) -> RandomEffects | None:
+def recovery_spread(
+    sample: CalibrationSample,
+    correct: Callable[[Array], Array],
+    curve: Callable[[Array], Array] | None = None,
+) -> RandomEffects | None:
     """Spread over the groups of a sample of the share that a correction recovers.
 
     Parameters
@@ -74,6 +76,9 @@ def recovery_spread(sample: CalibrationSample, correct: Callable[[Array], Array]
         With groups.
     correct : callable
         The correction of predictions, learned from all groups.
+    curve : callable, optional
+        For a method that reads effects back through E[corrected | truth] of all groups: this curve. A group's share
+        is then what a gain shows there over what the curve says it would show at the group's truths.
 
     Returns
     -------
@@ -88,8 +93,14 @@ def recovery_spread(sample: CalibrationSample, correct: Callable[[Array], Array]
     if not spread > 0:
         return None
     gain = GAIN * spread**0.5
-    found = [recovered_share(sample.take(rows), corrected[rows], gain) for rows in _groups(sample.group)]
-    told = np.array([pair for pair in found if pair is not None and pair[1] > 0]).reshape(-1, 2)
+    found = []
+    for rows in _groups(sample.group):
+        part = sample.take(rows)
+        pair = recovered_share(part, corrected[rows], gain)
+        expected = 1.0 if curve is None else _rise(curve, part, gain)
+        if pair is not None and pair[1] > 0 and expected > 0:
+            found.append((pair[0] / expected, pair[1] / expected**2))
+    told = np.array(found).reshape(-1, 2)
     return random_effects(told[:, 0], told[:, 1]) if len(told) >= MIN_GROUPS else None
 
 
@@ -101,24 +112,16 @@ def _groups(group: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
             yield rows
 
 
-def _line(y: Array) -> Array:
-    return np.column_stack([np.ones_like(y), y])
+def _rise(curve: Callable[[Array], Array], part: CalibrationSample, gain: float) -> float:
+    rise = curve(part.y_true + gain) - curve(part.y_true)
+    return float(np.average(rise, weights=part.weight)) / gain
 
 
-def _basis(truth: Array, weight: Array, n: int) -> Callable[[Array], Array]:
-    """Columns of a restricted cubic spline in truth, straight beyond its knots; of a line with few rows or values."""
+def _basis(truth: Array, weight: Array) -> NaturalSpline:
+    """Natural spline in truth, straight beyond its knots; a line where rows or values are few."""
     knots = quantiles_of(truth, weight, np.array(KNOTS))
-    if n < CURVED or not (np.diff(knots) > 1e-6 * np.ptp(truth)).all():
-        return _line
-    centre, scale = knots.mean(), knots[-1] - knots[0]
-    at = (knots - centre) / scale
-    last, before = at[-1], at[-2]
-
-    def basis(y: Array) -> Array:
-        z = (y - centre) / scale
-        cubes = np.maximum(z[:, None] - at, 0.0) ** 3
-        ends = (last - at[:-2]) / (last - before), (before - at[:-2]) / (last - before)
-        bent = cubes[:, :-2] - cubes[:, [-2]] * ends[0] + cubes[:, [-1]] * ends[1]
-        return np.column_stack([np.ones_like(z), z, bent])
-
-    return basis
+    if truth.size >= CURVED and (np.diff(knots) > 1e-6 * np.ptp(truth)).all():
+        spline = NaturalSpline.on(knots)
+        if np.linalg.matrix_rank(spline(truth)) == knots.size:
+            return spline
+    return NaturalSpline.on(np.array([truth.min(), truth.max()]))
