@@ -77,13 +77,13 @@ class TestShare:
         object.__setattr__(flat, "y_true", np.full(40, 2.0))
         assert recovered_share(flat, flat.y_pred, 0.5) is None
 
-    def test_truth_of_few_values(self):
+    @pytest.mark.parametrize("values", [2, 3])
+    def test_truth_of_few_values(self, values):
+        """No curve can be told from two values or three: a line is taken."""
         rng = np.random.default_rng(4)
-        y = rng.integers(0, 2, 300).astype(float)
+        y = rng.integers(0, values, 300).astype(float)
         x = 0.5 * y + 0.1 * rng.normal(size=300)
-        assert recovered_share(as_sample(x, y), x, 0.5)[0] == pytest.approx(
-            x[y == 1].mean() - x[y == 0].mean()
-        )
+        assert recovered_share(as_sample(x, y), x, 0.5)[0] == pytest.approx(np.polyfit(y, x, 1)[0])
 
 
 class TestSpread:
