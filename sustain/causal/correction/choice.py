@@ -143,7 +143,7 @@ class CorrectionChoice:
         card = load_card(calibration)
         by_default = method is None
         if method is None:
-            method = _default_method(card, card_level)
+            method = _default_method(card, card_level, overlap is not None)
         shared = None if overlap is None else Overlap.parse(overlap)
         return cls(
             card=card, method=method, card_level=card_level, overlap=shared, by_default=by_default, **options
@@ -251,9 +251,9 @@ class CorrectionChoice:
         return Corrected(end, share, notes, beside, outcome)
 
 
-def _default_method(card: CalibrationCard | None, card_level: str | None) -> str:
+def _default_method(card: CalibrationCard | None, card_level: str | None, overlaps: bool) -> str:
     if card is None:
         return "none"
     if card_level is not None:
         return "level"
-    return "linear" if card.response is None else "response"
+    return "linear" if card.response is None or overlaps else "response"
