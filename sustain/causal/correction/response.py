@@ -15,6 +15,7 @@ from sustain.causal.estimators.least_squares import LinearEstimator
 from sustain.causal.trial.units import Units
 from sustain.debias.response.influence import influence
 from sustain.debias.response.model import Population, ResponseModel
+from sustain.debias.response.two_samples import weight_of_alike
 from sustain.debias.response.unfolding import Arms, Response, Unfolded, unfold_effect
 from sustain.errors import CalibrationError, CardError, EffectError
 
@@ -26,7 +27,7 @@ __all__ = ["ResponseEffect", "UnfoldedTrial", "response_notes"]
 
 Floats = NDArray[np.float64]
 
-N_DRAWS, LEAST_DRAWS = 200, 50
+N_DRAWS, LEAST_DRAWS = 100, 40
 """Draws of the response curve, shared among the populations of a trial, and the fewest of these."""
 
 DIFFERS = 2.0
@@ -204,7 +205,7 @@ class UnfoldedTrial:
         gap = np.array([1.0, -1.0])
         apart_var = float(gap @ trial[1:, 1:] @ gap)
         apart = abs(points[0] - points[1])
-        alike = 0.0 if self.product else min(1.0, apart_var / apart**2) if apart > 0 else 1.0
+        alike = 0.0 if self.product else weight_of_alike(points[0], points[1], apart_var)
         weight = np.array([1 - alike, alike])
         df = self._df(elsewhere)
 

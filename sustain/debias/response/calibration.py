@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sustain.debias.response.population import fit_model
 from sustain.debias.response.slope import ResponseSlope, slope_for
-from sustain.debias.sample import CalibrationSample, as_sample
+from sustain.debias.response.two_samples import compare_samples
+from sustain.debias.sample import CalibrationSample, as_sample, read
 from sustain.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -92,6 +93,22 @@ class ResponseCalibration:
         """Slope of prediction on truth for an effect; see `CalibrationCard.slope_for`."""
         self._require_fit()
         return slope_for(self.model_, self.model_.population(stratum), effect)
+
+    def effect(self, y_pred_treated: Any, y_pred_control: Any) -> float:
+        """Effect on the truth between two samples of predictions, of all rows' population.
+
+        The difference in means, read back; `sustain.causal.estimate_effect` does so for any design, with an interval.
+
+        Parameters
+        ----------
+        y_pred_treated, y_pred_control : array_like, shapes (n1,) and (n0,)
+        """
+        self._require_fit()
+        treated, control = (
+            read.vector("y_pred_treated", y_pred_treated),
+            read.vector("y_pred_control", y_pred_control),
+        )
+        return compare_samples(self.model_.response(self.model_.pooled), treated, control).effect
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the curve with its 95% band, the middle 80% of predictions, and the line of identity."""
