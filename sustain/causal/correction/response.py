@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,27 @@ class ResponseEffect:
     def differs(self) -> bool:
         """Whether effects differ between units, as far as the trial can tell."""
         return self.apart > DIFFERS
+
+    def to_dict(self, level: float) -> dict[str, Any]:
+        """As plain numbers and lists, with intervals at `level`."""
+        found: dict[str, Any] = {
+            "slope": self.slope,
+            "weight_alike": self.weight_alike,
+            "apart": self.apart,
+            "effects_differ": self.differs,
+            "extrapolated": self.extrapolated,
+        }
+        for name, end in (("unfolded", self.unfolded), ("alike", self.alike)):
+            low, high = end.conf_int(level)
+            found[name] = {
+                "estimate": end.estimate,
+                "std_error": end.std_error,
+                "conf_low": low,
+                "conf_high": high,
+            }
+        for name in ("truth", "control", "treated"):
+            found[name] = getattr(self, name).tolist()
+        return found
 
 
 @dataclass(frozen=True)

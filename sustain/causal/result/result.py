@@ -184,6 +184,7 @@ class EffectResult(EffectEstimates):
             "share_outside": self.share_outside,
             "n_effective": self.n_effective,
             "card_r2": self.r2,
+            "response": None if self.response is None else self.response.to_dict(self.level),
             "naive": _plain(self.naive, self.level),
             "corrected": None if self.corrected is None else _plain(self.corrected, self.level),
             "products": [

@@ -93,9 +93,17 @@ _ASSUMPTIONS = {
 
 def _correction(result: EffectEstimates) -> str:
     """Say what was done to the naive effect; nothing without a correction."""
-    end = result.corrected
+    end, read_back = result.corrected, result.response
     if end is None:
         return ""
+    if read_back is not None:
+        low, high = read_back.alike.conf_int(result.level)
+        return (
+            f"correction: response, the naive effect over the trial's own slope of prediction on truth, "
+            f"{read_back.slope:.4g}, at the truths that its predictions unfold to. If every unit gains alike, the "
+            f"effect is {read_back.alike.estimate:.4g} ({low:.4g} to {high:.4g}); {read_back.extrapolated:.0%} of the "
+            "treated are beyond the truths that shaped the response curve"
+        )
     if math.isnan(end.slope):
         return f"correction: {result.method}, of each unit's prediction, before the design"
     error = math.sqrt(end.slope_var)
