@@ -15,6 +15,7 @@ from sustain.debias import (
     TweedieCalibration,
     compare,
 )
+from sustain.debias.judge.comparison import Comparison
 from sustain.debias.judge.held_out import ReadsEffects, cross_fit_level
 from sustain.debias.judge.scores import recommended, scores_of
 from sustain.errors import CalibrationError
@@ -241,6 +242,20 @@ def test_a_clearly_biased_method_gives_way_though_it_is_nearest():
     assert recommended(scores) == ("linear",)
     alone = scores_of({"none": found["none"], "tweedie": found["tweedie"]}, truth, fold)
     assert recommended(alone) == ("none",)  # all are biased: the nearest, and who is not clearly behind
+
+
+def test_the_text_names_who_is_nearer_over_many_contrasts():
+    """A quarter is lost in small noisy arms: nothing done is nearest, and the matched slope is right on average."""
+    rng = np.random.default_rng(0)
+    truth, fold = rng.normal(size=300), np.repeat(np.arange(5), 60)
+    noise = 0.5 * rng.normal(size=300)
+    found = {"none": 0.85 * (truth + noise), "level": truth + noise}
+    scores = scores_of(found, truth, fold)
+    assert scores[0].method == "none"
+    text = Comparison("regions", 300, 5, scores, 0.85, ()).explain()
+    assert "large arms, the slope matched to these contrasts is nearer the truth: 10" in text
+    even = scores_of({"none": 0.97 * truth + noise, "level": truth + 2 * noise}, truth, fold)
+    assert "nearer the truth" not in Comparison("regions", 300, 5, even, 0.85, ()).explain()
 
 
 def test_what_cannot_be_told_apart_is_named_together():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 SHOWN = 0.8  # an image that holds this share of a contrast, or more, is said to show it
+_MORE_EVEN = 0.05  # by how much another share must be nearer to 1 to be named
 _WORDS: Mapping[str, str] = {
     "none": "the predictions as they are",
     "level": "the slope matched to these contrasts",
@@ -91,6 +92,12 @@ class Comparison:
             )
         if best.share_high < 1 - MARGIN or best.share_low > 1 + MARGIN:
             said.append("Even this one is clearly biased: see the shares.")
+        even = min(self.scores, key=lambda item: abs(item.share - 1))
+        if abs(best.share - 1) - abs(even.share - 1) > _MORE_EVEN:
+            said.append(
+                f"Over many contrasts, or in large arms, {_WORDS.get(even.method, even.method)} is nearer the truth: "
+                f"{_share(even)} of it, at a mean absolute error of {even.mae:.3g}."
+            )
         if best.method != "none":
             said.append(f"The predictions as they are hold {_share(none)}.")
         if best.method == "none" and (self.level_slope is None or self.level_slope >= SHOWN):
