@@ -56,7 +56,7 @@ def estimate_effect(
     calibration: CalibrationCard | str | Path | None = None,
     method: str | None = None,
     card_level: str | None = None,
-    strata: str | None = None,
+    strata: str | Sequence[str] | None = None,
     assumption: Assumption | None = None,
     transport: Transport | None = None,
     overlap: Mapping[str, Any] | None = None,
@@ -108,10 +108,11 @@ def estimate_effect(
     card_level : str, optional
         For ``"level"``: the card's level of variation (such as between regions, or within them) at which treated and
         controls are compared.
-    strata : str, optional
+    strata : str or sequence of str, optional
         Column of strata (urban, rural) for which the card holds corrections of their own: each unit gets its own
-        stratum's. Effects within strata are more shrunken than the pooled slope says, because part of what
-        the model predicts is the difference between strata.
+        stratum's. Of several columns, in the order of the card's (country, then urban or rural), a unit whose
+        combination is not in the card gets that of its first labels. Effects within strata are more shrunken than the
+        pooled slope says, because part of what the model predicts is the difference between strata.
     assumption : {"measurement", "outcome", "bracket"}, optional
         ``"measurement"``: correct. ``"outcome"``: do not, the naive effect is meant. ``"bracket"``: report
         both ends and the path between them. None: the method decides, and the result says so where the two differ

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from sustain.causal.correction.response import ResponseEffect, UnfoldedTrial, re
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.estimators.least_squares import LinearEstimator
 from sustain.causal.fit import FittedDesign
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.errors import EffectError
 
@@ -77,8 +78,10 @@ class CorrectionChoice:
     method : str
         ``"none"``, ``"level"``, or a method of the card.
     assumption : {"measurement", "outcome", "bracket"} or None
-    card_level, strata : str or None
-        Level of the card whose slope divides; column of strata that are corrected apart.
+    card_level : str or None
+        Level of the card whose slope divides.
+    strata : tuple of str
+        Columns of strata that are corrected apart, from coarse to fine.
     transport : str, float or None
         See `sustain.causal.estimate_effect`.
     overlap : Overlap or None
@@ -92,7 +95,7 @@ class CorrectionChoice:
     method: str = "none"
     assumption: Assumption | None = None
     card_level: str | None = None
-    strata: str | None = None
+    strata: tuple[str, ...] = ()
     transport: Transport | None = None
     overlap: Overlap | None = None
     by_default: bool = False
@@ -109,9 +112,9 @@ class CorrectionChoice:
             raise EffectError(
                 f"card_level: {self.card_level!r} with method={self.method!r}; only method='level' has levels."
             )
-        if self.strata is not None and self.method == "level":
+        if self.strata and self.method == "level":
             raise EffectError(
-                f"strata: {self.strata!r} with method='level', which takes one level's slope for all units. Leave "
+                f"strata: {list(self.strata)} with method='level', which takes one level's slope for all units. Leave "
                 "strata out (a card with strata has the level 'within stratum'), or choose another method."
             )
         if self.method != "none" and self.card is None and self.assumption != "outcome":
@@ -137,6 +140,7 @@ class CorrectionChoice:
         *,
         card_level: str | None = None,
         overlap: Mapping[str, Any] | None = None,
+        strata: str | Sequence[str] | None = None,
         **options: Any,
     ) -> Self:
         """Read the arguments as `estimate_effect` documents them."""
@@ -146,7 +150,13 @@ class CorrectionChoice:
             method = _default_method(card, card_level, overlap is not None)
         shared = None if overlap is None else Overlap.parse(overlap)
         return cls(
-            card=card, method=method, card_level=card_level, overlap=shared, by_default=by_default, **options
+            card=card,
+            method=method,
+            card_level=card_level,
+            strata=read.names("strata", strata),
+            overlap=shared,
+            by_default=by_default,
+            **options,
         )
 
     def of_change(self, change: Change) -> Self:
@@ -154,10 +164,12 @@ class CorrectionChoice:
         asked: dict[str, Any] = {"assumption": None if self.assumption == "outcome" else self.assumption}
         if self.assumption is None:
             asked["method"] = None if self.by_default or self.method == "none" else self.method
-            asked |= {name: getattr(self, name) for name in ("card_level", "strata", "transport", "overlap")}
+            asked |= {
+                name: getattr(self, name) or None for name in ("card_level", "strata", "transport", "overlap")
+            }
         require_slope_of_change(change, asked)
         return replace(
-            self, method="none", change=change, card_level=None, strata=None, transport=None, overlap=None
+            self, method="none", change=change, card_level=None, strata=(), transport=None, overlap=None
         )
 
     @property
@@ -168,7 +180,7 @@ class CorrectionChoice:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that it needs."""
-        return (*([self.strata] if self.strata else []), *([self.overlap.id] if self.overlap else []))
+        return (*self.strata, *([self.overlap.id] if self.overlap else []))
 
     @property
     def label(self) -> str:
@@ -244,10 +256,10 @@ class CorrectionChoice:
             )
             notes = (*notes, Note("transport", text))
         elif self.transport is not None:
-            elsewhere = spread_elsewhere(card, self.transport, "linear")
+            elsewhere = spread_elsewhere(card, self.transport, "response")
             end = widened(end, elsewhere.sd, elsewhere.df)
             notes = (*notes, Note("transport", elsewhere.text))
-        share = support_share(card, fitted.estimator, fitted.units, None)
+        share = support_share(card, fitted.estimator, fitted.units)
         return Corrected(end, share, notes, beside, outcome)
 
 

@@ -20,6 +20,7 @@ from sustain.causal.trial.units import Units
 from sustain.debias.card.draws import Draws
 from sustain.errors import EffectError
 from sustain.stats.columns import matched_label
+from sustain.stats.combinations import combined_label, read_combinations
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
@@ -92,7 +93,7 @@ def correct(
     method: str,
     fitted: FittedDesign,
     divisor: Divisor | None,
-    strata: str | None = None,
+    strata: Sequence[str] = (),
     card_level: str | None = None,
 ) -> Estimate:
     """Effect on the corrected outcome, with the trial's and the calibration's part of its variance.
@@ -100,7 +101,7 @@ def correct(
     A linear correction divides the effect by the slope, and its calibration part is the delta method's. For any
     other correction h the trial's part comes from the influence function on h(x), and the calibration's part from
     the spread of the effect over the card's bootstrap draws: under draw k the effect is
-    ``sum_i omega_i h_k(x_i)``, because the estimators are linear in the outcome. With `strata`, a column of the units,
+    ``sum_i omega_i h_k(x_i)``, because the estimators are linear in the outcome. With `strata`, columns of the units,
     each unit takes the function of its own stratum, and the second way serves the linear correction too.
 
     Parameters
@@ -147,7 +148,7 @@ def correct(
     )
 
 
-def corrected_outcome(card: CalibrationCard, method: str, units: Units, strata: str | None = None) -> Floats:
+def corrected_outcome(card: CalibrationCard, method: str, units: Units, strata: Sequence[str] = ()) -> Floats:
     """Outcome under the card's correction, shape (n,); how much lies off the support is `support_share`'s to say."""
     outcome = np.empty(units.n)
     for name, rows in _by_stratum(card, units, strata):
@@ -187,7 +188,7 @@ def combined_df(trial: float, trial_df: float, calibration: float, calibration_d
 
 
 def support_share(
-    card: CalibrationCard, linear: LinearEstimator, units: Units, strata: str | None = None
+    card: CalibrationCard, linear: LinearEstimator, units: Units, strata: Sequence[str] = ()
 ) -> float:
     """Share of the estimator's absolute weight on predictions outside the card's support, 0..1."""
     weight = np.abs(linear.weights)
@@ -198,32 +199,47 @@ def support_share(
     return float(weight[outside].sum() / weight.sum())
 
 
-def slopes_by_stratum(card: CalibrationCard, units: Units, strata: str) -> dict[str, float]:
+def slopes_by_stratum(card: CalibrationCard, units: Units, strata: Sequence[str]) -> dict[str, float]:
     """Slope of prediction on truth in each stratum of the units; the pooled one where the card has none of its own."""
     own = {stratum.name: stratum.prediction_on_truth.slope for stratum in card.strata}
     return {str(name): own.get(str(name), card.slope) for name, _ in _by_stratum(card, units, strata)}
 
 
 def by_stratum(
-    units: Units, strata: str | None, known: Collection[str]
+    units: Units, strata: Sequence[str], known: Collection[str]
 ) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
-    """Give each stratum's name, as among `known` where it is, and rows; all rows under the name None without strata."""
-    if strata is None:
+    """Give each stratum's name and rows; all rows under the name None without strata.
+
+    Of several columns, from coarse to fine, a stratum is a combination of labels; one that is not `known` is in that of
+    its first labels where this is.
+    """
+    if not strata:
         yield None, np.arange(units.n)
         return
-    labels = read.labels(f"strata: column {strata!r}", units.extra[strata])
-    for code, name in enumerate(labels.names):
-        yield matched_label(known, name) or name, np.flatnonzero(labels.codes == code)
+    found = read_combinations(read, "strata", {name: units.extra[name] for name in strata})
+    rows: dict[str, list[int]] = {}
+    for code, parts in enumerate(found.parts):
+        rows.setdefault(_known_name(parts, known), []).append(code)
+    for name, codes in rows.items():
+        yield name, np.flatnonzero(np.isin(found.codes, codes))
+
+
+def _known_name(parts: tuple[str, ...], known: Collection[str]) -> str:
+    for length in range(len(parts), 0, -1):
+        name = matched_label(known, combined_label(parts[:length]))
+        if name is not None:
+            return name
+    return combined_label(parts)
 
 
 def _by_stratum(
-    card: CalibrationCard, units: Units, strata: str | None
+    card: CalibrationCard, units: Units, strata: Sequence[str]
 ) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
     return by_stratum(units, strata, {item.stratum for item in card.corrections if item.stratum is not None})
 
 
 def _spread(
-    card: CalibrationCard, method: str, linear: LinearEstimator, units: Units, strata: str | None
+    card: CalibrationCard, method: str, linear: LinearEstimator, units: Units, strata: Sequence[str]
 ) -> float:
     """Variance of the effect over the card's bootstrap draws."""
     parts = [(card.draws(method, name), rows) for name, rows in _by_stratum(card, units, strata)]

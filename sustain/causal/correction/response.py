@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ class UnfoldedTrial:
         card: CalibrationCard,
         estimator: LinearEstimator,
         units: Units,
-        strata: str | None = None,
+        strata: Sequence[str] = (),
         product: bool = False,
     ) -> UnfoldedTrial:
         """Match the units to the card's populations; raises `CardError` where one is not in the card."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sustain.causal.correction.change import Change, may_be_change
@@ -41,8 +41,10 @@ def correction_notes(
         notes = corrected_already(columns, outcome)
     else:
         notes = [*corrected.notes, *support_notes(card, corrected.share_outside)]
-        if correction.strata is not None:
-            text = f"each unit has the correction of its own stratum ({correction.strata})."
+        if correction.strata:
+            text = (
+                f"each unit has the correction of its own stratum ({', '.join(map(str, correction.strata))})."
+            )
             notes.append(Note("strata", text))
         notes += slope_notes(end, level) + weak_notes(card, end, fitted.units, correction.strata)
         notes += verdict_notes(card, correction) + period_notes(fitted)
@@ -136,14 +138,14 @@ def slope_notes(corrected: Estimate, level: float) -> list[Note]:
     return [Note("weak_slope", text)]
 
 
-def weak_notes(card: CalibrationCard, corrected: Estimate, units: Units, strata: str | None) -> list[Note]:
+def weak_notes(card: CalibrationCard, corrected: Estimate, units: Units, strata: Sequence[str]) -> list[Note]:
     """Slope so flat, or calibration sample so small, that little can be corrected with it; warns of it too.
 
-    With `strata`, the column of them, the slopes are those of the units' own strata. What the card says of flat slopes
+    With `strata`, the columns of them, the slopes are those of the units' own strata. What the card says of flat slopes
     and of few pairs itself is not repeated: it is of all its strata, whichever the trial is in.
     """
     slopes = {"": card.slope if math.isnan(corrected.slope) else corrected.slope}
-    if strata is not None:
+    if strata:
         found = slopes_by_stratum(card, units, strata)
         slopes = {f" in stratum {name!r}": slope for name, slope in found.items()}
     said = [
@@ -164,7 +166,7 @@ def weak_notes(card: CalibrationCard, corrected: Estimate, units: Units, strata:
 
 def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[Note]:
     """Advice of the card itself that the chosen correction goes against, or that it rests on."""
-    line, within = correction.method == "linear", correction.strata is not None
+    line, within = correction.method == "linear", bool(correction.strata)
     said = {str(subject): str(text) for subject, text in (card.diagnostics.get("verdicts") or {}).items()}
     for curve in card.corrections:
         p_value = curve.notes.get("j_test_p", 1.0)
