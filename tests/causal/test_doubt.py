@@ -8,14 +8,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.formula.api as smf
 
 from sustain.causal import estimate_effect
 from sustain.causal.correction.elsewhere import error_share
 from sustain.causal.correction.ratio import corrected_effect
 from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
-from sustain.causal.labels.assumptions import assumption_tests
-from sustain.causal.labels.hausman import stability_test
 from sustain.causal.planning.transport import classifier_auc, transport_checks
 from sustain.causal.result.sensitivity import Sensitivity
 from sustain.debias import CalibrationCard, build_card
@@ -65,127 +62,14 @@ def with_levels(card, **slopes) -> CalibrationCard:
     return CalibrationCard.model_validate(card.model_dump() | {"levels": levels})
 
 
-def labelled(seed, *, visible, n=3000):
+def mediated(seed, n):
     rng = np.random.default_rng(seed)
     t = rng.integers(0, 2, n)
-    if visible:
-        f = rng.normal(size=n) + 0.8 * t
-        y = f + 0.75 * rng.normal(size=n)
-    else:
-        y = 1.25 * rng.normal(size=n) + 1.2 * t
-        f = 0.64 * y + 0.6 * rng.normal(size=n)
-    return pd.DataFrame({"t": t, "f": f, "y": y, "g": np.arange(n) // 10})
+    y = 1.25 * rng.normal(size=n) + 1.2 * t
+    return pd.DataFrame({"t": t, "f": 0.64 * y + 0.6 * rng.normal(size=n), "y": y, "g": np.arange(n) // 10})
 
 
-ROLES = {"label": "y", "prediction": "f", "treatment": "t"}
-
-
-class TestAssumptionTests:
-    def test_equals_statsmodels(self):
-        data = labelled(0, visible=True, n=400)
-        data["y0"] = data["y"] - data["y"].mean()
-        found = assumption_tests(data, **ROLES)
-        truth = smf.ols("y ~ t + f", data).fit(cov_type="HC1")
-        prediction = smf.ols("f ~ t * y0", data).fit(cov_type="HC1")
-        assert found.truth_gap == pytest.approx(truth.params["t"])
-        assert found.truth_gap_std_error == pytest.approx(truth.bse["t"], rel=3e-3)
-        assert found.prediction_gap == pytest.approx(prediction.params["t"])
-        assert found.slope_gap == pytest.approx(prediction.params["t:y0"])
-        assert found.slope_gap_std_error == pytest.approx(prediction.bse["t:y0"], rel=5e-3)
-        joint = prediction.f_test("t = 0, t:y0 = 0")
-        assert found.measurement_p == pytest.approx(float(joint.pvalue), rel=0.3, abs=1e-12)
-
-    @pytest.mark.parametrize("visible", [True, False])
-    def test_tells_the_assumptions_apart(self, visible):
-        rejected = np.mean(
-            [
-                [found.outcome_p < 0.05, found.measurement_p < 0.05]
-                for found in (assumption_tests(labelled(s, visible=visible), **ROLES) for s in range(100))
-            ],
-            axis=0,
-        )
-        right, wrong = (0, 1) if visible else (1, 0)
-        assert rejected[right] < 0.13
-        assert rejected[wrong] == 1.0
-
-    def test_noise_of_labels_does_not_refute_measurement_stability(self):
-        """The truth differs between the arms, so at equal *noisy* labels predictions differ: that is taken off."""
-        rejected, gaps = {0.0: 0, 0.4: 0}, []
-        for seed in range(60):
-            data = labelled(seed, visible=False, n=1500)
-            data["y"] += np.random.default_rng(1000 + seed).normal(scale=0.4**0.5, size=1500)
-            for noise in rejected:
-                found = assumption_tests(data, **ROLES, target_noise_var=noise)
-                rejected[noise] += found.measurement_p < 0.05
-            gaps.append((found.prediction_gap, found.slope_gap))
-        assert rejected[0.0] > 50
-        assert rejected[0.4] <= 8
-        np.testing.assert_allclose(np.mean(gaps, axis=0), 0, atol=0.02)
-
-    def test_errors_under_label_noise_are_those_of_repeated_samples(self):
-        found = []
-        for seed in range(200):
-            rng = np.random.default_rng(seed)
-            t = (rng.uniform(size=400) < 0.2).astype(int)
-            y = rng.normal(size=400) + t
-            data = pd.DataFrame(
-                {
-                    "t": t,
-                    "f": 0.6 * y + 0.4 * rng.normal(size=400),
-                    "y": y + rng.normal(scale=0.4**0.5, size=400),
-                }
-            )
-            tests = assumption_tests(data, **ROLES, target_noise_var=0.4)
-            found.append(
-                (
-                    tests.prediction_gap,
-                    tests.slope_gap,
-                    tests.prediction_gap_std_error,
-                    tests.slope_gap_std_error,
-                )
-            )
-        found = np.array(found)
-        np.testing.assert_allclose(np.median(found[:, 2:], axis=0), found[:, :2].std(axis=0), rtol=0.25)
-
-    def test_too_much_noise_is_said(self):
-        data = labelled(0, visible=False, n=200)
-        for noise in (50.0, -1.0):
-            with pytest.raises(EffectError, match="target_noise_var"):
-                assumption_tests(data, **ROLES, target_noise_var=noise)
-
-    def test_an_exact_line_decides_nothing(self):
-        data = labelled(0, visible=False, n=200).assign(f=lambda d: 0.5 * d["y"])
-        assert "Nothing can be said" in assumption_tests(data, **ROLES).verdict()
-
-    def test_verdicts(self):
-        assert "do not correct" in assumption_tests(labelled(0, visible=True), **ROLES).verdict()
-        assert "measurement stability is not: correct" in str(
-            assumption_tests(labelled(1, visible=False), **ROLES)
-        )
-        mixed = labelled(3, visible=False).assign(f=lambda d: d["f"] + 1.5 * d["t"])
-        assert "Both assumptions are refuted" in assumption_tests(mixed, **ROLES).verdict()
-
-    def test_clusters_and_covariates(self):
-        rng = np.random.default_rng(0)
-        group = np.repeat(np.arange(30), 20)
-        common = rng.normal(size=30)[group]
-        data = labelled(0, visible=True, n=600).assign(t=group % 2, g=group)
-        data["y"] = data["f"] + common + 0.3 * rng.normal(size=600)
-        plain, clustered = (assumption_tests(data, **ROLES, clusters=g) for g in (None, "g"))
-        assert clustered.truth_gap == plain.truth_gap
-        assert clustered.truth_gap_std_error > 2.5 * plain.truth_gap_std_error
-        held = assumption_tests(data.assign(c=common), **ROLES, covariates=["c"])
-        assert held.truth_gap_std_error < plain.truth_gap_std_error
-
-    def test_bad_input(self):
-        data = labelled(0, visible=True, n=50)
-        with pytest.raises(EffectError, match="no column 'w'"):
-            assumption_tests(data, label="w", prediction="f", treatment="t")
-        with pytest.raises(EffectError, match="0 and 1 only"):
-            assumption_tests(data.assign(t=3), **ROLES)
-        with pytest.raises(EffectError, match="both arms need 10"):
-            assumption_tests(data.assign(t=0), **ROLES)
-
+class TestLinesOfTheArms:
     def test_lines_of_the_arms_undo_a_differential_error(self):
         """Treated places of the same truth are predicted 0.3 higher and flatter; lines by arm see it."""
         found = []
@@ -362,7 +246,7 @@ class TestSpread:
             self.effect(card, transport="groups")
 
     def effect(self, card, seed=0, **arguments):
-        data = labelled(seed, visible=False, n=1000)
+        data = mediated(seed, 1000)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SupportWarning)
             return estimate_effect(data, outcome="f", treatment="t", calibration=card, **arguments)
@@ -413,23 +297,6 @@ class TestSpread:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize(
-        ("changes", "arguments", "match"),
-        [
-            ({"t": 1}, {}, "both arms need 10"),
-            ({"g": 1}, {"clusters": "g"}, "the treated rows lie in a single cluster"),
-            ({}, {"clusters": "t"}, "the treated rows lie in a single cluster"),
-            ({"p": 1.0}, {}, "singular design: prediction is constant"),
-            ({"y": 1.0}, {}, "singular design"),
-            ({"y": "a"}, {}, "column 'y': expected numbers"),
-            ({"p": np.inf}, {}, "column 'p': 200 of 200 values are NaN or infinite"),
-        ],
-    )
-    def test_assumption_tests(self, changes, arguments, match):
-        data = pd.DataFrame({"p": berkson(n=200)[0], "y": berkson(n=200)[1], "t": np.arange(200) % 2})
-        with pytest.raises(EffectError, match=match):
-            assumption_tests(data.assign(**changes), label="y", prediction="p", treatment="t", **arguments)
-
     def test_arm_lines_of_a_single_cluster(self):
         f, y = berkson(n=200)
         treated = np.arange(200) % 2
@@ -442,12 +309,6 @@ class TestBadInput:
                 transport_checks(values, card)
         with pytest.raises(EffectError, match="card: got None"):
             transport_checks(np.zeros(30), None)
-
-    def test_stability_without_a_card(self):
-        data = pd.DataFrame({"p": berkson(n=200)[0], "y": berkson(n=200)[1], "t": np.arange(200) % 2})
-        data["y"] = data["y"].where(data.index > 99)
-        with pytest.raises(EffectError, match="calibration: got None"):
-            stability_test(data, label="y", prediction="p", treatment="t", calibration=None)
 
     def test_a_profile_where_all_stand_at_one_place(self, card):
         data = pd.DataFrame({"p": berkson(n=200)[0], "t": np.arange(200) % 2, "lat": 1.0, "lon": 2.0})

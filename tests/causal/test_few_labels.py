@@ -18,7 +18,6 @@ from sustain.causal import (
     ppi_mean,
     ppi_ols,
     predict_then_debias,
-    stability_test,
 )
 from sustain.debias import build_card
 from sustain.errors import EffectError
@@ -159,7 +158,7 @@ class TestNotes:
         for result in (
             ppi_effect(data, **ROLES, clusters="village"),
             cross_ppi_effect(data, label="y", features=["f"], treatment="t", clusters="village", n_folds=4),
-            stability_test(data, **ROLES, calibration=card, clusters="village"),
+            assumption_tests(data, **ROLES, calibration=card, clusters="village").correction,
             combined_effect(data, **ROLES, calibration=card, clusters="village"),
             predict_then_debias(
                 data, least_squares("y", ["t"]), predicted={"y": "f"}, clusters="village", n_boot=60
@@ -193,8 +192,8 @@ class TestNothingCanBeSaid:
                 data, label=label, features=["f"], treatment="t", clusters=clusters, n_folds=2
             )
 
-        def compare(function):
-            return lambda label, clusters: function(
+        def combine(label, clusters):
+            return combined_effect(
                 data, label=label, prediction="f", treatment="t", calibration=card, clusters=clusters
             )
 
@@ -206,14 +205,13 @@ class TestNothingCanBeSaid:
         return {
             "ppi_effect": effect,
             "cross_ppi_effect": cross,
-            "stability_test": compare(stability_test),
-            "combined_effect": compare(combined_effect),
+            "combined_effect": combine,
             "predict_then_debias": debias,
         }
 
     @pytest.mark.parametrize(
         "function",
-        ["ppi_effect", "cross_ppi_effect", "stability_test", "combined_effect", "predict_then_debias"],
+        ["ppi_effect", "cross_ppi_effect", "combined_effect", "predict_then_debias"],
     )
     @pytest.mark.parametrize(("label", "clusters"), [("y", "arm"), ("y", "both"), ("narrow", "village")])
     def test_an_arm_or_its_labels_in_one_cluster(self, calls, function, label, clusters):
@@ -337,8 +335,11 @@ class TestRegressors:
             )
             for names in (raw, scaled)
         )
-        for name in ("truth_gap", "truth_gap_std_error", "prediction_gap", "slope_gap", "measurement_p"):
-            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-5)
+        for test in ("measurement", "outcome"):
+            for name in ("gap", "gap_std_error", "slope_gap", "slope_gap_std_error", "p_value"):
+                assert getattr(getattr(one, test), name) == pytest.approx(
+                    getattr(getattr(other, test), name), rel=1e-5
+                )
 
     def test_dependent_columns_are_named(self, data):
         has = data["y"].notna()

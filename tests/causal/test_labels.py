@@ -10,6 +10,7 @@ import ppi_py
 import pytest
 
 from sustain.causal import (
+    assumption_tests,
     combined_effect,
     cross_ppi_effect,
     cross_predict,
@@ -18,7 +19,6 @@ from sustain.causal import (
     ppi_effect,
     ppi_mean,
     predict_then_debias,
-    stability_test,
 )
 from sustain.debias import build_card
 from sustain.errors import EffectError
@@ -249,7 +249,7 @@ class TestCombination:
     def test_weights_are_those_of_least_variance(self, card, method):
         both = combined_effect(trial(2), **ROLES, calibration=card, method=method)
         assert both.passed
-        test = stability_test(trial(2), **ROLES, calibration=card, method=method)
+        test = assumption_tests(trial(2), **ROLES, calibration=card, method=method).correction
         assert both.test == test
         assert both.estimate == pytest.approx(both.weight * test.corrected + (1 - both.weight) * test.powered)
         powered = ppi_effect(trial(2), **ROLES)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sustain.causal import (
+    assumption_tests,
     effective_sample_size,
     minimum_detectable_effect,
     ppi_effect,
     ppi_mean,
     ppi_ols,
-    stability_test,
 )
 from sustain.debias import build_card
 from sustain.errors import EffectError
@@ -219,7 +219,9 @@ class TestStability:
         rejected = {
             (visible, chosen): np.mean(
                 [
-                    stability_test(make_labelled_trial(s, visible=visible), method=chosen, **arguments).pvalue
+                    assumption_tests(
+                        make_labelled_trial(s, visible=visible), method=chosen, **arguments
+                    ).correction.pvalue
                     < 0.05
                     for s in range(60)
                 ]
@@ -234,7 +236,7 @@ class TestStability:
 
     def test_numbers(self, card):
         data = make_labelled_trial(0, visible=True)
-        test = stability_test(data, label="y", prediction="f", treatment="t", calibration=card)
+        test = assumption_tests(data, label="y", prediction="f", treatment="t", calibration=card).correction
         assert test.difference == pytest.approx(test.corrected - test.powered)
         assert f"{test.powered:.4g}" in str(test)
         alone = ppi_effect(data, label="y", prediction="f", treatment="t")

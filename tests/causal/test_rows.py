@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from sustain.causal import (
+    assumption_tests,
     cross_ppi_effect,
     estimate_effect,
     least_squares,
@@ -13,7 +14,6 @@ from sustain.causal import (
     ppi_mean,
     ppi_ols,
     predict_then_debias,
-    stability_test,
     transport_checks,
 )
 from sustain.debias import build_card
@@ -191,7 +191,7 @@ def test_units_without_a_cluster_are_refused_everywhere(trial):
     )
     calls = [
         lambda: ppi_effect(trial, **COLUMNS, clusters="cluster"),
-        lambda: stability_test(trial, **COLUMNS, calibration=card, clusters="cluster"),
+        lambda: assumption_tests(trial, **COLUMNS, calibration=card, clusters="cluster"),
         lambda: cross_ppi_effect(
             trial, label="label", features=["wealth"], treatment="treated", clusters="cluster"
         ),

@@ -4,7 +4,8 @@ from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_
 from sustain.causal.labels.assumptions import AssumptionTests, assumption_tests
 from sustain.causal.labels.coefficients import least_squares
 from sustain.causal.labels.cross_ppi import cross_ppi_effect, cross_predict
-from sustain.causal.labels.hausman import CombinedEffect, StabilityTest, combined_effect, stability_test
+from sustain.causal.labels.curves import CurveTest
+from sustain.causal.labels.hausman import CombinedEffect, StabilityTest, combined_effect
 from sustain.causal.labels.ppi import ppi_effect, ppi_mean
 from sustain.causal.labels.ppi_regression import ppi_ols
 from sustain.causal.labels.predict_debias import DebiasedEstimates, predict_then_debias
@@ -13,6 +14,7 @@ from sustain.causal.labels.result import PPIResult
 __all__ = [
     "AssumptionTests",
     "CombinedEffect",
+    "CurveTest",
     "DebiasedEstimates",
     "PPIResult",
     "StabilityTest",
@@ -28,5 +30,4 @@ __all__ = [
     "ppi_mean",
     "ppi_ols",
     "predict_then_debias",
-    "stability_test",
 ]

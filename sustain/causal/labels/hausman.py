@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sustain.debias import CalibrationCard
 
-__all__ = ["CombinedEffect", "StabilityTest", "combined_effect", "stability_test"]
+__all__ = ["CombinedEffect", "StabilityTest", "combined_effect", "hausman_test"]
 
 
 class StabilityTest(NamedTuple):
@@ -67,7 +67,7 @@ class StabilityTest(NamedTuple):
         return "\n".join([text, *note_lines(self.notes)])
 
 
-def stability_test(
+def hausman_test(
     data: pd.DataFrame,
     *,
     label: str,
@@ -77,7 +77,7 @@ def stability_test(
     method: str = "linear",
     clusters: str | None = None,
 ) -> StabilityTest:
-    """Test a card's correction against the labels that a trial has.
+    """Test a card's correction against the labels that a trial has; `assumption_tests` with a card calls it.
 
     Both effects come from the same units, so the variance of their difference is that of the difference of their
     influences, plus the calibration's part. With ``method="none"`` the naive effect is tested.
@@ -154,7 +154,7 @@ def combined_effect(
     Parameters
     ----------
     data, label, prediction, treatment, calibration, method, clusters
-        As in `stability_test`.
+        As in `assumption_tests`.
     test_level : float
         Reject measurement stability when the test's p-value is below.
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimate import Note
 
-__all__ = ["Part", "Total", "add_up", "few_notes", "mean_part"]
+__all__ = ["FEW", "Part", "Total", "add_up", "few_notes", "mean_part"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]

@@ -1,0 +1,158 @@
+"""Predictions at equal truth where only noisy labels of it are known.
+
+At equal *label* predictions differ between arms that differ in truth, measurement stability or not: of two places with
+one label, that of the richer arm is richer. Known noise is taken off as follows. The truth's distribution in each arm
+is unfolded from its labels (expectation maximisation from the normal distribution that has the right variance, stopped
+early); every column of the curve is replaced by its expectation given label and arm; under measurement stability the
+prediction's expectation given these is the curve of the *truth*, whatever its shape. (Regression calibration; Carroll
+et al. 2006, chapter 4, doi:10.1201/9781420010138, with distributions by arm.) What the unfolding adds to the variance
+is in a jackknife over clusters that repeats it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sustain.causal.labels.curves import FEWEST, CurveTest, Regression, Spline, finish, knots_for
+from sustain.causal.labels.hotelling import Joint, f_tail
+from sustain.errors import EffectError
+from sustain.stats.least_squares import Regressors
+
+__all__ = ["same_curve_of_truth"]
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+GRID = 80  # values of the truth in an arm's distribution
+STEPS = 15  # of expectation maximisation
+MOST_KNOTS = 6  # noise hides the finer shape of a curve
+FOLDS = 50  # sets of clusters that the jackknife leaves out in turn
+LEAST = 0.05  # share of a variance that noise must leave
+
+
+def same_curve_of_truth(
+    prediction: Floats,
+    label: Floats,
+    treated: Floats,
+    covariates: Floats,
+    names: Sequence[str],
+    group: Codes | None,
+    noise: float,
+) -> CurveTest:
+    """Test that predictions at equal truth are the same in both arms, with labels of the truth that hold noise.
+
+    Parameters
+    ----------
+    prediction, label, treated : ndarray, shape (n,)
+    covariates : ndarray, shape (n, p)
+    names : sequence of str
+        Of the truth, the treatment and the covariates.
+    group : ndarray of int, shape (n,), optional
+        Cluster codes.
+    noise : float
+        Variance of the labels' noise, taken as normal; above 0.
+
+    Raises
+    ------
+    EffectError
+        When the noise is as large as what the covariates leave of an arm's labels, or columns are linearly dependent.
+    """
+    variance = float(label.var())
+    # Of the spread of the truth; where that is too small, `_unfold` says so.
+    shrink = math.sqrt(max(LEAST, 1 - noise / variance)) if variance > 0 else 1.0
+    knots = max(FEWEST, min(MOST_KNOTS, round(knots_for(label.size, group) / 2)))
+    spline = Spline.of(label.mean() + shrink * (label - label.mean()), knots)
+
+    def regression(rows: NDArray[np.bool_]) -> Regression:
+        part, arm, others = label[rows], treated[rows], covariates[rows]
+        centre = _explained(part, arm, others, names)
+        curve = np.empty((part.size, spline.width))
+        for value in (0.0, 1.0):
+            inside = arm == value
+            offset, weights = _unfold(part[inside] - centre[inside], noise)
+            curve[inside] = _expected(spline, centre[inside], offset, weights)
+        truth = spline.sd * curve[:, 0]  # its expectation, up to a constant
+        return Regression(prediction[rows], arm, curve, truth - truth.mean(), others, names)
+
+    joint = regression(np.ones(label.size, dtype=bool)).joint(group)
+    folds = _folds(label, prediction, group)
+    n_folds = int(folds.max()) + 1
+    without = np.array([regression(folds != fold).gaps() for fold in range(n_folds)])
+    away = without - without.mean(axis=0)
+    return finish(_with_cov(joint, (n_folds - 1) / n_folds * (away.T @ away), n_folds), spline)
+
+
+def _with_cov(joint: Joint, cov: Floats, folds: int) -> Joint:
+    """Take the jackknife's covariance, and no more degrees of freedom than it has."""
+    q = joint.estimate.size
+    df = min(joint.df, float(folds - q))
+    if not df > 0 or np.linalg.matrix_rank(cov, hermitian=True) < q:
+        return Joint(joint.estimate, cov, math.nan, 0.0, math.nan)
+    eta = df + q - 1
+    distance = float(joint.estimate @ np.linalg.solve(cov, joint.estimate))
+    statistic = distance * df / (eta * q)
+    return Joint(joint.estimate, cov, statistic, df, f_tail(q, df, statistic))
+
+
+def _explained(label: Floats, arm: Floats, covariates: Floats, names: Sequence[str]) -> Floats:
+    """Tell what covariates explain of the labels within the arms."""
+    if not covariates.shape[1]:
+        return np.zeros(label.size)
+    columns = np.column_stack([arm, covariates])
+    coefficients = Regressors.of(columns, names[1:], error=EffectError).solve(label)
+    return np.asarray(covariates @ coefficients[2:])
+
+
+def _unfold(values: Floats, noise: float) -> tuple[Floats, Floats]:
+    """Truths on a grid, and of each value the probabilities of these, shape (n, GRID)."""
+    mean, variance = values.mean(), values.var()
+    left = variance - noise
+    if left <= LEAST * variance:
+        raise EffectError(
+            f"target_noise_var: {noise:g} is not below {1 - LEAST:.0%} of the variance of the labels that covariates "
+            f"leave in an arm, {variance:.3g}. Give the variance of the labels' sampling error, in squared units of "
+            "the label."
+        )
+    shrink = math.sqrt(left / variance)
+    low, high = mean + shrink * (values.min() - mean), mean + shrink * (values.max() - mean)
+    pad = 0.5 * math.sqrt(left)
+    grid = np.linspace(low - pad, high + pad, GRID)
+    likely = np.exp(-((values[:, None] - grid) ** 2) / (2 * noise))
+    # A label far beyond the grid is next to its end.
+    likely += 1e-12 * np.exp(-np.abs(values[:, None] - grid) / math.sqrt(left))
+    share = np.exp(-((grid - mean) ** 2) / (2 * left))
+    share /= share.sum()
+    for _ in range(STEPS):
+        weights = likely * share
+        weights /= weights.sum(axis=1, keepdims=True)
+        share = weights.mean(axis=0)
+    weights = likely * share
+    return grid, weights / weights.sum(axis=1, keepdims=True)
+
+
+def _expected(spline: Spline, centre: Floats, grid: Floats, weights: Floats) -> Floats:
+    """Give the expectation of the spline's columns given each label."""
+    if not centre.any():
+        return np.asarray(weights @ spline(grid))
+    rows = max(1, 4_000_000 // (GRID * max(1, spline.knots.size)))  # at a time, to bound memory
+    parts = [
+        np.einsum("ij,ijk->ik", weights[at : at + rows], spline(centre[at : at + rows, None] + grid))
+        for at in range(0, centre.size, rows)
+    ]
+    return np.concatenate(parts)
+
+
+def _folds(label: Floats, prediction: Floats, group: Codes | None) -> Codes:
+    """Deal clusters (or rows) into sets to leave out, the same in whatever order rows come."""
+    if group is None:
+        rank = np.empty(label.size, dtype=np.intp)
+        rank[np.lexsort((prediction, label))] = np.arange(label.size)
+        codes = rank
+    else:
+        codes = np.unique(group, return_inverse=True)[1]
+    n = int(codes.max()) + 1
+    return np.random.default_rng(0).permutation(np.arange(n) % min(FOLDS, n))[codes]
