@@ -43,6 +43,7 @@ __all__ = [
     "quantiles_part",
     "recovered_parts",
     "short",
+    "short_beside",
     "spread_part",
     "strata_parts",
     "support_part",
@@ -131,7 +132,7 @@ def level_parts(
 def quantiles_part(sample: CalibrationSample) -> PredictionQuantiles:
     """Say where the predictions lay."""
     shares, values = prediction_quantiles(sample)
-    return PredictionQuantiles(shares=[short(v) for v in shares], values=[short(v, 5) for v in values])
+    return PredictionQuantiles(shares=[short(v) for v in shares], values=short_beside(values, 5))
 
 
 def spread_part(sample: CalibrationSample) -> Spread | None:
@@ -184,7 +185,7 @@ def support_part(edges: tuple[float, float]) -> Support:
 def noise_part(sample: CalibrationSample) -> Noise:
     """Round the noise by level of the truth."""
     profile = noise_profile(sample)
-    return Noise(truth=[short(v, 5) for v in profile.truth], sd=[short(v, 5) for v in profile.sd])
+    return Noise(truth=short_beside(profile.truth, 5), sd=[short(v, 5) for v in profile.sd])
 
 
 def line_part(line: Line) -> LineCard:
@@ -205,3 +206,12 @@ def short(value: float, digits: int = 7) -> float:
     if value == 0 or not math.isfinite(value):
         return value
     return round(value, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def short_beside(values: NDArray[np.float64], digits: int) -> list[float]:
+    """Round values to so many digits of their range, so that an offset of all of them takes no digit."""
+    reach = float(np.ptp(values))
+    if not reach > 0:
+        return [short(v, 9) for v in values]
+    decimals = digits - 1 - math.floor(math.log10(reach))
+    return [round(float(v), decimals) for v in values]
