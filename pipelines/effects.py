@@ -36,7 +36,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         units,
         CalibrationCard.load(artefacts.card),
         methods=effects.methods,
-        correction=required(params.correct, "correct", params).method,
+        correction=effects.correction,
         level=effects.level,
     )
     write_results(artefacts.effects, results)

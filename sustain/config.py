@@ -35,8 +35,9 @@ __all__ = [
     "load_params",
 ]
 
-Fitted = Literal["linear", "tweedie", "bridge"]
-Method = Literal["none", "linear", "tweedie", "bridge"]
+Fitted = Literal["linear", "tweedie", "response"]
+CellMethod = Literal["none", "linear", "tweedie"]
+EffectMethod = Literal["none", "response", "linear", "tweedie"]
 
 
 class _Section(BaseModel):
@@ -214,7 +215,7 @@ class CalibrateParams(_Section):
     groups: str = Field("block", description="Column of clusters for covariances and the bootstrap.")
     n_boot: int = Field(200, ge=20, description="Bootstrap draws stored in the card.")
     methods: list[Fitted] = Field(
-        default=["linear", "tweedie", "bridge"], min_length=1, description="Corrections in the card."
+        default=["linear", "tweedie", "response"], min_length=1, description="Corrections in the card."
     )
     score: Literal["mixture", "kde", "scott"] = Field("mixture", description="Score of Tweedie's correction.")
     household_sd: float = Field(
@@ -265,7 +266,10 @@ class MapParams(_Section):
 class CorrectParams(_Section):
     """Correction of the map (`sustain.maps.correct.raster`)."""
 
-    method: Method = Field("linear", description="Correction in the `wealth` band.")
+    method: CellMethod = Field(
+        "linear",
+        description="Correction in the `wealth` band: one function of the prediction for every cell.",
+    )
 
 
 class AidTrialsParams(_Section):
@@ -286,9 +290,21 @@ class AidTrialsParams(_Section):
 class EffectsParams(_Section):
     """Treatment effects from the map (`sustain.causal`)."""
 
-    methods: list[Method] = Field(default=["none", "linear", "tweedie", "bridge"], min_length=1)
+    methods: list[EffectMethod] = Field(default=["none", "response", "linear", "tweedie"], min_length=1)
+    correction: EffectMethod = Field(
+        "response", description="Which of them is reported where a trial's assumption asks for a correction."
+    )
     level: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
     aid: AidTrialsParams | None = Field(None, description="Build trials of aid projects from survey places.")
+
+    @model_validator(mode="after")
+    def _reports_what_it_estimates(self) -> EffectsParams:
+        if self.correction not in self.methods:
+            raise ValueError(
+                f"correction {self.correction!r} is not among methods ({', '.join(self.methods)}): add it there, or "
+                "name one of them"
+            )
+        return self
 
 
 class PublishParams(_Section):
@@ -367,10 +383,10 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _corrections_are_in_the_card(self) -> Params:
-        held = {"none", *(self.calibrate.methods if self.calibrate else get_args(Method))}
-        asked = ({self.correct.method} if self.correct else set()) | set(
-            self.effects.methods if self.effects else ()
-        )
+        held = {"none", *(self.calibrate.methods if self.calibrate else get_args(Fitted))}
+        asked: set[str] = {self.correct.method} if self.correct else set()
+        if self.effects:
+            asked |= {*self.effects.methods}
         if asked - held:
             raise ValueError(
                 f"correct and effects use {', '.join(sorted(asked - held))}, which calibrate.methods does not fit"

@@ -13,7 +13,7 @@ from sustain.stage import Artefacts, required, run_stage
 
 def main(params: Params, artefacts: Artefacts) -> None:
     """Compare at places, by admin-2 unit and by tenth; the cards know no label of this country."""
-    methods: list[str] = list(required(params.effects, "effects", params).methods)
+    methods = required(params.effects, "effects", params).methods
     survey = pd.read_parquet(artefacts.predictions / "survey.parquet")
     places = survey[survey["split"] == "test"]
     truth = places["y_true"]
@@ -22,7 +22,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
         raster = artefacts.maps / f"wealth_{model}.tif"
         raw = sample_points(raster, places["lon"], places["lat"])["wealth_raw"]
         card = CalibrationCard.load(artefacts.calibration / "cards" / f"{model}.json")
-        estimates = {method: card.transform(raw, method=method, check_support=False) for method in methods}
+        of_cells = [method for method in methods if method in card.methods]
+        estimates = {method: card.transform(raw, method=method, check_support=False) for method in of_cells}
         scores[model] = agreement_by_level(truth, estimates, places["adm2"])
         for by, key in (("survey", truth), ("map", raw)):
             tenths[model, by] = bias_by_tenth(truth, estimates, by=key)

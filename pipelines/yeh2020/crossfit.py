@@ -4,7 +4,7 @@ import pandas as pd
 
 from sustain.config import Params
 from sustain.data.yeh2020 import imported_predictions, models_of
-from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration
+from sustain.debias import LinearCalibration, TweedieCalibration
 from sustain.debias.judge.agreement import agreement
 from sustain.debias.judge.cross_fit import cross_fit_models, model_table
 from sustain.files import atomic_directory
@@ -15,7 +15,7 @@ PUBLISHED = TweedieCalibration(score="scott", recalibrate=False, monotone=False)
 
 
 def main(params: Params, artefacts: Artefacts) -> None:
-    """Cross-fit all models by the house's corrections, and the map's model by the bridge and the published one too."""
+    """Cross-fit all models by the house's corrections, and the map's model by the published one too."""
     survey = pd.read_parquet(artefacts.predictions / "survey.parquet")
     mapped = imported_predictions(params).model
     predictions = {model: survey[f"y_pred_{model}"].to_numpy() for model in models_of(survey)}
@@ -28,7 +28,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         {mapped: predictions[mapped]},
         truth,
         survey["fold"],
-        {"bridge": BridgeCalibration(), "tweedie_scott": PUBLISHED},
+        {"tweedie_scott": PUBLISHED},
     )
     abroad = cross_fit_models(predictions, truth, survey["country"], house)
     models = {"spatial": model_table(spatial, truth), "country": model_table(abroad, truth)}

@@ -31,7 +31,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         units,
         CalibrationCard.load(artefacts.card),
         methods=effects.methods,
-        correction=required(params.correct, "correct", params).method,
+        correction=effects.correction,
         level=effects.level,
     )
     truths = {name: places.groupby("treated")["y_true"].mean() for name, places in units.items()}

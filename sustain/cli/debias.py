@@ -1,4 +1,4 @@
-"""``sustain debias``: describe the errors of predictions, fit a calibration card, correct a raster or a table."""
+"""``sustain debias``: describe errors of predictions, fit a card, correct a raster or a table, say a slope."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fit(
     weight: Weight = None,
     noise: Noise = 0.0,
     method: Annotated[
-        list[str] | None, typer.Option(help="linear, tweedie or bridge; repeat for several (default: all).")
+        list[str] | None, typer.Option(help="linear, tweedie or response; repeat for several (default: all).")
     ] = None,
     level: Levels = None,
     lon: Annotated[
@@ -53,6 +53,12 @@ def fit(
         typer.Option(help="Column of longitudes: with --lat, for standard errors of means of areas."),
     ] = None,
     lat: Annotated[str | None, typer.Option(help="Column of latitudes, in degrees.")] = None,
+    country: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of countries: with --lon and --lat, how far countries err as wholes, for means of areas."
+        ),
+    ] = None,
     predictor: Annotated[str, typer.Option(help="Which model made the predictions.")] = "unknown",
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws kept in the card.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -61,10 +67,10 @@ def fit(
     from sustain.debias import build_card
     from sustain.debias.card.text import weak_points
 
-    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat)
+    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat, country)
     card = build_card(
         **sample,
-        methods=method or ("linear", "tweedie", "bridge"),
+        methods=method or ("linear", "tweedie", "response"),
         target={"name": target, "unit": unit},
         predictor={"id": predictor},
         target_noise_var=noise,
@@ -74,9 +80,8 @@ def fit(
     card.save(out)
     for subject, text in weak_points(card).items():
         typer.echo(f"WEAK, {subject}: {text}")
-    typer.echo(
-        f"{out}: slope {card.slope:.3f}, r2 {card.r2:.3f}, {len(data)} places; {', '.join(card.methods[1:])}"
-    )
+    held = ", ".join(card.effect_methods[1:])
+    typer.echo(f"{out}: slope {card.slope:.3f}, r2 {card.r2:.3f}, {len(data)} places; {held}")
 
 
 @app.command()
@@ -84,7 +89,7 @@ def correct(
     source: Annotated[Path, typer.Argument(help="Raster of raw predictions, or a CSV or Parquet table.")],
     out: Annotated[Path, typer.Argument(help="What to write: raster to raster, table to table.")],
     card: Annotated[Path, typer.Option(help="The predictions' calibration card.")],
-    method: Annotated[str, typer.Option(help="none, linear, tweedie, bridge or level.")] = "linear",
+    method: Annotated[str, typer.Option(help="none, linear, tweedie or level.")] = "linear",
     stratum: Annotated[
         str | None,
         typer.Option(help="Table only: stratum that all rows are in, with a correction of its own."),
@@ -122,6 +127,24 @@ def correct(
     data[f"{y_pred}_se"] = loaded.standard_error(data[y_pred], **part)
     write_table(out, data)
     typer.echo(f"{out}: written, {len(data)} rows corrected by the method {method}")
+
+
+@app.command()
+def slope(
+    card: Annotated[Path, typer.Argument(help="A calibration card.")],
+    effect: Annotated[float, typer.Option(help="Effect on the truth that is expected, in its unit.")],
+    stratum: Annotated[str | None, typer.Option(help="Population of the card; all by default.")] = None,
+    level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
+) -> None:
+    """Say by which slope an effect of a given size shrinks, for whoever has nothing but the map to divide."""
+    from sustain.debias import CalibrationCard
+
+    found = CalibrationCard.load(card).slope_for(effect, stratum)
+    low, high = found.interval(level)
+    typer.echo(
+        f"slope {found.value:.4g} ({100 * level:.4g}% interval {low:.4g} to {high:.4g}), "
+        f"{found.extrapolated:.0%} beyond the truths that shaped the curve"
+    )
 
 
 @app.command()
@@ -163,12 +186,13 @@ def _sample(
     levels: list[str] | None,
     lon: str | None = None,
     lat: str | None = None,
+    country: str | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a calibration table; the arguments that corrections and diagnoses share."""
     from sustain.cli.tables import read_table
     from sustain.errors import InSampleWarning
 
-    names = [*(name for name in (groups, strata, weight, lon, lat) if name), *(levels or ())]
+    names = [*(name for name in (groups, strata, weight, lon, lat, country) if name), *(levels or ())]
     data = read_table(table, [y_pred, y_true, *names])
     if _PREDICTED in data and not (unseen := data[_PREDICTED].astype(bool)).all():
         warnings.warn(
@@ -178,6 +202,7 @@ def _sample(
             stacklevel=2,
         )
     optional = {"groups": groups, "strata": strata, "sample_weight": weight, "lon": lon, "lat": lat}
+    optional |= {"countries": country}
     columns = {"y_pred": y_pred, "y_true": y_true} | {key: name for key, name in optional.items() if name}
     sample: dict[str, Any] = {key: data[name].to_numpy() for key, name in columns.items()}
     if levels:

@@ -101,7 +101,8 @@ def effect(
     method: Annotated[
         str | None,
         typer.Option(
-            help="none, linear, tweedie, bridge or level; linear by default, none for a change over time.",
+            help="none, response, linear, tweedie or level; response by default where the card holds it, none for a "
+            "change over time.",
             rich_help_panel=_CORRECTION,
         ),
     ] = None,
@@ -219,12 +220,21 @@ def effect(
     from sustain.files import write_json
 
     loaded = None if card is None else CalibrationCard.load(card)
+    choice = CorrectionChoice.read(
+        loaded,
+        method,
+        card_level=card_level,
+        strata=strata,
+        assumption=assumption,
+        transport=options.read_number(transport),
+        overlap=options.read_overlap(overlap),
+    )
     read = read_trial(
         trial,
         map_ or (),
         map_period or time,
         loaded,
-        method or "linear",
+        choice.method,
         buffer_m=options.read_number(buffer_m),
         displaced=displaced,
         polygons=polygons,
@@ -243,15 +253,7 @@ def effect(
             unit=unit,
             time=time,
         ),
-        CorrectionChoice.read(
-            loaded,
-            method,
-            card_level=card_level,
-            strata=strata,
-            assumption=assumption,
-            transport=options.read_number(transport),
-            overlap=options.read_overlap(overlap),
-        ),
+        choice,
         vcov=options.read_vcov(vcov),
         weights=weights,
         level=level,

@@ -1,4 +1,4 @@
-"""The figures of effects: a forest for few trials, a scatter for many contrasts."""
+"""The figures of effects: a forest for few trials, a scatter for many contrasts, the response curve."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.lines import Line2D
 
+from sustain.debias.response.figure import draw_response
+from sustain.debias.response.model import ResponseModel
 from sustain.report.methods import MUTED, method_style
 from sustain.report.style import INK, PAPER, canvas, method_handle, padded, to_svg
 
-__all__ = ["contrast_scatter", "effects_forest", "stability_scatter"]
+__all__ = ["contrast_scatter", "effects_forest", "response_curve", "stability_scatter"]
 
 Interval = tuple[str, float, float, float]
 
@@ -121,6 +123,25 @@ def contrast_scatter(
         axes.legend(handles=handles, loc="lower right", borderaxespad=0.2)
         axes.set(xlabel=f"{truth_label}, {unit}", ylabel=f"From the map, {unit}")
         return to_svg(figure, name, alt)
+
+
+def response_curve(model: ResponseModel, *, unit: str, alt: str) -> Markup:
+    """Draw mean prediction by truth with its band, the scatter about it, and the distribution of truth.
+
+    Parameters
+    ----------
+    model : ResponseModel
+        Of a card.
+    unit : str
+        Unit of wealth.
+    alt : str
+        Text alternative.
+    """
+    with canvas(380) as (figure, axes):
+        draw_response(model, axes)
+        axes.set(xlabel=f"Wealth, {unit}", ylabel=f"Predicted wealth, {unit}")
+        axes.legend(loc="upper left", borderaxespad=0.2)
+        return to_svg(figure, "response", alt)
 
 
 def stability_scatter(table: pd.DataFrame, *, unit: str, alt: str) -> Markup:

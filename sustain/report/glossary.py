@@ -7,8 +7,6 @@ __all__ = ["GLOSSARY"]
 GLOSSARY = {
     "Block": "A square of land whose sites go to one part together: training, validation, calibration or test. "
     "Neighbours look alike, so a model is judged in blocks that it never saw.",
-    "Bridge correction": "A curve whose mean, among places of equal wealth, is that wealth. It assumes least, "
-    "and has the widest intervals.",
     "Calibration sample": "Survey sites with a label and a prediction by a model that did not train on "
     "them. They show how predictions err.",
     "Calibration card": "A small file with everything the calibration sample teaches about the errors, "
@@ -24,6 +22,8 @@ GLOSSARY = {
     "in the calibration sample, treated or not. Then the map as it is is right and a correction overshoots.",
     "Prediction on truth": "The slope b of a regression of predictions on survey wealth. Below one: "
     "differences are understated (shrinkage, attenuation).",
+    "Response curve": "The mean prediction among places of a given wealth. An effect is read back through it: its "
+    "slope depends on how rich the trial's places are and on how far the treatment moves them.",
     "R²": "Share of the differences in wealth between sites that the predictions explain: one is all, zero is no "
     "better than giving every site the mean.",
     "Standard error": "How far an estimate typically lies from what it estimates. For effects it holds "
@@ -35,6 +35,8 @@ GLOSSARY = {
     "places with a given prediction are, on average, as much richer than others as it says.",
     "Tweedie's correction": "Moves a prediction away from where predictions are dense, by the noise "
     "variance times the slope of the log density. Unlike the linear correction it may bend.",
+    "Unfolding": "Finding the distribution of wealth that, blurred as the calibration sample shows, gives the "
+    "predictions that were seen. It says where on the response curve a trial lies.",
     "Wealth index": "A weighted sum of assets and housing quality from a household survey, averaged over "
     "the households of a site.",
 }

@@ -40,10 +40,10 @@ _SHAPES = {
 # Okabe and Ito's colours (Color Universal Design, 2008), told apart by shape as well.
 METHODS = {
     "none": MethodStyle("Naive", "#D55E00", "o"),
+    "response": MethodStyle("Response", "#CC79A7", "D"),
     "linear": MethodStyle("Linear", "#0072B2", "s"),
     "tweedie": MethodStyle("Tweedie", "#009E73", "^"),
     "tweedie_scott": MethodStyle("Tweedie as published", MUTED, "P"),
-    "bridge": MethodStyle("Bridge", "#CC79A7", "D"),
     "level": MethodStyle("Level", "#E69F00", "v"),
 }
 

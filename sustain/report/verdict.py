@@ -218,7 +218,8 @@ def _name(e: MethodEstimate, start: bool = False) -> str:
 
 
 def _phrase(method: str) -> str:
-    return "the map as it is" if method == "none" else f"the {_label(method)} correction"
+    kind = "method" if method == "response" else "correction"
+    return "the map as it is" if method == "none" else f"the {_label(method)} {kind}"
 
 
 def _label(method: str) -> str:

@@ -4,6 +4,7 @@ from sustain.trials.contrasts import Contrast, contrast_scores, contrast_table, 
 from sustain.trials.family import as_trials, contrast_results, explain_gaps, explain_scores
 from sustain.trials.results import (
     MethodEstimate,
+    ReadBack,
     TrialResult,
     effects_table,
     method_scores,
@@ -16,6 +17,7 @@ from sustain.trials.trial import Trial, estimate_trials, load_trials
 __all__ = [
     "Contrast",
     "MethodEstimate",
+    "ReadBack",
     "Trial",
     "TrialResult",
     "as_trials",

@@ -17,7 +17,6 @@ __all__ = ["StabilityGaps", "as_trials", "contrast_results", "explain_gaps", "ex
 _WORDS = {
     "none": "the map as it is",
     "tweedie": "Tweedie",
-    "bridge": "the bridge",
     "tweedie_scott": "Tweedie as published",
 }
 

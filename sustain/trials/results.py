@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MethodEstimate",
     "MethodScore",
+    "ReadBack",
     "TrialResult",
     "effects_table",
     "method_scores",
@@ -43,8 +44,33 @@ def _from_null(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_from_null)]
 
 
+class ReadBack(BaseModel):
+    """What an effect that was read back through the response curve has beside it.
+
+    Attributes
+    ----------
+    slope : float
+        The trial's own slope of prediction on truth.
+    alike, alike_low, alike_high : float
+        The effect if every unit gains alike, with its interval.
+    differs : bool
+        Whether the trial can tell that units do not.
+    extrapolated : float
+        Share of the treated beyond the truths that shaped the curve.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slope: Number
+    alike: Number
+    alike_low: Number
+    alike_high: Number
+    differs: bool
+    extrapolated: Number
+
+
 class MethodEstimate(BaseModel):
-    """One method's estimate of one trial's effect."""
+    """One method's estimate of one trial's effect; `read_back` with the method ``"response"``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,6 +82,7 @@ class MethodEstimate(BaseModel):
     level: float
     share_var_calibration: Number = 0.0
     notes: tuple[str, ...] = ()
+    read_back: ReadBack | None = None
 
     def error(self, truth: float) -> float:
         """Estimate minus truth."""

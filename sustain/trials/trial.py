@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sustain.causal.effect import estimate_effect
 from sustain.errors import EffectError
 from sustain.files import read_json
-from sustain.trials.results import MethodEstimate, TrialResult
+from sustain.trials.results import MethodEstimate, ReadBack, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def estimate_trials(
     card : CalibrationCard
         How the errors of these predictions behave.
     methods : sequence of str
-        ``"none"`` (the naive estimate) and corrections that the card holds.
+        ``"none"`` (the naive estimate), corrections that the card holds, and ``"response"``.
     correction : str
         The method that stands for "correct" where a trial's assumption demands it.
     level : float
@@ -129,12 +129,28 @@ def estimate_trials(
                         level=level,
                         share_var_calibration=effect.share_calibration,
                         notes=tuple(effect.notes),
+                        read_back=_read_back(effect),
                     )
                     for method, effect in zip(methods, effects, strict=True)
                 ),
             )
         )
     return results
+
+
+def _read_back(effect: EffectResult) -> ReadBack | None:
+    found = effect.response
+    if found is None:
+        return None
+    low, high = found.alike.conf_int(effect.level)
+    return ReadBack(
+        slope=found.slope,
+        alike=found.alike.estimate,
+        alike_low=low,
+        alike_high=high,
+        differs=found.differs,
+        extrapolated=found.extrapolated,
+    )
 
 
 def _estimate(

@@ -48,7 +48,8 @@ def card(sample):
 
 def test_fit_writes_all_corrections_and_the_strata(card):
     loaded = CalibrationCard.load(card)
-    assert loaded.methods == ("none", "linear", "tweedie", "bridge")
+    assert loaded.methods == ("none", "linear", "tweedie")
+    assert set(loaded.response_model.populations) == {"urban", "rural"}
     assert {stratum.name for stratum in loaded.strata} == {"urban", "rural"}
     assert loaded.spatial_errors.prediction_given_truth.shared < 0.3  # their errors are independent
 
@@ -60,6 +61,42 @@ def test_a_table_is_corrected_as_in_python(sample, card, tmp_path):
     expected = linear_correct(before["y_pred"], CalibrationCard.load(card))
     np.testing.assert_allclose(after["y_pred_corrected"], expected, rtol=1e-12)
     assert (after["y_pred_se"] > 0).all()
+
+
+def test_the_slope_for_an_effect_is_that_of_the_card(card):
+    done = sustain("debias", "slope", card, "--effect", 0.5, "--stratum", "urban", "--level", 0.9)
+    assert done.returncode == 0, done.stderr
+    found = CalibrationCard.load(card).slope_for(0.5, "urban")
+    low, high = found.interval(0.9)
+    assert done.stdout.startswith(f"slope {found.value:.4g} (90% interval {low:.4g} to {high:.4g}), ")
+
+
+def test_a_column_of_countries_gives_the_spread_between_them(sample, tmp_path):
+    rng = np.random.default_rng(1)
+    table = pd.read_csv(sample)
+    table["country"] = [f"country {k}" for k in np.arange(len(table)) % 6]
+    table["y_pred"] += rng.normal(scale=0.5, size=6)[np.arange(len(table)) % 6]
+    table.to_csv(tmp_path / "countries.csv", index=False)
+    done = sustain(
+        *("debias", "fit", tmp_path / "countries.csv", "-o", tmp_path / "card.json", "--target", "wealth"),
+        *(
+            "--unit",
+            "index",
+            "--lon",
+            "longitude",
+            "--lat",
+            "latitude",
+            "--country",
+            "country",
+            "--n-boot",
+            25,
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = CalibrationCard.load(tmp_path / "card.json")
+    assert loaded.sample.countries == [f"country {k}" for k in range(6)]
+    assert loaded.spatial_errors.prediction_given_truth.countries.n == 6
+    assert loaded.spatial_errors.prediction_given_truth.countries.sd > 0.2
 
 
 def test_diagnose_speaks_writes_json_and_draws(sample, tmp_path):
@@ -94,6 +131,7 @@ def test_figures_that_cannot_be_are_null_in_json(tmp_path):
             ("correct", "SAMPLE", "OUT.xlsx", "--card", "CARD"),
             "OUT.xlsx: expected a name that ends in .csv or",
         ),
+        (("slope", "CARD", "--effect", "0.5", "--stratum", "coast"), "the response of 'coast' is not known"),
         (("correct", "map.tif", "OUT", "--card", "CARD", "--stratum", "urban"), "--stratum"),
     ],
 )

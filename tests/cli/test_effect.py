@@ -104,7 +104,7 @@ def folder(tmp_path_factory):
         groups=sample["country"].to_numpy(),
         strata=sample["place"].to_numpy(),
         levels={"country": sample["country"].to_numpy()},
-        methods=("linear", "tweedie", "bridge"),
+        methods=("linear", "tweedie", "response"),
         n_boot=40,
         **ABOUT,
     ).save(path / "card.json")
@@ -170,7 +170,7 @@ DESIGNS = {
         {"vcov": {"block": {"lat": "lat", "lon": "lon", "block_km": 150, "n_boot": 60}}, "seed": 3},
     ),
     "tweedie": ("--method tweedie --level 0.9", {"method": "tweedie", "level": 0.9}),
-    "bridge": ("--method bridge --assumption bracket", {"method": "bridge", "assumption": "bracket"}),
+    "response": ("--method response --assumption bracket", {"method": "response", "assumption": "bracket"}),
     "level": (
         "--method level --card-level 'within country'",
         {"method": "level", "card_level": "within country"},
@@ -267,10 +267,11 @@ class TestWhatIsSaid:
     def test_other_intervals_profile_and_sensitivity(self, sustain, folder, tmp_path):
         out, picture = tmp_path / "effect.json", tmp_path / "effect.png"
         base = (folder / "trial.csv", "--card", folder / "card.json", *words(ROLES[0]), "-o", out)
+        base += ("--method", "linear")
         more = ("--interval", "fieller", "--sensitivity", "--conley-profile", "20,80", "--plot", picture)
         code, text, error = sustain(*base, *more)
         assert code == 0, error
-        result = expected(folder, **ROLES[1])
+        result = expected(folder, **ROLES[1], method="linear")
         written = json.loads(out.read_text())
         assert (written["interval"]["conf_low"], written["interval"]["conf_high"]) == result.conf_int(
             method="fieller"

@@ -146,7 +146,6 @@ def test_effects_hold_both_contrasts_beside_the_survey(finished: Artefacts) -> N
             "none",
             "linear",
             "tweedie",
-            "bridge",
             "tweedie_scott",
         ]
         truth, linear = trial["truth"], trial["estimates"][1]["estimate"]
@@ -154,7 +153,7 @@ def test_effects_hold_both_contrasts_beside_the_survey(finished: Artefacts) -> N
         assert linear == pytest.approx(truth, abs=0.2)
     local = json.loads((finished.effects.with_name("yeh2020-map") / "effects.json").read_text())["trials"]
     assert local
-    assert {"none", "linear", "tweedie", "bridge"} == {e["method"] for e in local[0]["estimates"]}
+    assert {"none", "response", "linear", "tweedie"} == {e["method"] for e in local[0]["estimates"]}
 
 
 def test_nothing_published_holds_a_label_or_a_survey_place(finished: Artefacts) -> None:

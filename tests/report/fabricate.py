@@ -113,6 +113,11 @@ def estimate(method, value, error):
     }
 
 
+def read_back(value, differs=False):
+    alike = {"alike": value + 0.01, "alike_low": value - 0.09, "alike_high": value + 0.11}
+    return {"slope": 0.61, **alike, "differs": differs, "extrapolated": 0.03}
+
+
 def trial(
     name="villages", assumption="measurement", naive=0.3, linear=0.5, tweedie=0.53, truth=None, error=0.04
 ):
@@ -131,10 +136,11 @@ def trial(
         "vcov": "HC1",
         "n_treated": 120,
         "n_control": 118,
-        "reported": "linear" if assumption == "measurement" else "none",
+        "reported": "response" if assumption == "measurement" else "none",
         "truth": truth,
         "estimates": [
             estimate("none", naive, 0.6 * error),
+            estimate("response", linear, error) | {"read_back": read_back(linear, name == "districts")},
             estimate("linear", linear, error),
             estimate("tweedie", tweedie, error),
         ],

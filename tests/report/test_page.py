@@ -27,6 +27,7 @@ FIGURES = [
     "map",
     "uncertainty",
     "endline",
+    "response",
     "prediction-truth",
     "deciles",
     "neighbours",
@@ -127,7 +128,7 @@ def test_colours_follow_the_scheme_and_methods_keep_theirs(synthetic):
     text = html(synthetic)
     assert "var(--ink)" in text
     assert not re.search("#0a0b0c|#5d5e5f|#c1c2c3|#fdfcfb", text)
-    for method in ("none", "linear", "tweedie"):
+    for method in ("none", "response", "linear", "tweedie"):
         assert text.count(METHODS[method].colour.lower()) + text.count(METHODS[method].colour) > 4
 
 
@@ -150,7 +151,7 @@ def test_text_and_marks_stand_out_in_both_schemes(synthetic, scheme):
     colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
     for name in ("ink", "muted", "accent"):
         assert contrast(colours[name], colours["paper"]) >= 4.5
-    for method in ("none", "linear", "tweedie"):
+    for method in ("none", "response", "linear", "tweedie"):
         assert contrast(METHODS[method].colour, colours["paper"]) >= 3
 
 
@@ -165,7 +166,7 @@ def test_numbers_on_the_page_and_in_the_files(synthetic, page):
     effects = pd.read_csv(synthetic.report / "effects.csv").set_index(["trial", "method"])
     assert effects.loc[("villages", "none"), "error"] == pytest.approx(0.3 - 0.5)
     assert effects.loc[("towns", "linear"), "covered"] == 0
-    assert effects.loc[("districts", "linear"), ["covered", "reported"]].tolist() == [1, True]
+    assert effects.loc[("districts", "response"), ["covered", "reported"]].tolist() == [1, True]
     metrics = json.loads((synthetic.report / "metrics.json").read_text())
     assert metrics["trials"]["villages"]["linear"]["covered"] == 1
     assert metrics["trials"]["towns"]["linear"]["error"] == pytest.approx(0.83)
@@ -347,7 +348,7 @@ def test_the_summary_shows_effects_and_where_the_page_is(synthetic, real):
         return captured.get()
 
     text = printed(synthetic)
-    assert "linear *" in text
+    assert "response *" in text
     assert "0.422 to 0.578" in text
     assert "index.html" in text
     assert "12 contrasts" in printed(real)

@@ -3,14 +3,17 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sustain.debias import build_card
 from sustain.errors import EffectError, FileFormatError
 from sustain.trials.results import (
     MethodEstimate,
+    ReadBack,
     TrialResult,
     effects_table,
     method_scores,
@@ -20,9 +23,18 @@ from sustain.trials.results import (
 from sustain.trials.trial import Trial, estimate_trials
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+READ_BACK = st.builds(
+    ReadBack,
+    slope=NUMBERS,
+    alike=NUMBERS,
+    alike_low=NUMBERS,
+    alike_high=NUMBERS,
+    differs=st.booleans(),
+    extrapolated=NUMBERS,
+)
 ESTIMATES = st.builds(
     MethodEstimate,
-    method=st.sampled_from(["none", "linear", "tweedie"]),
+    method=st.sampled_from(["none", "response", "linear", "tweedie"]),
     estimate=NUMBERS,
     std_error=NUMBERS,
     conf_low=NUMBERS,
@@ -30,6 +42,7 @@ ESTIMATES = st.builds(
     level=st.floats(0.5, 0.99),
     share_var_calibration=NUMBERS,
     notes=st.lists(st.text(), max_size=2),
+    read_back=st.none() | READ_BACK,
 )
 RESULTS = st.builds(
     TrialResult,
@@ -160,3 +173,32 @@ def test_a_trial_must_be_able_to_report_what_it_assumes():
 def test_a_result_that_lacks_what_it_reports_says_so():
     with pytest.raises(FileFormatError, match=r"'t' reports method 'linear', but holds only \['none'\]"):
         _ = result(none=1.0).headline
+
+
+def test_a_trial_that_is_read_back_carries_what_unfolding_says_beside_it():
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=600)
+    card = build_card(
+        0.6 * truth + 0.3 * rng.normal(size=600),
+        truth,
+        target={"name": "wealth", "unit": "index"},
+        predictor="model",
+        methods=("linear", "response"),
+        n_boot=20,
+    )
+    treated = np.arange(1000) % 2
+    wealth = rng.normal(size=1000) + 0.5 * treated
+    units = pd.DataFrame({"wealth_raw": 0.6 * wealth + 0.3 * rng.normal(size=1000), "treated": treated})
+    described = Trial(name="t", title="T", question="?", table="", why="so", assumption="measurement")
+    (found,) = estimate_trials(
+        [described], {"t": units}, card, methods=["none", "response", "linear"], correction="response"
+    )
+    assert found.reported == "response"
+    naive, response, linear = found.estimates
+    assert naive.read_back is None
+    assert linear.read_back is None
+    back = response.read_back
+    assert back.slope == pytest.approx(naive.estimate / response.estimate)
+    assert back.alike_low < back.alike < back.alike_high
+    assert response.estimate == pytest.approx(0.5, abs=4 * response.std_error)
+    assert 0 <= back.extrapolated < 0.1

@@ -83,6 +83,11 @@ class CardContent(BaseModel):
         return ("none", *(item.method for item in self.corrections if item.stratum is None))
 
     @property
+    def effect_methods(self) -> tuple[str, ...]:
+        """Names that `sustain.causal.estimate_effect` accepts as they are: ``"response"`` is of effects alone."""
+        return self.methods if self.response is None else ("none", "response", *self.methods[1:])
+
+    @property
     def stratum_names(self) -> tuple[str, ...]:
         """Strata that `transform` accepts; one that is not among `strata` said too little and has what all have."""
         corrected = (item.stratum for item in self.corrections if item.stratum is not None)

@@ -28,7 +28,7 @@ def card_line(card: CardContent) -> str:
     return (
         f"{card.target.name} ({card.target.unit}), predicted by {card.predictor.id!r}: {card.sample.n} places{groups}, "
         f"r2 {card.r2:.3f}, slope of prediction on truth {line.slope:.3f} [{low:.3f}, {high:.3f}]; "
-        f"{', '.join(card.methods[1:])}"
+        f"{', '.join(card.effect_methods[1:])}"
     )
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_response"]
 
-CURVE, SCATTER = "#0072B2", "#56B4E9"  # Okabe and Ito's blues
+COLOUR = (
+    "#CC79A7"  # Okabe and Ito's reddish purple: of the response, wherever methods are told apart by colour
+)
 BAND = (0.1, 0.9)
 
 
@@ -38,8 +40,8 @@ def draw_response(model: ResponseModel, ax: Axes | None = None, stratum: object 
         truth[inside],
         lower[inside],
         upper[inside],
-        color=SCATTER,
-        alpha=0.3,
+        color=COLOUR,
+        alpha=0.2,
         linewidth=0,
         label="middle 80% of predictions",
     )
@@ -47,13 +49,13 @@ def draw_response(model: ResponseModel, ax: Axes | None = None, stratum: object 
         truth,
         response.curve - half,
         response.curve + half,
-        color=CURVE,
-        alpha=0.4,
+        color=COLOUR,
+        alpha=0.5,
         linewidth=0,
         label="95% band",
     )
-    ax.plot(truth[inside], response.curve[inside], color=CURVE, label="mean prediction")
-    ax.plot(truth, response.curve, color=CURVE, linestyle=":", linewidth=1)
+    ax.plot(truth[inside], response.curve[inside], color=COLOUR, label="mean prediction")
+    ax.plot(truth, response.curve, color=COLOUR, linestyle=":", linewidth=1)
     ends = [truth[0], truth[-1]]
     ax.plot(ends, ends, color="0.4", linestyle="--", linewidth=1, label="prediction = truth")
     shape = response.distribution / response.distribution.max()

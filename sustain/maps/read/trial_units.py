@@ -52,7 +52,12 @@ class MapReading:
                 "Means over cells follow the truth more closely than single places do, so a slope that was learned at "
                 "places may correct too much; compare method='level' or assumption='bracket'."
             )
-            if method not in ("none", "linear", "level"):
+            if method == "response":
+                found.append(
+                    "The response curve and the scatter about it were learned at single places; means over cells "
+                    "scatter less, which unfolding does not know."
+                )
+            elif method not in ("none", "linear", "level"):
                 found.append(
                     f"The correction {method!r} is a curve: it is applied to the mean prediction, which is not the "
                     "mean of corrected cells."

@@ -18,6 +18,7 @@ from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Accuracy, Survey
 from sustain.report.methods import method_style
 from sustain.report.rasters import MapView
+from sustain.report.sections.response import response_figure, slopes_table
 from sustain.report.words import count, interval, listing, number, percent, plural, signed
 
 __all__ = ["correction_section", "errors_section"]
@@ -102,12 +103,15 @@ def correction_section(
     curved = card.diagnostics.get("linearity_p")
     if view is not None and view.method == "linear" and curved is not None and curved < 0.05:
         intro += (
-            " The map uses the linear correction because the parameters ask for it, not because of any result. The "
-            "diagnosis finds one line too simple here: read the effects by the bridge and by Tweedie beside it."
+            " The map uses the linear correction because the parameters ask for it, not because of any result: cells "
+            "get one function. The diagnosis finds one line too simple here; effects are read back through the curve."
         )
     tables = () if test is None or len(test) < MIN_PAIRS else (_check(test, card, unit),)
-    figure = Figure.single("calibration", "The corrections", svg, caption)
-    return Section("correction", "The correction", intro, (figure,), tables)
+    blocks = [Figure.single("calibration", "The corrections", svg, caption)]
+    if card.response is not None:
+        blocks.insert(0, response_figure(card, unit))
+        tables = (*tables, slopes_table(card, unit))
+    return Section("correction", "The correction", intro, tuple(blocks), tables)
 
 
 def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, least: int) -> Figure:
@@ -266,7 +270,7 @@ def _slopes(card: CalibrationCard) -> Table:
             Row(Cell(level.name.capitalize()), (number(level.slope), bounds, "–", count(level.n_units)))
         )
     within = [s.prediction_on_truth.slope for s in card.strata]
-    note = "The correction on this page uses the first row."
+    note = "The linear correction on this page uses the first row."
     if within and max(within) < card.slope:
         note += (
             " Within one kind of site the shrinkage is stronger, by up to "

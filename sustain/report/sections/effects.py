@@ -10,6 +10,7 @@ from sustain.report import effect_figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Published
 from sustain.report.methods import method_style
+from sustain.report.sections.response import read_back_table
 from sustain.report.verdict import FAMILY
 from sustain.report.words import count, interval, listing, number, percent, signed
 from sustain.trials.family import median_gaps
@@ -33,9 +34,11 @@ def effects_section(
         "numbers but from how the treatment can reach the image."
     )
     figure = _forest(trials, unit)
-    table = _numbers(trials, unit, truth_name)
+    tables = [_numbers(trials, unit, truth_name)]
+    if (read_back := read_back_table(trials, unit)) is not None:
+        tables.append(read_back)
     notes = tuple((t.title, _trial_notes(t)) for t in trials)
-    return Section("effects", "Effects of the trials", intro, (figure,), (table,), notes)
+    return Section("effects", "Effects of the trials", intro, (figure,), tuple(tables), notes)
 
 
 def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
@@ -95,6 +98,8 @@ def _family_section(
     if read_off:
         places = f"Over the {len(read_off)} contrasts with enough places in the map's own country; "
         tables.append(_scores("map-scores", "Read off the map alone", read_off, places, unit, truth_name))
+    if (read_back := read_back_table(published.map_trials, unit)) is not None:
+        tables.append(read_back)
     tables.append(_every(trials, unit, truth_name))
     blocks = [scatter]
     if published.stability is not None:
