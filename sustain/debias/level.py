@@ -280,7 +280,9 @@ class LevelCalibration:
     ) -> CalibrationCard:
         """Make a card with the linear correction and these levels; arguments as for `sustain.debias.build_card`."""
         self._require_fit()
-        sample = replace(self._sample, stratum=None, stratum_names=())  # strata are levels here
+        sample = replace(
+            self._sample, stratum=None, stratum_names=(), stratum_parts=()
+        )  # strata are levels here
         return card_of(
             [LinearCalibration().fit_sample(sample)],
             sample,

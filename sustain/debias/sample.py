@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.label_noise import noise_variance
+from sustain.debias.label_noise import noise_of_rows, noise_variance
 from sustain.debias.table import support_of
 from sustain.errors import AtomWarning, CalibrationError, WeakCalibrationWarning
 from sustain.stats.atoms import atoms
 from sustain.stats.columns import ColumnReader
+from sustain.stats.combinations import columns_of, read_combinations
 from sustain.stats.line import Line, fit_line
 
 __all__ = ["MIN_PAIRS", "CalibrationSample", "as_sample", "read", "warn_of", "weak_slopes"]
@@ -58,13 +59,17 @@ class CalibrationSample:
         Stratum of each row, as codes into `stratum_names`.
     stratum_names : tuple of str
         Names of the strata, sorted.
+    stratum_parts : tuple of tuple of str
+        The labels of each stratum: one for each column of them, from coarse to fine.
     noise : float
-        Variance of the labels' own sampling error.
+        Variance of the labels' own sampling error; the mean over rows where they differ.
     index : pandas.Index or None
         Index of the columns as they were passed, against which later columns are checked.
     passed : ndarray of bool, shape (n_passed,), or None
         Which of the rows that were passed are in the sample; None for all of them. Rows of no weight are not, so that
         nothing that is computed of a sample can count them. Later columns have all the rows: see `kept`.
+    noise_rows : ndarray, shape (n,), or None
+        Variance of each label's sampling error; None where it is one for all.
     """
 
     y_pred: Array
@@ -76,6 +81,8 @@ class CalibrationSample:
     noise: float = 0.0
     index: Any = None
     passed: NDArray[np.bool_] | None = None
+    noise_rows: Array | None = None
+    stratum_parts: tuple[tuple[str, ...], ...] = ()
 
     @property
     def n(self) -> int:
@@ -105,6 +112,12 @@ class CalibrationSample:
     def n_effective(self) -> float:
         """Kish's effective sample size, ``(sum w)^2 / sum w^2``."""
         return float(self.weight.sum() ** 2 / np.square(self.weight).sum())
+
+    @cached_property
+    def reliability(self) -> float:
+        """Share of the labels' variance that is no sampling error, ``1 - noise / Var(label)``."""
+        centre = np.average(self.y_true, weights=self.weight)
+        return 1.0 - self.noise / float(np.average((self.y_true - centre) ** 2, weights=self.weight))
 
     @cached_property
     def prediction_on_truth(self) -> Line:
@@ -206,6 +219,10 @@ class CalibrationSample:
         weight = self.weight[rows]
         mean = float(weight.mean()) if weight.size else 1.0  # no rows are refused later, by name
         group = None if self.group is None else np.unique(self.group[rows], return_inverse=True)[1]
+        noise, noise_rows = self.noise, None
+        if self.noise_rows is not None and weight.size:
+            noise_rows = self.noise_rows[rows]
+            noise = float(np.average(noise_rows, weights=weight))
         return CalibrationSample(
             self.y_pred[rows],
             self.y_true[rows],
@@ -213,7 +230,9 @@ class CalibrationSample:
             group,
             None if self.stratum is None else self.stratum[rows],
             self.stratum_names,
-            self.noise,
+            noise,
+            noise_rows=noise_rows,
+            stratum_parts=self.stratum_parts,
         )
 
 
@@ -223,7 +242,7 @@ def as_sample(
     sample_weight: Any = None,
     groups: Any = None,
     strata: Any = None,
-    target_noise_var: float = 0.0,
+    target_noise_var: Any = 0.0,
 ) -> CalibrationSample:
     """Check calibration rows and put them into a `CalibrationSample`.
 
@@ -235,10 +254,13 @@ def as_sample(
         Non-negative sampling weights; only their ratios matter. Rows of no weight are left out.
     groups : array_like, shape (n,), optional
         Cluster of each row (survey, spatial block, ...).
-    strata : array_like, shape (n,), optional
-        Stratum of each row (urban or rural, country, ...).
-    target_noise_var : float
-        Variance of the labels' own sampling error.
+    strata : array_like, shape (n,), or several such columns, optional
+        Stratum of each row (urban or rural, country, ...). Of several columns (a DataFrame, a mapping, a list of
+        columns; from coarse to fine) every combination of labels is a stratum, named as
+        `sustain.stats.combinations` says.
+    target_noise_var : float or array_like, shape (n,)
+        Variance of the labels' own sampling error, for all of them or for each. Methods other than the response curve
+        take the mean.
 
     Raises
     ------
@@ -251,24 +273,44 @@ def as_sample(
     labels = read.vector("y_true", y_true, n)
     _require_pairs(n)  # first: of no rows, the mean of their noise is no number either
     index = read.require_one_index(
-        y_pred=y_pred, y_true=y_true, sample_weight=sample_weight, groups=groups, strata=strata
+        y_pred=y_pred,
+        y_true=y_true,
+        sample_weight=sample_weight,
+        groups=groups,
+        target_noise_var=target_noise_var,
+        **({} if strata is None else columns_of("strata", strata)),
     )
     weight = read.weights("sample_weight", sample_weight, n)
-    stratum, names = (None, ()) if strata is None else read.labels("strata", strata, n)
+    stratum, names, parts = (None, (), ()) if strata is None else read_combinations(read, "strata", strata, n)
     group = None if groups is None else read.labels("groups", groups, n).codes
-    noise = noise_variance(target_noise_var)
+    noise_rows = noise_of_rows(target_noise_var, n)
+    noise = noise_variance(target_noise_var) if noise_rows is None else 0.0
     passed = None
     if not weight.all():
         passed = weight > 0
         predictions, labels, weight = predictions[passed], labels[passed], weight[passed]
         group = None if group is None else np.unique(group[passed], return_inverse=True)[1]
         stratum = None if stratum is None else stratum[passed]
+        noise_rows = None if noise_rows is None else noise_rows[passed]
         if weight.size < MIN_PAIRS:
             raise CalibrationError(
                 f"sample_weight: only {weight.size} weights are above zero; at least {MIN_PAIRS} pairs must count."
             )
+    if noise_rows is not None:
+        noise = float(np.average(noise_rows, weights=weight))
+        noise_rows = None if np.ptp(noise_rows) == 0 else noise_rows
     sample = CalibrationSample(
-        predictions, labels, weight / weight.mean(), group, stratum, names, noise, index, passed
+        predictions,
+        labels,
+        weight / weight.mean(),
+        group,
+        stratum,
+        names,
+        noise,
+        index,
+        passed,
+        noise_rows,
+        parts,
     )
     sample.require_substance()
     if sample.in_one_group:

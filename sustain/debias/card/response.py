@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sustain.debias.card.parts import short
+from sustain.debias.card.parts import short, short_beside
 from sustain.debias.card.schema import Finite, GridCard
 from sustain.debias.response.kernel import ResponseKernel
 from sustain.debias.response.model import Between, Population, ResponseModel
@@ -55,6 +55,8 @@ class BetweenCard(_Part):
 
     n: int = Field(ge=2)
     cov: list[list[Finite]] = Field(description="Lower triangle.")
+    shift: list[Finite] = Field(description="Mean curve of populations less that of all rows, at the knots.")
+    spread: Finite = Field(gt=0)
 
 
 class ResponseCard(_Part):
@@ -71,6 +73,7 @@ class ResponseCard(_Part):
     )
     curves: list[PopulationCard] = Field(min_length=1, description="All rows first, then strata.")
     between: BetweenCard | None = None
+    within: BetweenCard | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> ResponseCard:
@@ -84,15 +87,15 @@ class ResponseCard(_Part):
         names = [item.stratum for item in self.curves]
         if names[0] is not None or len(set(names)) < len(names):
             raise ValueError("a response needs all rows as its first population, and each stratum once")
-        if self.between is not None and len(self.between.cov) != k:
-            raise ValueError("the covariance between populations has another size than the knots")
+        for item in (self.between, self.within):
+            if item is not None and {len(item.cov), len(item.shift)} != {k}:
+                raise ValueError("the covariance between populations has another size than the knots")
         return self
 
 
 def response_part(model: ResponseModel) -> ResponseCard:
     """Write a model down."""
     rows = np.rint(WHOLE * model.kernel.density).astype(int)
-    between = model.between
     return ResponseCard(
         truth=_grid(model.truth),
         cells=_grid(model.cells),
@@ -105,7 +108,8 @@ def response_part(model: ResponseModel) -> ResponseCard:
             _population(None, model.pooled),
             *(_population(name, item) for name, item in model.populations.items()),
         ],
-        between=None if between is None else BetweenCard(n=between.n, cov=_triangle(between.cov)),
+        between=_between(model.between),
+        within=_between(model.within),
     )
 
 
@@ -123,7 +127,8 @@ def model_of(part: ResponseCard) -> ResponseModel:
         kernel=ResponseKernel(Nodes(truth.start, truth.stop, len(rows)), _nodes(part.residual), density),
         pooled=read[None],
         populations={name: item for name, item in read.items() if name is not None},
-        between=None if part.between is None else Between(_full(part.between.cov), part.between.n),
+        between=_read_between(part.between),
+        within=_read_between(part.within),
     )
 
 
@@ -131,12 +136,12 @@ def _population(stratum: str | None, item: Population) -> PopulationCard:
     return PopulationCard(
         stratum=stratum,
         n=item.n,
-        values=[short(v) for v in item.values],
+        values=short_beside(item.values, 7),
         cov=_triangle(item.cov),
         df=short(item.df),
         spread=short(item.spread, _DIGITS),
         shares=[short(v, _DIGITS) for v in item.shares],
-        quantiles=[short(v, 5) for v in item.quantiles],
+        quantiles=short_beside(item.quantiles, 5),
     )
 
 
@@ -150,6 +155,17 @@ def _read(part: PopulationCard) -> Population:
         np.array(part.shares),
         np.array(part.quantiles),
     )
+
+
+def _between(item: Between | None) -> BetweenCard | None:
+    if item is None:
+        return None
+    shift = [short(v) for v in item.shift]
+    return BetweenCard(n=item.n, cov=_triangle(item.cov), shift=shift, spread=short(item.spread, _DIGITS))
+
+
+def _read_between(part: BetweenCard | None) -> Between | None:
+    return None if part is None else Between(_full(part.cov), part.n, np.array(part.shift), part.spread)
 
 
 def _triangle(cov: Array) -> list[list[float]]:

@@ -33,6 +33,8 @@ class ResponseCalibration:
         Curve, kernel and distribution, of all rows and by stratum.
     n_ : int
         Calibration rows.
+    reliability_ : float
+        Share of the labels' variance that is no sampling error.
 
     Notes
     -----
@@ -45,6 +47,7 @@ class ResponseCalibration:
     _sample: CalibrationSample
     model_: ResponseModel
     n_: int
+    reliability_: float
 
     def fit(
         self,
@@ -53,19 +56,21 @@ class ResponseCalibration:
         sample_weight: Any = None,
         groups: Any = None,
         strata: Any = None,
-        target_noise_var: float = 0.0,
+        target_noise_var: Any = 0.0,
     ) -> Self:
         """Learn the response from calibration rows.
 
         Parameters
         ----------
-        y_pred, y_true, sample_weight, groups, strata, target_noise_var
+        y_pred, y_true, sample_weight, groups, strata
             As for the `fit` of other calibrations.
+        target_noise_var : float or array_like, shape (n,)
+            Variance of the labels' own sampling error, for all or for each; the response is that behind it.
 
         Raises
         ------
         CalibrationError
-            On unusable rows; when the curve does not rise on the whole.
+            On unusable rows; when the labels are mostly noise; when the curve does not rise on the whole.
 
         Warns
         -----
@@ -87,6 +92,7 @@ class ResponseCalibration:
                 "rows, or use a better model."
             )
         self._sample, self.model_, self.n_ = sample, model, sample.n
+        self.reliability_ = sample.reliability
         return self
 
     def slope_for(self, effect: float, stratum: Any = None) -> ResponseSlope:

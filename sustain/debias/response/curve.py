@@ -13,7 +13,7 @@ from sustain.debias.table import support_of
 from sustain.stats.covariance import robust_or_clustered
 from sustain.stats.natural_spline import NaturalSpline, quantile_knots
 
-__all__ = ["ResponseCurve", "fit_curve"]
+__all__ = ["ResponseCurve", "fit_curve", "knots_for", "penalty_for", "ridge_of"]
 
 Array = NDArray[np.float64]
 
@@ -78,25 +78,32 @@ def fit_curve(sample: CalibrationSample) -> ResponseCurve:
     Gram matrix H.
     """
     weight, y_true, n = sample.weight, sample.y_true, sample.n
+    middle = float(np.average(sample.y_pred, weights=weight))
+    y_pred = sample.y_pred - middle  # the ridge draws towards zero, whatever the predictions' origin
     centre = float(np.average(y_true, weights=weight))
     scale = float(np.sqrt(np.average((y_true - centre) ** 2, weights=weight)))
     z = (y_true - centre) / scale
-    knots = quantile_knots(z, weight, *support_of(z, weight), N_KNOTS if n >= FEW_ROWS else FEW_KNOTS)
-    spline = NaturalSpline.on(knots)
+    spline = NaturalSpline.on(quantile_knots(z, weight, *support_of(z, weight), knots_for(n)))
     basis = spline(z)
     weighted = basis * weight[:, None]
-    gram, cross = weighted.T @ basis, weighted.T @ sample.y_pred
-    penalty = _penalty(sample, spline, basis)
-    system = gram + _ridge(spline, penalty, n)
-    bread = np.linalg.inv(system)
+    gram, cross = weighted.T @ basis, weighted.T @ y_pred
+    penalty = penalty_for(sample, spline, basis)
+    bread = np.linalg.inv(gram + ridge_of(spline, penalty, n))
     values = bread @ cross
-    influence = (weighted * (sample.y_pred - basis @ values)[:, None]) @ bread
+    influence = (weighted * (y_pred - basis @ values)[:, None]) @ bread
     cov, cov_df = robust_or_clustered(influence, sample.group, weight)
     df = float(np.trace(bread @ gram))
-    return ResponseCurve(centre, scale, spline, values, penalty, df, cov, float(cov_df))
+    return ResponseCurve(centre, scale, spline, values + middle, penalty, df, cov, float(cov_df))
 
 
-def _penalty(sample: CalibrationSample, spline: NaturalSpline, basis: Array) -> float:
+def knots_for(n: int) -> int:
+    """Knots of a curve that is learned from `n` rows."""
+    return N_KNOTS if n >= FEW_ROWS else FEW_KNOTS
+
+
+def penalty_for(sample: CalibrationSample, spline: NaturalSpline, basis: Array) -> float:
+    """Penalty by cross-validation of the regression of predictions on a basis, shape (n, k)."""
+    y_pred = sample.y_pred - np.average(sample.y_pred, weights=sample.weight)
     weighted = basis * sample.weight[:, None]
     if sample.group is None:
         fold = np.zeros(sample.n, dtype=np.intp)
@@ -104,24 +111,25 @@ def _penalty(sample: CalibrationSample, spline: NaturalSpline, basis: Array) -> 
         fold = sample.group % min(N_FOLDS, int(sample.group.max()) + 1)
     folds = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
     grams = np.stack([weighted[rows].T @ basis[rows] for rows in folds])
-    crosses = np.stack([weighted[rows].T @ sample.y_pred[rows] for rows in folds])
+    crosses = np.stack([weighted[rows].T @ y_pred[rows] for rows in folds])
     gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
     best = math.inf, 0.0
-    for penalty in np.maximum(PENALTIES, LEAST_PENALTY / sample.n):
-        ridge = _ridge(spline, penalty, sample.n)
+    for penalty in np.maximum(PENALTIES, LEAST_PENALTY / sample.n_effective):
+        ridge = ridge_of(spline, penalty, sample.n)
         if sample.group is None:
             values = np.linalg.solve(gram + ridge, cross)
             df = float(np.trace(np.linalg.solve(gram + ridge, gram)))
-            left = float(sample.weight @ (sample.y_pred - basis @ values) ** 2)
-            score = left / (1 - df / sample.n_effective) ** 2
+            left = float(sample.weight @ (y_pred - basis @ values) ** 2)
+            score = left / max(1 - df / sample.n_effective, 1e-3) ** 2
         else:
             score = 0.0
             for rows, part, right in zip(folds, grams, crosses, strict=True):
                 values = np.linalg.solve(gram - part + ridge, cross - right)
-                score += float(sample.weight[rows] @ (sample.y_pred[rows] - basis[rows] @ values) ** 2)
+                score += float(sample.weight[rows] @ (y_pred[rows] - basis[rows] @ values) ** 2)
         best = min(best, (score, float(penalty)))
     return best[1]
 
 
-def _ridge(spline: NaturalSpline, penalty: float, n: int) -> Array:
+def ridge_of(spline: NaturalSpline, penalty: float, n: float) -> Array:
+    """Penalty of `n` rows as a matrix, with a trace of a ridge for knots that no row is near."""
     return np.asarray(n * (penalty * spline.roughness + 1e-9 * np.eye(spline.knots.size)))

@@ -11,7 +11,7 @@ from sustain.debias.response.curve import ResponseCurve
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Nodes
 
-__all__ = ["ResponseKernel", "fit_kernel"]
+__all__ = ["ResponseKernel", "fit_kernel", "smooth_kernel", "spread_of"]
 
 Array = NDArray[np.float64]
 
@@ -27,6 +27,7 @@ WIDER, PRIOR_ROWS = 3.0, 20.0
 SMOOTHING = 0.25
 """Of the distribution of residuals, in standard deviations of them."""
 
+LEAST_SPREAD = 0.05  # of residuals, in standard deviations of the predictions
 REACH = 5.0  # of the nodes, in standard deviations of the residual
 _FINE = 4  # cells of the histogram of rows between two nodes
 
@@ -97,15 +98,38 @@ def fit_kernel(sample: CalibrationSample, curve: ResponseCurve, truth: Nodes) ->
         Range of the truth; the kernel has nodes of its own in it.
     """
     left = sample.y_pred - curve(sample.y_true)
-    spread = float(np.sqrt(np.average(left**2, weights=sample.weight)))
+    return smooth_kernel(
+        sample.y_true, left, sample.weight, truth, curve.scale, sample.n_effective, spread_of(sample.y_pred)
+    )
+
+
+def smooth_kernel(
+    y_true: Array, left: Array, weight: Array, truth: Nodes, scale: float, n: float, least: float
+) -> ResponseKernel:
+    """Kernel of residuals at given truths.
+
+    Parameters
+    ----------
+    y_true, left, weight : ndarray, shape (m,)
+        Truths, residuals of the prediction, and weights that sum to the number of rows.
+    truth : Nodes
+        Range of the truth.
+    scale : float
+        Standard deviation of the truth.
+    n : float
+        Rows, by which windows are wider or narrower.
+    least : float
+        Least standard deviation of the residuals; see `spread_of`.
+    """
+    spread = max(float(np.sqrt(np.average(left**2, weights=weight))), least)
     nodes = Nodes(truth.start, truth.stop, N_TRUTH)
     residual = Nodes(-REACH * spread, REACH * spread, N_RESIDUAL)
     fine_truth = Nodes(nodes.start, nodes.stop, _FINE * (N_TRUTH - 1) + 1)
     fine_residual = Nodes(residual.start, residual.stop, _FINE * (N_RESIDUAL - 1) + 1)
-    flat = _nearest(fine_truth, sample.y_true) * fine_residual.n + _nearest(fine_residual, left)
-    rows = np.bincount(flat, weights=sample.weight, minlength=fine_truth.n * fine_residual.n)
+    flat = _nearest(fine_truth, y_true) * fine_residual.n + _nearest(fine_residual, left)
+    rows = np.bincount(flat, weights=weight, minlength=fine_truth.n * fine_residual.n)
     rows = rows.reshape(fine_truth.n, fine_residual.n)
-    width = WIDTH * curve.scale * max(1.0, (1000 / sample.n) ** 0.2)
+    width = WIDTH * scale * max(1.0, (1000 / n) ** 0.2)
     wide = _window(nodes.x, fine_truth.x, WIDER * width) @ rows
     density = _window(nodes.x, fine_truth.x, width) @ rows
     density = density + PRIOR_ROWS * wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-12)
@@ -113,6 +137,11 @@ def fit_kernel(sample: CalibrationSample, curve: ResponseCurve, truth: Nodes) ->
     density = density @ (smooth / smooth.sum(axis=0)).T
     density /= density.sum(axis=1, keepdims=True)
     return ResponseKernel(nodes, residual, density)
+
+
+def spread_of(y_pred: Array) -> float:
+    """Least standard deviation of residuals: perfect predictions are spread as wide as nodes in truth are apart."""
+    return LEAST_SPREAD * float(y_pred.std())
 
 
 def _nearest(nodes: Nodes, values: Array) -> NDArray[np.intp]:

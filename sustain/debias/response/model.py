@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from sustain.debias.response.unfolding import Response
 from sustain.debias.table import Nodes
 from sustain.errors import CalibrationError
 from sustain.stats.columns import matched_label
+from sustain.stats.combinations import combined_label
 from sustain.stats.natural_spline import NaturalSpline
 
 __all__ = ["Between", "Population", "ResponseModel", "spread_over"]
@@ -61,10 +62,17 @@ class Between:
         Covariance of the curve's values over populations.
     n : int
         Populations that it was learned from.
+    shift : ndarray, shape (k,)
+        Their mean curve, each population counting alike, less that of all rows. Which part of the slope of all rows is
+        between populations is not in it.
+    spread : float
+        By which the residuals of the model's kernel are multiplied in a typical population.
     """
 
     cov: Array
     n: int
+    shift: Array
+    spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,11 @@ class ResponseModel:
     pooled : Population
         All rows.
     populations : mapping of str to Population
-        By stratum.
+        By stratum; where several columns tell strata apart, by the labels of the first of them too.
     between : Between or None
+        Of populations, and of those of the first column where there are several.
+    within : Between or None
+        Of the combinations of several columns that have their first label in common.
     """
 
     truth: Nodes
@@ -97,6 +108,7 @@ class ResponseModel:
     pooled: Population
     populations: Mapping[str, Population] = field(default_factory=dict)
     between: Between | None = None
+    within: Between | None = None
 
     @cached_property
     def basis(self) -> Array:
@@ -109,16 +121,34 @@ class ResponseModel:
         return self.centre + self.scale * self.knots[0], self.centre + self.scale * self.knots[-1]
 
     def population(self, stratum: object = None) -> Population:
-        """Look up a stratum by name; all rows without a name. Raises `CalibrationError` on unknown names."""
+        """Look up a stratum; all rows without one.
+
+        Parameters
+        ----------
+        stratum : object
+            A label, or a tuple of labels, one for each column of strata. Of a combination that is not known, the
+            population of its first labels is given, with how its combinations differ in its covariance.
+
+        Raises
+        ------
+        CalibrationError
+            On unknown strata.
+        """
         if stratum is None:
             return self.pooled
-        name = matched_label(self.populations, stratum)
-        if name is None:
-            known = ", ".join(self.populations) or "none: build the card with strata="
-            raise CalibrationError(
-                f"strata: the response of {str(stratum)!r} is not known; known strata: {known}."
-            )
-        return self.populations[name]
+        labels = stratum if isinstance(stratum, tuple) else (stratum,)
+        for length in range(len(labels), 0, -1):
+            name = matched_label(self.populations, combined_label(labels[:length]))
+            if name is not None:
+                found = self.populations[name]
+                if length == len(labels) or self.within is None:
+                    return found
+                df = min(found.df, self.within.n - 1)
+                return replace(found, cov=found.cov + self.within.cov, df=df)
+        known = ", ".join(self.populations) or "none: build the card with strata="
+        raise CalibrationError(
+            f"strata: the response of {combined_label(labels)!r} is not known; known strata: {known}."
+        )
 
     def response(
         self, population: Population, scores: Array | None = None, *, elsewhere: bool = False
@@ -135,9 +165,12 @@ class ResponseModel:
             By which the curve leaves its estimate, along the columns of the Cholesky factor of its covariance. Rows of
             standard normal numbers give draws; the same rows move all populations alike, as what they share does.
         elsewhere : bool
-            Whether the covariance is that of a population that is not in the calibration sample.
+            Whether the units are from a population that is not in the calibration sample: `population` is then that of
+            all rows, and the curve that of a typical population, with how they differ in the covariance.
         """
-        values = population.values
+        values, spread = population.values, population.spread
+        if elsewhere and self.between is not None:
+            values, spread = values + self.between.shift, spread * self.between.spread
         if scores is not None:
             cov = population.cov
             if elsewhere and self.between is not None:
@@ -148,7 +181,7 @@ class ResponseModel:
             truth=self.truth,
             edges=self.cells.x,
             curve=curve,
-            matrix=self.kernel.matrix(curve, self.truth, self.cells.x, population.spread),
+            matrix=self.kernel.matrix(curve, self.truth, self.cells.x, spread),
             distribution=spread_over(self.truth, population.shares, population.quantiles, self.scale),
             ends=self.ends,
             scale=self.scale,

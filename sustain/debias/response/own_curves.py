@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.response.model import ResponseModel
+from sustain.debias.response.noisy_labels import expected_basis
 from sustain.debias.sample import CalibrationSample
 from sustain.stats.covariance import robust_or_clustered
 from sustain.stats.natural_spline import NaturalSpline
@@ -83,6 +84,9 @@ def own_curves(model: ResponseModel, parts: list[CalibrationSample], shapes: Arr
     log_scale, log_scale_var = [], []
     for part in parts:
         basis = spline((part.y_true - model.centre) / model.scale)
+        unseen: Array = np.zeros(part.n)
+        if part.noise > 0:
+            basis, unseen = expected_basis(part, model.truth, model.basis, model.pooled.values)
         columns = basis @ shapes
         weighted = columns * part.weight[:, None]
         gram = weighted.T @ columns + _RIDGE * np.eye(r)
@@ -99,7 +103,7 @@ def own_curves(model: ResponseModel, parts: list[CalibrationSample], shapes: Arr
             cov, df = np.zeros((r, r)), 0
         robust.append(cov)
         dfs.append(float(df))
-        relative = left**2 / np.interp(part.y_true, model.kernel.truth.x, variance)
+        relative = (left**2 - unseen) / np.interp(part.y_true, model.kernel.truth.x, variance)
         mean = float(np.average(relative, weights=part.weight)) * part.n / max(part.n - r, 1)
         kurtosis = float(np.average(relative**2, weights=part.weight)) / max(mean, 1e-300) ** 2
         log_scale.append(0.5 * np.log(max(mean, 1e-12)))
@@ -108,9 +112,9 @@ def own_curves(model: ResponseModel, parts: list[CalibrationSample], shapes: Arr
     pooled_variance = sum(squares) / max(float((rows - r).sum()), 1.0)
     for inverse, square, n in zip(grams, squares, rows, strict=True):
         usual.append(inverse * (square + PRIOR_DF * pooled_variance) / (n + PRIOR_DF))
-    df = np.array(dfs)
-    variances = _weighed(np.array(robust), np.array(usual), df)
-    return OwnCurves(np.array(estimates), variances, df, np.array(log_scale), np.array(log_scale_var))
+    freedom = np.array(dfs)
+    variances = _weighed(np.array(robust), np.array(usual), freedom)
+    return OwnCurves(np.array(estimates), variances, freedom, np.array(log_scale), np.array(log_scale_var))
 
 
 def _kernel_variance(model: ResponseModel) -> Array:

@@ -1,19 +1,28 @@
-"""Learn the response of calibration rows: curve, kernel and distribution of truth."""
+"""Learn the response of calibration rows: of all as one population, and of each of their populations."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.response.curve import fit_curve
 from sustain.debias.response.kernel import fit_kernel
-from sustain.debias.response.model import Population, ResponseModel
-from sustain.debias.sample import CalibrationSample
+from sustain.debias.response.model import Between, Population, ResponseModel
+from sustain.debias.response.noisy_labels import fit_noisy, quantiles_on, truth_behind
+from sustain.debias.response.own_curves import own_curves, shapes_of
+from sustain.debias.response.pooling import pool
+from sustain.debias.sample import MIN_PAIRS, CalibrationSample
 from sustain.debias.table import Nodes, quantiles_of, support_of
+from sustain.stats.combinations import combined_label
+from sustain.stats.random_effects import random_effects
 
-__all__ = ["fit_model", "truth_quantiles"]
+__all__ = ["fit_model", "truth_quantiles", "with_populations"]
 
 Array = NDArray[np.float64]
+Parts = tuple[str, ...]
 
 N_TRUTH, N_CELLS = 81, 80
 """Nodes in truth and cells of predictions of a response matrix."""
@@ -21,30 +30,136 @@ N_TRUTH, N_CELLS = 81, 80
 ROWS_A_BIN, MOST_BINS = 20, 40
 """Fewest rows between two quantiles of the truth, and most bins between them."""
 
+OWN_DISTRIBUTION = 200
+"""Rows from which a population's quantiles of truth are its own; of fewer they are those of all rows, moved to its
+mean and standard deviation."""
+
+LEAST_SCALE = 0.1  # of a population's truths, as a share of that of all rows
 BEYOND_TRUTH = 0.75  # of the nodes in truth beyond its outer quantiles, in standard deviations
 BEYOND_CELLS = 0.25  # of the cells beyond the support of the predictions, as a share of it
 
 
 def fit_model(sample: CalibrationSample) -> ResponseModel:
-    """Learn the response of a sample, all its rows taken as one population."""
-    curve = fit_curve(sample)
-    low, high = support_of(sample.y_true, sample.weight)
-    truth = Nodes(low - BEYOND_TRUTH * curve.scale, high + BEYOND_TRUTH * curve.scale, N_TRUTH)
+    """Learn the response of a sample: all its rows as one population, then each stratum of it."""
+    if sample.noise > 0:
+        curve, kernel, truth, distribution = fit_noisy(sample)
+        shares = truth_shares(sample.n)
+        quantiles = quantiles_on(truth, distribution, shares)
+    else:
+        curve = fit_curve(sample)
+        low, high = support_of(sample.y_true, sample.weight)
+        truth = Nodes(low - BEYOND_TRUTH * curve.scale, high + BEYOND_TRUTH * curve.scale, N_TRUTH)
+        kernel = fit_kernel(sample, curve, truth)
+        shares, quantiles = truth_quantiles(sample, truth)
     low, high = sample.support
     beyond = BEYOND_CELLS * (high - low)
-    return ResponseModel(
+    model = ResponseModel(
         truth=truth,
         cells=Nodes(low - beyond, high + beyond, N_CELLS + 1),
         centre=curve.centre,
         scale=curve.scale,
         knots=curve.spline.knots,
-        kernel=fit_kernel(sample, curve, truth),
-        pooled=Population(sample.n, curve.values, curve.cov, curve.cov_df, 1.0, *truth_quantiles(sample)),
+        kernel=kernel,
+        pooled=Population(sample.n, curve.values, curve.cov, curve.cov_df, 1.0, shares, quantiles),
     )
+    return with_populations(model, sample)
 
 
-def truth_quantiles(sample: CalibrationSample) -> tuple[Array, Array]:
-    """Shares and quantiles of the truth: as many as leave `ROWS_A_BIN` rows between two."""
-    n_bins = int(np.clip(sample.n // ROWS_A_BIN, 2, MOST_BINS))
-    shares = np.arange(1, n_bins) / n_bins
+def truth_quantiles(sample: CalibrationSample, truth: Nodes) -> tuple[Array, Array]:
+    """Shares and quantiles of the truth; behind noisy labels of its distribution on nodes."""
+    shares = truth_shares(sample.n)
+    if sample.noise > 0:
+        return shares, quantiles_on(truth, truth_behind(sample, truth), shares)
     return shares, quantiles_of(sample.y_true, sample.weight, shares)
+
+
+def truth_shares(n: int) -> Array:
+    """Shares of the quantiles that `n` rows give: as many as leave `ROWS_A_BIN` rows between two."""
+    n_bins = int(np.clip(n // ROWS_A_BIN, 2, MOST_BINS))
+    return np.arange(1, n_bins) / n_bins
+
+
+def with_populations(model: ResponseModel, sample: CalibrationSample) -> ResponseModel:
+    """Add the populations of a sample to the model of all its rows.
+
+    One column of strata gives a population a stratum. Several give one to each combination of labels, and to each
+    label of the first column (of the first two, ...), for units of which no more is known. Strata of fewer than 20
+    rows have none.
+    """
+    depth = len(sample.stratum_parts[0]) if sample.stratum_parts else 0
+    populations: dict[str, Population] = {}
+    between: Between | None = None
+    within: Between | None = None
+    for length in range(1, depth + 1):
+        prefixes = sorted({parts[:length] for parts in sample.stratum_parts})
+        members = {prefix: _rows_of(sample, prefix) for prefix in prefixes}
+        members = {prefix: rows for prefix, rows in members.items() if rows.size >= MIN_PAIRS}
+        if len(members) < 2:
+            populations |= {combined_label(prefix): model.pooled for prefix in members}
+            continue
+        found, spread = _populations(model, sample, members)
+        populations |= found
+        if between is None:
+            between = spread
+        else:
+            within = spread
+    return replace(model, populations=populations, between=between, within=within)
+
+
+def _rows_of(sample: CalibrationSample, prefix: Parts) -> NDArray[np.intp]:
+    codes = [code for code, parts in enumerate(sample.stratum_parts) if parts[: len(prefix)] == prefix]
+    return np.flatnonzero(np.isin(np.asarray(sample.stratum), codes))
+
+
+def _populations(
+    model: ResponseModel, sample: CalibrationSample, members: dict[Parts, NDArray[np.intp]]
+) -> tuple[dict[str, Population], Between]:
+    parts = [sample.take(rows) for rows in members.values()]
+    shapes, coordinates = shapes_of(model, sample)
+    own = own_curves(model, parts, shapes)
+    factors = _factors(list(members))
+    pooled = pool(own.estimates, own.variances, factors)
+    # What the shapes do not span is known as well as the common curve, and no better.
+    outside = np.eye(len(shapes)) - shapes @ coordinates
+    common = outside @ model.pooled.cov @ outside.T
+    scale = random_effects(own.log_scale, own.log_scale_var)
+    trust = scale.sd**2 / (scale.sd**2 + own.log_scale_var)
+    spreads = np.exp(scale.mean + trust * (own.log_scale - scale.mean))
+    found = {}
+    for place, (prefix, part) in enumerate(zip(members, parts, strict=True)):
+        shares, quantiles = _distribution(model, part)
+        found[combined_label(prefix)] = Population(
+            n=part.n,
+            values=model.pooled.values + shapes @ pooled.found[place],
+            cov=shapes @ pooled.cov[place] @ shapes.T + common,
+            df=float(own.df[place]) + len(parts) - 1,
+            spread=float(spreads[place]),
+            shares=shares,
+            quantiles=quantiles,
+        )
+    if factors:
+        # About the curve of the first label, which is in the calibration sample.
+        cov, n = pooled.own + sum(pooled.factors[1:]), len(parts) - int(factors[0].max())
+    else:
+        cov, n = pooled.own + pooled.mean_cov, len(parts)
+    return found, Between(shapes @ cov @ shapes.T, n, shapes @ pooled.mean, float(np.exp(scale.mean)))
+
+
+def _factors(prefixes: Sequence[Parts]) -> list[NDArray[np.intp]]:
+    """Level of each combination in each factor; none where a single factor tells them apart."""
+    if len(prefixes[0]) == 1:
+        return []
+    return [
+        np.unique([prefix[place] for prefix in prefixes], return_inverse=True)[1]
+        for place in range(len(prefixes[0]))
+    ]
+
+
+def _distribution(model: ResponseModel, part: CalibrationSample) -> tuple[Array, Array]:
+    """Shares and quantiles of the truth in a population."""
+    if part.n >= OWN_DISTRIBUTION:
+        return truth_quantiles(part, model.truth)
+    centre = float(np.average(part.y_true, weights=part.weight))
+    variance = float(np.average((part.y_true - centre) ** 2, weights=part.weight)) - part.noise
+    scale = np.sqrt(max(variance, 0.0)) / model.scale
+    return model.pooled.shares, centre + (model.pooled.quantiles - model.centre) * max(scale, LEAST_SCALE)
