@@ -48,7 +48,7 @@ def effect_of(trial, card, **arguments):
 
 class TestSensitivity:
     def test_ends_are_the_results_own(self, card, trial):
-        result = effect_of(trial, card, assumption="bracket")
+        result = effect_of(trial, card, method="linear", assumption="bracket")
         doubt = result.sensitivity(card)
         assert doubt.visibility(0.0).estimate == pytest.approx(result.naive.estimate)
         assert doubt.visibility(0.0).std_error == pytest.approx(result.naive.std_error)

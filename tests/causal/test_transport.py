@@ -106,7 +106,7 @@ class TestPath:
         assert "reaches the image through the outcome" in text
 
     def test_known_answer(self, card):
-        result = effect_of(make_trial(), calibration=card, assumption="bracket")
+        result = effect_of(make_trial(), calibration=card, method="linear", assumption="bracket")
         slope = 1 - 0.4 * (1 - card.slope)
         row = result.path([0.4]).iloc[0]
         assert row["estimate"] == pytest.approx(result.naive.estimate / slope, rel=1e-9)
@@ -195,7 +195,7 @@ class TestOverlap:
         assert doubt.differential(0.0).std_error == pytest.approx(result.std_error, rel=1e-9)
         halfway = result.path([0.5]).iloc[0]
         assert doubt.visibility(0.5).std_error == pytest.approx(halfway["std_error"], rel=1e-9)
-        apart = effect_of(data, calibration=card, assumption="measurement")
+        apart = effect_of(data, calibration=card, method="linear", assumption="measurement")
         t, x, y = (data[name].to_numpy() for name in ("treated", "wealth", "y_true"))
         means = x[t == 0].mean(), x[t == 1].mean()
         on_effect = np.where(t == 1, (x - means[1]) / t.sum(), -(x - means[0]) / (1 - t).sum())
@@ -352,7 +352,7 @@ class TestOtherCountries:
 
     def test_bad_input(self, card):
         with pytest.raises(CardError, match="three or more strata"):
-            effect_of(make_trial(), calibration=card, transport="strata")
+            effect_of(make_trial(), calibration=card, method="linear", transport="strata")
         with pytest.raises(CardError, match="built with groups="):
             effect_of(make_trial(), calibration=card, transport="groups")
         with pytest.raises(EffectError, match=r"'leave_one_out' is no longer offered.*Pass 'groups'"):

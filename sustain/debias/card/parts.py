@@ -210,7 +210,7 @@ def short(value: float, digits: int = 7) -> float:
 
 def short_beside(values: NDArray[np.float64], digits: int) -> list[float]:
     """Round values to so many digits of their range, so that an offset of all of them takes no digit."""
-    reach = float(np.ptp(values))
+    reach = float(np.ptp(values)) if values.size else 0.0
     if not reach > 0:
         return [short(v, 9) for v in values]
     decimals = digits - 1 - math.floor(math.log10(reach))
