@@ -16,7 +16,7 @@ from sustain.causal.estimators.least_squares import LinearEstimator
 from sustain.causal.trial.units import Units
 from sustain.debias.response.influence import influence
 from sustain.debias.response.model import Population, ResponseModel
-from sustain.debias.response.two_samples import weight_of_alike
+from sustain.debias.response.two_samples import both_ways, covariance_along, weight_of_alike
 from sustain.debias.response.unfolding import Arms, Response, Unfolded, unfold_effect
 from sustain.errors import CalibrationError, CardError, EffectError
 
@@ -197,10 +197,9 @@ class UnfoldedTrial:
     ) -> tuple[Estimate, ResponseEffect, Floats]:
         """Effect with both parts of its variance, what unfolding says beside it, and an outcome of its influence.
 
-        The trial's part is that of the influence functions under the design's own covariance; the calibration's part is
-        ``sum_j ((tau(g + l_j) - tau(g - l_j)) / 2)^2`` over the columns l_j of the Cholesky factor of the curve's
-        covariance. The effect is a mean of the unfolded one, e, and that of units which gain alike, s, with the weight
-        ``min(1, V(e - s) / (e - s)^2)`` of the latter (positive-part shrinkage; James and Stein 1961).
+        The trial's part is that of the influence functions under the design's own covariance, the calibration's part
+        that of `covariance_along` the curve's. The effect is a mean of the unfolded one and that of units which gain
+        alike, by `weight_of_alike`.
 
         Parameters
         ----------
@@ -216,16 +215,14 @@ class UnfoldedTrial:
                 "Use method='linear'."
             )
         k = self.model.knots.size
-        spread = self._spread(np.concatenate([np.eye(k), -np.eye(k)]), elsewhere)
-        pairs = (spread[:k] - spread[k:]) / 2
-        calibration = pairs.T @ pairs
+        calibration = covariance_along(self._spread(both_ways(k), elsewhere))
         n_draws = max(LEAST_DRAWS, N_DRAWS // len(self.populations))
         half = np.random.default_rng(0).standard_normal((n_draws // 2, k))
         drawn = np.cov(self._spread(np.concatenate([half, -half]), elsewhere), rowvar=False)
         trial = fitted.trial.covariance
         points = np.array([float(found.effect), float(found.shift)])
         gap = np.array([1.0, -1.0])
-        apart_var = float(gap @ trial[1:, 1:] @ gap)
+        apart_var = float(gap @ (trial[1:, 1:] + calibration) @ gap)
         apart = abs(points[0] - points[1])
         alike = 0.0 if self.product else weight_of_alike(points[0], points[1], apart_var)
         weight = np.array([1 - alike, alike])
@@ -246,7 +243,6 @@ class UnfoldedTrial:
             )
 
         end = estimate(weight)
-        total = math.sqrt(apart_var + float(gap @ calibration @ gap))
         low, high = self.model.ends
         truth = self.model.truth.x
         arms, _ = self._arms([self.model.response(item) for item in self.populations])
@@ -257,7 +253,7 @@ class UnfoldedTrial:
             unfolded=estimate(np.array([1.0, 0.0])),
             alike=estimate(np.array([0.0, 1.0])),
             weight_alike=alike,
-            apart=apart / total if total > 0 else 0.0,
+            apart=apart / math.sqrt(apart_var) if apart_var > 0 else 0.0,
             extrapolated=float(np.asarray(treated)[(truth < low) | (truth > high)].sum()),
             truth=truth,
             control=np.asarray(control),

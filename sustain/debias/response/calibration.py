@@ -114,7 +114,7 @@ class ResponseCalibration:
             read.vector("y_pred_treated", y_pred_treated),
             read.vector("y_pred_control", y_pred_control),
         )
-        return compare_samples(self.model_.response(self.model_.pooled), treated, control).effect
+        return compare_samples(self.model_, self.model_.pooled, treated, control).effect
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the curve with its 95% band, the middle 80% of predictions, and the line of identity."""

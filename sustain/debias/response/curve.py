@@ -23,8 +23,8 @@ N_KNOTS, FEW_KNOTS, FEW_ROWS = 10, 6, 500
 PENALTIES = 10.0 ** np.arange(-6.0, 3.5, 0.5)
 """Weights of the squared second derivative, a row."""
 
-LEAST_PENALTY = 15.0
-"""Least penalty times the number of rows: the fewer there are, the more the curve is drawn towards the line."""
+LEAST_PENALTY = 1500.0
+"""Least penalty times the squared number of rows: the fewer there are, the more the curve is drawn to the line."""
 
 N_FOLDS = 10
 
@@ -114,7 +114,7 @@ def penalty_for(sample: CalibrationSample, spline: NaturalSpline, basis: Array) 
     crosses = np.stack([weighted[rows].T @ y_pred[rows] for rows in folds])
     gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
     best = math.inf, 0.0
-    for penalty in np.maximum(PENALTIES, LEAST_PENALTY / sample.n_effective):
+    for penalty in np.maximum(PENALTIES, LEAST_PENALTY / sample.n_effective**2):
         ridge = ridge_of(spline, penalty, sample.n)
         if sample.group is None:
             values = np.linalg.solve(gram + ridge, cross)

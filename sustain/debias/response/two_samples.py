@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.debias.response.influence import Influence, influence
+from sustain.debias.response.model import Population, ResponseModel
 from sustain.debias.response.unfolding import Arms, Response, unfold_effect
 
-__all__ = ["TwoSamples", "compare_samples", "weight_of_alike"]
+__all__ = ["TwoSamples", "both_ways", "compare_samples", "covariance_along", "weight_of_alike"]
 
 Array = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ class TwoSamples:
     weight_alike : float
         Weight of the latter.
     std_error : float
-        By the sampling error of the two samples alone; units are taken as independent.
+        Of the two samples, whose units are taken as independent, and of the curve.
     """
 
     effect: float
@@ -47,25 +48,41 @@ def weight_of_alike(unfolded: float, alike: float, variance: float) -> float:
     return 1.0 if square <= variance else variance / square
 
 
-def compare_samples(response: Response, treated: Array, control: Array) -> TwoSamples:
-    """Effect between treated and controls, from their predictions, shapes (n1,) and (n0,)."""
+def compare_samples(
+    model: ResponseModel, population: Population, treated: Array, control: Array
+) -> TwoSamples:
+    """Effect between treated and controls of one population, from their predictions, shapes (n1,) and (n0,)."""
+    response = model.response(population)
     ones = np.ones(treated.size), np.ones(control.size)
     arms = [Arms(response.shares(control, ones[1]), response.shares(treated, ones[0]))]
     difference = float(treated.mean() - control.mean())
     found = unfold_effect([response], arms, difference)
-    effect, alike = influence([response], arms, found, difference)
+    derivatives = influence([response], arms, found, difference)
+    moved = unfold_effect([model.response(population, both_ways(model.knots.size))], arms, difference)
+    calibration = covariance_along(np.column_stack([moved.effect, moved.shift]))
 
-    def variance(share: float) -> float:
-        at = np.array([1.0 - share, share])
-        return _variance(response, treated, control, (effect, alike), at)
+    def variance(at: Array) -> float:
+        return _variance(response, treated, control, derivatives, at) + float(at @ calibration @ at)
 
-    unfolded, common = float(found.effect), float(found.shift)
-    gap = _variance(response, treated, control, (effect, alike), np.array([1.0, -1.0]))
-    weight = weight_of_alike(unfolded, common, gap)
-    total = variance(weight) + weight * (1 - weight) * (unfolded - common) ** 2
-    return TwoSamples(
-        unfolded + weight * (common - unfolded), unfolded, common, weight, float(np.sqrt(total))
-    )
+    unfolded, alike = float(found.effect), float(found.shift)
+    weight = weight_of_alike(unfolded, alike, variance(np.array([1.0, -1.0])))
+    total = variance(np.array([1.0 - weight, weight])) + weight * (1 - weight) * (unfolded - alike) ** 2
+    return TwoSamples(unfolded + weight * (alike - unfolded), unfolded, alike, weight, float(np.sqrt(total)))
+
+
+def both_ways(k: int) -> Array:
+    """Scores that move a curve of k values along each column of its covariance's factor, there and back."""
+    return np.concatenate([np.eye(k), -np.eye(k)])
+
+
+def covariance_along(effects: Array) -> Array:
+    """Covariance of estimates, shape (m, m), from those by curves moved `both_ways`, shape (2 k, m).
+
+    ``sum_j d_j d_j'`` with ``d_j = (tau(g + l_j) - tau(g - l_j)) / 2`` over the columns l_j of the Cholesky factor of
+    the curve's covariance: the delta method with central differences of one standard deviation.
+    """
+    there, back = np.split(effects, 2)
+    return np.asarray((there - back).T @ (there - back) / 4)
 
 
 def _variance(
