@@ -104,7 +104,14 @@ def fit_kernel(sample: CalibrationSample, curve: ResponseCurve, truth: Nodes) ->
 
 
 def smooth_kernel(
-    y_true: Array, left: Array, weight: Array, truth: Nodes, scale: float, n: float, least: float
+    y_true: Array,
+    left: Array,
+    weight: Array,
+    truth: Nodes,
+    scale: float,
+    n: float,
+    least: float,
+    smoothing: float = SMOOTHING,
 ) -> ResponseKernel:
     """Kernel of residuals at given truths.
 
@@ -120,6 +127,8 @@ def smooth_kernel(
         Rows, by which windows are wider or narrower.
     least : float
         Least standard deviation of the residuals; see `spread_of`.
+    smoothing : float
+        Of their distribution, in standard deviations of them.
     """
     spread = max(float(np.sqrt(np.average(left**2, weights=weight))), least)
     nodes = Nodes(truth.start, truth.stop, N_TRUTH)
@@ -133,7 +142,7 @@ def smooth_kernel(
     wide = _window(nodes.x, fine_truth.x, WIDER * width) @ rows
     density = _window(nodes.x, fine_truth.x, width) @ rows
     density = density + PRIOR_ROWS * wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-12)
-    smooth = _window(residual.x, fine_residual.x, SMOOTHING * spread)
+    smooth = _window(residual.x, fine_residual.x, smoothing * spread)
     density = density @ (smooth / smooth.sum(axis=0)).T
     density /= density.sum(axis=1, keepdims=True)
     return ResponseKernel(nodes, residual, density)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from sustain.debias.response.curve import ResponseCurve, knots_for, penalty_for, ridge_of
-from sustain.debias.response.kernel import ResponseKernel, smooth_kernel, spread_of
+from sustain.debias.response.kernel import SMOOTHING, ResponseKernel, smooth_kernel, spread_of
 from sustain.debias.sample import CalibrationSample
 from sustain.debias.table import Nodes, support_of
 from sustain.errors import CalibrationError
@@ -45,6 +45,9 @@ LABEL_STEPS, PAIR_STEPS = 15, 8
 
 BLOCKS = 40
 """Of groups, or of rows, that are left out in turn for the covariance of the curve."""
+
+INNER_SMOOTHING = 0.1
+"""Of the kernel between two steps: with that of the last the scatter would grow from step to step."""
 
 N_TRUTH, N_CELLS = 81, 160
 """Nodes in truth, and cells of predictions, in which rows are counted."""
@@ -134,17 +137,24 @@ class _Steps:
             gram = basis.T @ (at[:, None] * basis)
             values = np.linalg.solve(gram + ridge, basis.T @ (shared @ cells.mean))
             curve = basis @ values
-            kernel = smooth_kernel(
-                np.repeat(self.truth.x, cells.mean.size),
-                (cells.mean - curve[:, None]).ravel(),
-                shared.ravel(),
-                self.truth,
-                self.scale,
-                self.n,
-                self.least,
-            )
+            kernel = self._kernel(shared, curve, INNER_SMOOTHING)
             matrix = kernel.matrix(curve, self.truth, cells.edges)
-        return distribution, values, kernel, float(np.trace(np.linalg.solve(gram + ridge, gram)))
+        df = float(np.trace(np.linalg.solve(gram + ridge, gram)))
+        return distribution, values, self._kernel(shared, curve, SMOOTHING), df
+
+    def _kernel(self, shared: Array, curve: Array, smoothing: float) -> ResponseKernel:
+        """Kernel of rows that are shared out over truths, shape (truth.n, m)."""
+        mean = self.cells.mean
+        return smooth_kernel(
+            np.repeat(self.truth.x, mean.size),
+            (mean - curve[:, None]).ravel(),
+            shared.ravel(),
+            self.truth,
+            self.scale,
+            self.n,
+            self.least,
+            smoothing,
+        )
 
 
 def fit_noisy(sample: CalibrationSample) -> NoisyResponse:
@@ -204,7 +214,7 @@ def fit_noisy(sample: CalibrationSample) -> NoisyResponse:
 def truth_behind(sample: CalibrationSample, truth: Nodes) -> Array:
     """Distribution of truth behind noisy labels, without predictions; shape (truth.n,), sums to one."""
     likelihood, row = _labels(sample, truth)
-    return _deconvolved(likelihood, np.bincount(row, sample.weight), _start(sample, truth))
+    return _deconvolved(likelihood, _totals(row, sample.weight), _start(sample, truth))
 
 
 def expected_basis(
@@ -228,7 +238,7 @@ def expected_basis(
         Of the curve over the truths that a label may have.
     """
     likelihood, row = _labels(sample, truth)
-    found = _deconvolved(likelihood, np.bincount(row, sample.weight), _start(sample, truth))
+    found = _deconvolved(likelihood, _totals(row, sample.weight), _start(sample, truth))
     share, curve = _posterior(likelihood, found), basis @ values
     return (share @ basis)[row], (share @ curve**2 - (share @ curve) ** 2)[row]
 
@@ -250,7 +260,7 @@ def _shrunken(sample: CalibrationSample) -> Array:
 def _start(sample: CalibrationSample, truth: Nodes) -> Array:
     """Distribution of the shrunken labels, smoothed."""
     shrunken = _shrunken(sample)
-    width = START_WIDTH * np.sqrt(np.cov(shrunken, aweights=sample.weight))
+    width = START_WIDTH * float(np.sqrt(np.cov(shrunken, aweights=sample.weight)))
     at = np.clip(np.rint((shrunken - truth.start) / truth.step), 0, truth.n - 1).astype(np.intp)
     near = (truth.x[:, None] - truth.x) / max(width, truth.step)
     start = np.exp(-0.5 * near**2) @ np.bincount(at, sample.weight, truth.n) + 1e-9
@@ -264,6 +274,10 @@ def _deconvolved(likelihood: Array, by_label: Array, start: Array) -> Array:
         found = found * (likelihood.T @ (by_label / (likelihood @ found)))
         found = found / found.sum()
     return found
+
+
+def _totals(kind: Codes, weight: Array) -> Array:
+    return np.asarray(np.bincount(kind, weight), dtype=np.float64)
 
 
 def _posterior(likelihood: Array, distribution: Array) -> Array:
