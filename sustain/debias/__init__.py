@@ -5,21 +5,22 @@ group means and treatment effects computed from the corrected map equal those of
 relate to the truth in the trial as they do in the calibration sample ("measurement stability").
 """
 
-from sustain.debias.bridge.calibration import BridgeCalibration
+from typing import NoReturn
+
 from sustain.debias.build import build_card
 from sustain.debias.card.card import CalibrationCard
 from sustain.debias.contrasts.families import ContrastFamily, DonorTrials
 from sustain.debias.diagnosis.diagnosis import Diagnosis
-from sustain.debias.functions import bridge_correct, linear_correct, tweedie_correct
+from sustain.debias.functions import linear_correct, tweedie_correct
 from sustain.debias.judge.compare import Comparison, compare
 from sustain.debias.judge.diagnose import diagnose
 from sustain.debias.level import LevelCalibration, LevelSlope
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.response.calibration import ResponseCalibration
+from sustain.debias.retired import NAMES
 from sustain.debias.tweedie.calibration import TweedieCalibration
 
 __all__ = [
-    "BridgeCalibration",
     "CalibrationCard",
     "Comparison",
     "ContrastFamily",
@@ -30,10 +31,15 @@ __all__ = [
     "LinearCalibration",
     "ResponseCalibration",
     "TweedieCalibration",
-    "bridge_correct",
     "build_card",
     "compare",
     "diagnose",
     "linear_correct",
     "tweedie_correct",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in NAMES:
+        raise ImportError(NAMES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

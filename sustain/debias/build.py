@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from sustain.debias.base import Calibration
-from sustain.debias.bridge.calibration import BridgeCalibration
 from sustain.debias.card.assemble import card_of
 from sustain.debias.card.card import CalibrationCard
 from sustain.debias.contrasts.families import ContrastDesign
 from sustain.debias.level import LevelCalibration
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.response.calibration import ResponseCalibration
+from sustain.debias.retired import RETIRED
 from sustain.debias.sample import as_sample
 from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError
@@ -132,8 +132,8 @@ def _make(
         return TweedieCalibration(score=score)
     if method == "response":
         return ResponseCalibration()
-    if method == "bridge":
-        return BridgeCalibration()
+    if method in RETIRED:
+        raise CalibrationError(f"methods: {RETIRED[method]}")
     raise CalibrationError(
         f"methods: {method!r} is unknown. Pass 'linear', 'tweedie', 'response' or a calibration object."
     )

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from sustain.debias.base import Calibration
-from sustain.debias.bridge.calibration import BridgeCalibration
 from sustain.debias.card.card import CalibrationCard
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError
 
-__all__ = ["bridge_correct", "linear_correct", "tweedie_correct"]
+__all__ = ["linear_correct", "tweedie_correct"]
 
 
 def linear_correct(y_pred: Any, calibration: Any) -> Any:
@@ -53,15 +52,6 @@ def tweedie_correct(y_pred: Any, calibration: Any) -> Any:
     1.0
     """
     return _correct(y_pred, calibration, TweedieCalibration)
-
-
-def bridge_correct(y_pred: Any, calibration: Any) -> Any:
-    """Correct predictions by a bridge function, whose mean given the truth is the truth.
-
-    Parameters and errors are those of `tweedie_correct`, with `BridgeCalibration` in the place of
-    `TweedieCalibration`.
-    """
-    return _correct(y_pred, calibration, BridgeCalibration)
 
 
 def _correct(y_pred: Any, calibration: Any, kind: type[Calibration]) -> Any:

@@ -42,7 +42,7 @@ def test_corrections(world):
     assert estimates["linear"] == pytest.approx(2.0, abs=0.3)
     assert estimates["tweedie"] == pytest.approx(2.0, abs=0.3)
     assert estimates["ppi"] == pytest.approx(2.0, abs=1.0)
-    assert estimates["bridge"] == pytest.approx(2.0, abs=0.3)
+    assert estimates["response"] == pytest.approx(2.0, abs=0.3)
     with pytest.raises(EffectError, match="'ratledge' needs a world with a second network"):
         estimate_paper_world(world, ["ratledge"])
     with pytest.raises(EffectError, match="'magic'"):

@@ -176,7 +176,7 @@ def test_stability_tests_have_their_size_when_clustered():
     assert rejected[False] > 30
 
 
-def test_levels_and_j_test_are_reported():
+def test_levels_and_curvature_are_reported():
     rng = np.random.default_rng(0)
     region = np.repeat(np.arange(100), 20)
     between, within = rng.normal(size=100)[region], rng.normal(size=2000)
@@ -185,11 +185,11 @@ def test_levels_and_j_test_are_reported():
     assert found.levels["between region"].slope == pytest.approx(0.9, abs=0.03)
     assert found.levels["within region"].slope == pytest.approx(0.5, abs=0.03)
     assert "between region 0.9" in found.verdicts["levels"]
-    assert found.j_test.p_value > 0.01
+    assert found.linearity.p_value > 0.01
     skewed = rng.gamma(1.0, size=2000)
     curved = diagnose(np.log1p(3 * skewed) + rng.normal(scale=0.1, size=2000), skewed)
-    assert curved.j_test.p_value < 1e-6
-    assert "J test" in curved.verdicts["bridge"]
+    assert curved.linearity.p_value < 1e-6
+    assert "is curved" in curved.verdicts["linearity"]
     json.dumps(found.to_dict())
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sustain.debias import BridgeCalibration, LinearCalibration
+from sustain.debias import LinearCalibration, TweedieCalibration
 from sustain.debias.card.prediction_noise import NoiseProfile, corrected_noise, noise_profile
 from sustain.debias.sample import as_sample
 from sustain.debias.table import Nodes, Table
@@ -65,7 +65,7 @@ def test_truth_of_two_values():
     assert profile.sd[-1] == pytest.approx(0.5, rel=0.15)
 
 
-@pytest.mark.parametrize("kind", [LinearCalibration, BridgeCalibration])
+@pytest.mark.parametrize("kind", [LinearCalibration, TweedieCalibration])
 def test_standard_errors_are_the_errors_of_corrected_values(kind):
     """Mean squared error given the truth, less that of the mean, against the mean squared standard error."""
     x, y = pairs(3000)

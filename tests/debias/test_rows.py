@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from sustain.debias import (
-    BridgeCalibration,
     ContrastFamily,
     LevelCalibration,
     LinearCalibration,
@@ -19,7 +18,7 @@ from sustain.errors import CalibrationError
 from tests.debias.samples import pairs
 
 N = 300
-EACH = [LinearCalibration, TweedieCalibration, BridgeCalibration]
+EACH = [LinearCalibration, TweedieCalibration]
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_a_linear_map_that_the_diagnosis_finds_too_simple_says_so():
         section = correction_section(correction_curves(card), card, view, None, unit="u")
         told[name] = "one line too simple here" in section.intro
         other = correction_section(
-            correction_curves(card), card, replace(view, method="bridge"), None, unit="u"
+            correction_curves(card), card, replace(view, method="tweedie"), None, unit="u"
         )
         assert "one line too simple" not in other.intro
     assert told == {"bent": True, "straight": False}

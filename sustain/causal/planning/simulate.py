@@ -45,8 +45,9 @@ Floats = NDArray[np.float64]
 Fit = Callable[[Floats, Floats, int], Callable[[Floats], Floats]]
 """From images (n, 100), truths (n,) and a seed to a function that predicts from images."""
 
-METHODS = ("oracle", "none", "linear", "tweedie", "bridge", "ratledge", "ppi")
-"""Truth observed; predictions as they are; three corrections; a network trained for flat errors; 100 labels."""
+METHODS = ("oracle", "none", "response", "linear", "tweedie", "ratledge", "ppi")
+"""Truth observed; predictions as they are; read back through the response curve; two corrections; a network trained for
+flat errors; 100 labels."""
 
 IMAGE_DIM, IMAGE_NOISE, DROPOUT = 100, 0.3, 0.2
 
@@ -154,17 +155,22 @@ def estimate_paper_world(
     import pandas as pd
 
     from sustain.causal.effect import estimate_effect
-    from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration
+    from sustain.debias import LinearCalibration, ResponseCalibration, TweedieCalibration
 
-    def weighted(outcome: Any, rows: slice = slice(None)) -> float:
+    def weighted(outcome: Any, rows: slice = slice(None), **correction: Any) -> float:
         data = world.trial.assign(outcome=outcome).iloc[rows]
         result = estimate_effect(
-            data, outcome="outcome", treatment="treated", covariates=["confounder"], estimator="ipw"
+            data,
+            outcome="outcome",
+            treatment="treated",
+            covariates=["confounder"],
+            estimator="ipw",
+            **correction,
         )
         return result.estimate
 
     prediction, truth = world.trial["prediction"], world.trial["truth"]
-    corrections = {"linear": LinearCalibration, "tweedie": TweedieCalibration, "bridge": BridgeCalibration}
+    corrections = {"linear": LinearCalibration, "tweedie": TweedieCalibration}
     flat = "prediction_flat" in world.trial
     if methods is None:
         methods = [method for method in METHODS if flat or method != "ratledge"]
@@ -174,6 +180,10 @@ def estimate_paper_world(
             estimate = weighted(truth)
         elif method == "none":
             estimate = weighted(prediction)
+        elif method == "response":
+            response = ResponseCalibration().fit(world.y_pred, world.y_true)
+            card = response.to_card(target={"name": "truth", "unit": "1"}, predictor="network", n_boot=20)
+            estimate = weighted(prediction, calibration=card, method="response", assumption="measurement")
         elif method in corrections:
             curve = corrections[method]().fit(world.y_pred, world.y_true)
             estimate = weighted(curve.transform(prediction, check_support=False))

@@ -24,7 +24,6 @@ __all__ = ["correction_notes"]
 
 # Naive and corrected effects closer than this share of a standard error lead to the same conclusions.
 MATERIAL = 0.25
-REFUTED = 0.05  # p-value under which a line is said not to do
 
 
 def correction_notes(
@@ -168,20 +167,14 @@ def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[N
     """Advice of the card itself that the chosen correction goes against, or that it rests on."""
     line, within = correction.method == "linear", bool(correction.strata)
     said = {str(subject): str(text) for subject, text in (card.diagnostics.get("verdicts") or {}).items()}
-    for curve in card.corrections:
-        p_value = curve.notes.get("j_test_p", 1.0)
-        if curve.stratum is None and p_value < REFUTED:
-            said[curve.method] = (
-                f"a line does not meet the moments that a curve does (J test, p = {p_value:.2g}): prefer the "
-                f"{curve.method}, or Tweedie, to the linear correction."
-            )
+    if "linearity" in said:
+        said["linearity"] += " method='response' reads the effect back through the curve."
     if "strata" in said:
         said["strata"] += " Pass strata=, the trial's column of them."
     # Subject of a verdict, the words by which it advises something, and whether that concerns this correction.
     advice = (
         ("strata", "calibrate within strata", not within and correction.method != "level"),
         ("linearity", "is curved", line),
-        ("bridge", "prefer", line),
         ("residuals", "Tweedie", correction.method == "tweedie"),
         ("in sample", "held-out rows only", True),
         *((subject, "", True) for subject in said if subject.startswith("atoms in ")),

@@ -23,6 +23,7 @@ from sustain.debias.card.schema import (
     Support,
     Target,
 )
+from sustain.debias.retired import RETIRED
 from sustain.errors import CardError
 
 __all__ = ["SCHEMA_VERSION", "CardContent"]
@@ -80,7 +81,8 @@ class CardContent(BaseModel):
     @property
     def methods(self) -> tuple[str, ...]:
         """Names that `transform` accepts as they are; ``"none"`` is the identity. See also `level_names`."""
-        return ("none", *(item.method for item in self.corrections if item.stratum is None))
+        held = (item.method for item in self.corrections if item.stratum is None)
+        return ("none", *(method for method in held if method not in RETIRED))
 
     @property
     def effect_methods(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from sustain.debias.card.content import CardContent
 from sustain.debias.card.draws import Components, Draws, expand
 from sustain.debias.card.prediction_noise import NoiseProfile, corrected_noise
 from sustain.debias.card.schema import LineDraws
+from sustain.debias.retired import RETIRED
 from sustain.debias.table import Nodes, Table
 from sustain.errors import CardError
 from sustain.stats.columns import matched_label
@@ -67,6 +68,8 @@ class Lookup:
 
     def key(self, method: str, stratum: str | None, level: str | None) -> Key:
         """Key of a correction among the tables; raises `CardError` when there is none."""
+        if method in RETIRED:
+            raise CardError(f"method: {RETIRED[method]}")
         if method == "level" or level is not None:
             return self._level_key(method, stratum, level)
         if stratum is not None and method in self._card.methods:

@@ -29,7 +29,6 @@ def describe(
     level: float = 0.95,
     *,
     in_sample: InSample | None = None,
-    j_test: Wald | None = None,
     levels: Mapping[str, LevelSlope] | None = None,
     stability: Mapping[str, Stability] | None = None,
 ) -> Diagnosis:
@@ -52,7 +51,6 @@ def describe(
         "strata_differ": _strata_differ(sample),
         "slope_without_a_group": _without_a_group(sample),
         "in_sample": in_sample,
-        "j_test": j_test,
         "levels": dict(levels or {}),
         "stability": dict(stability or {}),
         "level": level,

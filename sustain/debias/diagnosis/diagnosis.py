@@ -89,8 +89,6 @@ class Diagnosis:
         Least and greatest slope of prediction on truth when one cluster is left out.
     in_sample : InSample or None
         Comparison with training rows, when they were given.
-    j_test : Wald or None
-        Hansen's test that a line meets all the moments of a curved bridge; None when no bridge can be fitted.
     levels : dict of str to LevelSlope
         Slope of prediction on truth by level of variation, when levels were given.
     stability : dict of str to Stability
@@ -115,7 +113,6 @@ class Diagnosis:
     strata_differ: Wald | None
     slope_without_a_group: tuple[float, float] | None
     in_sample: InSample | None
-    j_test: Wald | None
     levels: dict[str, LevelSlope]
     stability: dict[str, Stability]
     level: float

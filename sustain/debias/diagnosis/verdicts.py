@@ -58,7 +58,7 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
     faults = []
     if abs(d.shape.skewness) > MUCH_SKEWNESS:
         faults.append(
-            f"skewness {d.shape.skewness:.2f}: Tweedie's formula assumes normal errors, the bridge does not"
+            f"skewness {d.shape.skewness:.2f}: Tweedie's formula assumes normal errors, the response curve does not"
         )
     if d.shape.variance_trend.p_value < alpha:
         faults.append(
@@ -80,11 +80,6 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
     if d.slope_without_a_group is not None:
         low, high = d.slope_without_a_group
         said["single groups"] = f"leaving one group out moves the slope between {low:.3f} and {high:.3f}."
-    if d.j_test is not None and d.j_test.p_value < alpha:
-        said["bridge"] = (
-            f"a line does not meet the moments of a curved bridge (J test, p = {d.j_test.p_value:.2g}): "
-            "prefer the bridge or Tweedie to the linear correction."
-        )
     if d.levels:
         slopes = ", ".join(
             f"{name} {item.slope:.3f} [{low:.3f}, {high:.3f}]"

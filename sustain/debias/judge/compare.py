@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.debias.bridge.calibration import BridgeCalibration
 from sustain.debias.contrasts.families import ContrastDesign, require_quiet_labels
 from sustain.debias.judge.comparison import Comparison
 from sustain.debias.judge.held_out import HeldOut, Method, ReadsEffects, cross_fit_level, held_out_contrasts
 from sustain.debias.judge.scores import MethodScore, scores_of
 from sustain.debias.linear import LinearCalibration
+from sustain.debias.response.calibration import ResponseCalibration
 from sustain.debias.sample import as_sample, read
 from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError
@@ -64,7 +64,7 @@ def compare(
     target_noise_var : float
         Variance of the labels' sampling error.
     methods : mapping of str to Calibration or ReadsEffects, optional
-        Corrections to judge beside ``"none"`` and ``"level"``; linear, Tweedie and bridge by default. What reads
+        Corrections to judge beside ``"none"`` and ``"level"``; response, linear and Tweedie by default. What reads
         effects off the arms, without correcting a place, has ``effect(y_pred_treated, y_pred_control)`` in the place
         of ``transform``; see `sustain.debias.judge.held_out.ReadsEffects`.
     min_arm : int
@@ -84,7 +84,7 @@ def compare(
         y_pred=y_pred, y_true=y_true, sample_weight=sample_weight, strata=strata, folds=folds, design=design
     )
     chosen: dict[str, Method] = (
-        {"linear": LinearCalibration(), "tweedie": TweedieCalibration(), "bridge": BridgeCalibration()}
+        {"response": ResponseCalibration(), "linear": LinearCalibration(), "tweedie": TweedieCalibration()}
         if methods is None
         else dict(methods)
     )

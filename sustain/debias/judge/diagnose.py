@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from sustain.debias.bridge.calibration import BridgeCalibration
 from sustain.debias.diagnosis.describe import describe
 from sustain.debias.diagnosis.diagnosis import Diagnosis, InSample
 from sustain.debias.diagnosis.stability import Stability, stability_of
@@ -17,7 +16,6 @@ from sustain.debias.diagnosis.verdicts import IN_SAMPLE_RATIO
 from sustain.debias.level import LevelCalibration
 from sustain.debias.sample import CalibrationSample, as_sample, read
 from sustain.errors import CalibrationError, InSampleWarning
-from sustain.stats.covariance import Wald
 from sustain.stats.line import fit_line
 
 __all__ = ["diagnose"]
@@ -72,7 +70,6 @@ def diagnose(
         sample,
         level,
         in_sample=None if train is None else _in_sample(train, sample.truth_on_prediction.sigma),
-        j_test=_j_test(sample),
         levels=LevelCalibration().fit_sample(sample, levels).levels_ if levels else {},
         stability={name: _stability(name, values, sample) for name, values in (treatment_like or {}).items()},
     )
@@ -92,15 +89,6 @@ def _in_sample(train: tuple[Any, Any], held_out_sd: float) -> InSample:
             stacklevel=3,
         )
     return InSample(line.sigma, held_out_sd, ratio)
-
-
-def _j_test(sample: CalibrationSample) -> Wald | None:
-    bridge = BridgeCalibration(min_r2=0.0)  # weakness has a verdict of its own
-    try:
-        bridge.learn(sample)
-    except CalibrationError:
-        return None  # predictions that carry no correction have no bridge to test against
-    return bridge.j_test_
 
 
 def _stability(name: str, values: Any, sample: CalibrationSample) -> Stability:

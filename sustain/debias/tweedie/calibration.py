@@ -249,8 +249,8 @@ class TweedieCalibration(Calibration):
         if not np.ptp(corrected) > 1e-9 * np.ptp(s.y_true):
             raise CalibrationError(
                 "Tweedie's correction came out flat: made non-decreasing, it gives all predictions one value, so that "
-                "these errors are not what the formula assumes. Use BridgeCalibration or LinearCalibration, or "
-                "calibrate on more rows."
+                "these errors are not what the formula assumes. Use LinearCalibration, for effects "
+                "method='response', or calibrate on more rows."
             )
         line = fit_line(s.y_true, corrected, s.weight, s.group, s.noise, CalibrationError)
         low, high = line.slope_interval(self.level, CalibrationError)
@@ -276,8 +276,8 @@ class TweedieCalibration(Calibration):
     def _weak(self, subject: str, told: str) -> None:
         said = (
             f"{told}: these errors are not what Tweedie's formula assumes (nearly normal, of a size that depends "
-            "smoothly on a prediction that does not pile up at one value). Use BridgeCalibration or "
-            "LinearCalibration, or look at diagnose()."
+            "smoothly on a prediction that does not pile up at one value). Use LinearCalibration, for effects "
+            "method='response', or look at diagnose()."
         )
         self.weaknesses_[f"tweedie {subject}"] = said
         warnings.warn(said, WeakCalibrationWarning, stacklevel=7)

@@ -25,7 +25,7 @@ from sustain.maps.read.zonal import zonal_mean
 from sustain.sphere import EARTH_RADIUS_KM
 from tests.maps.fakes import make_card, write_raster
 
-METHODS = ["linear", "bridge"]
+METHODS = ["linear", "tweedie"]
 
 
 def root(km, reach):
@@ -35,7 +35,7 @@ def root(km, reach):
 
 @pytest.fixture(scope="module")
 def curved_card():
-    """A card of a bent relation, whose bridge correction is a curve and whose errors neighbours share in part."""
+    """A card of a bent relation, whose Tweedie correction is a curve and whose errors neighbours share in part."""
     rng = np.random.default_rng(2)
     km = rng.uniform(0, 60, size=(600, 2))
     y_true = rng.normal(size=600)
