@@ -207,7 +207,7 @@ class CorrectionChoice:
         if card is None or self.divisor is not None:
             return units.outcome[None]
         if self.method == "response":
-            return UnfoldedTrial.of(card, estimator, units, self.strata, product).outcomes()
+            return self._unfolded(card, estimator, units, product).outcomes()
         return np.stack([units.outcome, corrected_outcome(card, self.method, units, self.strata)])
 
     def applied(self, fitted: FittedDesign) -> Corrected:
@@ -243,13 +243,10 @@ class CorrectionChoice:
                 "overlap: for the pooled linear correction only, not for 'response': a card's curve does not say which "
                 "row moved it. Leave the shared units out of the trial, or use method='linear'."
             )
-        trial = UnfoldedTrial.of(
-            card, fitted.estimator, fitted.units, self.strata, fitted.product is not None
-        )
-        own = self.transport == "groups" and trial.model.between is not None
-        end, beside, outcome = trial.corrected(fitted, elsewhere=own)
-        notes = response_notes(beside, 0.95)
-        if own:
+        trial = self._unfolded(card, fitted.estimator, fitted.units, fitted.product is not None)
+        end, beside, outcome = trial.corrected(fitted)
+        notes = response_notes(beside)
+        if trial.elsewhere:
             text = (
                 f"The interval carries how the response curves of the card's {len(trial.model.populations)} "
                 "populations differ in level, slope and shape, as for a trial in a population that is none of them."
@@ -261,6 +258,12 @@ class CorrectionChoice:
             notes = (*notes, Note("transport", elsewhere.text))
         share = support_share(card, fitted.estimator, fitted.units)
         return Corrected(end, share, notes, beside, outcome)
+
+    def _unfolded(
+        self, card: CalibrationCard, estimator: LinearEstimator, units: Units, product: bool
+    ) -> UnfoldedTrial:
+        elsewhere = self.transport == "groups" and not self.strata and card.response_model.between is not None
+        return UnfoldedTrial.of(card, estimator, units, self.strata, product=product, elsewhere=elsewhere)
 
 
 def _default_method(card: CalibrationCard | None, card_level: str | None, overlaps: bool) -> str:

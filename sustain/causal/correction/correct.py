@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Divisor",
-    "by_stratum",
     "combined_df",
     "correct",
     "corrected_outcome",
@@ -205,17 +204,18 @@ def slopes_by_stratum(card: CalibrationCard, units: Units, strata: Sequence[str]
     return {str(name): own.get(str(name), card.slope) for name, _ in _by_stratum(card, units, strata)}
 
 
-def by_stratum(
-    units: Units, strata: Sequence[str], known: Collection[str]
+def _by_stratum(
+    card: CalibrationCard, units: Units, strata: Sequence[str]
 ) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
-    """Give each stratum's name and rows; all rows under the name None without strata.
+    """Give each stratum's name, as in the card where it is, and rows; all rows under the name None without strata.
 
-    Of several columns, from coarse to fine, a stratum is a combination of labels; one that is not `known` is in that of
-    its first labels where this is.
+    Of several columns, from coarse to fine, a stratum is a combination of labels; one that is not in the card is in
+    that of its first labels where this is.
     """
     if not strata:
         yield None, np.arange(units.n)
         return
+    known = {item.stratum for item in card.corrections if item.stratum is not None}
     found = read_combinations(read, "strata", {name: units.extra[name] for name in strata})
     rows: dict[str, list[int]] = {}
     for code, parts in enumerate(found.parts):
@@ -230,12 +230,6 @@ def _known_name(parts: tuple[str, ...], known: Collection[str]) -> str:
         if name is not None:
             return name
     return combined_label(parts)
-
-
-def _by_stratum(
-    card: CalibrationCard, units: Units, strata: Sequence[str]
-) -> Iterator[tuple[str | None, NDArray[np.intp]]]:
-    return by_stratum(units, strata, {item.stratum for item in card.corrections if item.stratum is not None})
 
 
 def _spread(

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.correction.correct import by_stratum, combined_df
+from sustain.causal.correction.correct import combined_df
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.estimators.least_squares import LinearEstimator
+from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
+from sustain.causal.vcov.vcov import TrialCovariance
 from sustain.debias.response.influence import influence
 from sustain.debias.response.model import Population, ResponseModel
 from sustain.debias.response.two_samples import both_ways, covariance_along, weight_of_alike
 from sustain.debias.response.unfolding import Arms, Response, Unfolded, unfold_effect
 from sustain.errors import CalibrationError, CardError, EffectError
+from sustain.stats.combinations import read_combinations
 
 if TYPE_CHECKING:
     from sustain.causal.fit import FittedDesign
@@ -114,6 +117,8 @@ class UnfoldedTrial:
     units : Units
     product : bool
         Whether the estimate is how an effect moves with a covariate: no shift of all units makes that.
+    elsewhere : bool
+        Whether the units are from a population that is none of the card's: the interval then carries how these differ.
     """
 
     model: ResponseModel
@@ -122,6 +127,7 @@ class UnfoldedTrial:
     estimator: LinearEstimator
     units: Units
     product: bool = False
+    elsewhere: bool = False
 
     @classmethod
     def of(
@@ -130,18 +136,21 @@ class UnfoldedTrial:
         estimator: LinearEstimator,
         units: Units,
         strata: Sequence[str] = (),
+        *,
         product: bool = False,
+        elsewhere: bool = False,
     ) -> UnfoldedTrial:
         """Match the units to the card's populations; raises `CardError` where one is not in the card."""
         model = card.response_model
-        populations, rows = [], []
-        for name, part in by_stratum(units, strata, set(model.populations)):
-            try:
-                populations.append(model.population(name))
-            except CalibrationError as error:
-                raise CardError(str(error)) from error
-            rows.append(part)
-        return cls(model, tuple(populations), tuple(rows), estimator, units, product)
+        if not strata:
+            return cls(model, (model.pooled,), (np.arange(units.n),), estimator, units, product, elsewhere)
+        found = read_combinations(read, "strata", {name: units.extra[name] for name in strata})
+        try:
+            populations = tuple(model.population(parts) for parts in found.parts)
+        except CalibrationError as error:
+            raise CardError(str(error)) from error
+        rows = tuple(np.flatnonzero(found.codes == code) for code in range(len(populations)))
+        return cls(model, populations, rows, estimator, units, product, elsewhere)
 
     def outcomes(self) -> Floats:
         """Give the outcomes whose estimates have the covariance that is wanted, shape (3, n).
@@ -149,7 +158,7 @@ class UnfoldedTrial:
         The raw predictions, and two outcomes whose influence functions are those of the unfolded effect and of the
         effect if every unit gains alike. Their own estimates mean nothing.
         """
-        responses = [self.model.response(item) for item in self.populations]
+        responses = self._responses()
         found = self.unfolded(responses)
         arms, mass = self._arms(responses)
         derivatives = influence(responses, arms, found, self._difference, mass)
@@ -166,6 +175,9 @@ class UnfoldedTrial:
             outcomes.append(outcome)
         return np.stack(outcomes)
 
+    def _responses(self, scores: Floats | None = None) -> list[Response]:
+        return [self.model.response(item, scores, elsewhere=self.elsewhere) for item in self.populations]
+
     @property
     def _difference(self) -> float:
         return self.estimator.estimate(self.units.outcome)
@@ -176,11 +188,13 @@ class UnfoldedTrial:
         mass = float(positive.sum())
         arms = []
         for item, rows in zip(responses, self.rows, strict=True):
+            # An arm without units here has no weight, and what would be seen if its truths were the calibration's.
+            nothing = (item.distribution[..., None, :] @ item.matrix)[..., 0, :]
             up, down = float(positive[rows].sum()), float(negative[rows].sum())
             arms.append(
                 Arms(
-                    item.shares(values[rows], negative[rows]) if down > 0 else np.zeros(item.edges.size - 1),
-                    item.shares(values[rows], positive[rows]) if up > 0 else np.zeros(item.edges.size - 1),
+                    item.shares(values[rows], negative[rows]) if down > 0 else nothing,
+                    item.shares(values[rows], positive[rows]) if up > 0 else nothing,
                     down / float(negative.sum()),
                     up / mass,
                 )
@@ -192,9 +206,7 @@ class UnfoldedTrial:
         arms, mass = self._arms(responses)
         return unfold_effect(responses, arms, self._difference, mass)
 
-    def corrected(
-        self, fitted: FittedDesign, elsewhere: bool = False
-    ) -> tuple[Estimate, ResponseEffect, Floats]:
+    def corrected(self, fitted: FittedDesign) -> tuple[Estimate, ResponseEffect, Floats]:
         """Effect with both parts of its variance, what unfolding says beside it, and an outcome of its influence.
 
         The trial's part is that of the influence functions under the design's own covariance, the calibration's part
@@ -205,86 +217,106 @@ class UnfoldedTrial:
         ----------
         fitted : FittedDesign
             On the outcomes of `outcomes`.
-        elsewhere : bool
-            Whether the population is none of the card's: the interval then carries how populations differ.
         """
-        found = self.unfolded([self.model.response(item) for item in self.populations])
+        responses = self._responses()
+        found = self.unfolded(responses)
         if not np.isfinite(found.effect):
             raise EffectError(
                 "method='response': the trial's predictions do not say where on the response curve the effect lies. "
                 "Use method='linear'."
             )
         k = self.model.knots.size
-        calibration = covariance_along(self._spread(both_ways(k), elsewhere))
-        n_draws = max(LEAST_DRAWS, N_DRAWS // len(self.populations))
-        half = np.random.default_rng(0).standard_normal((n_draws // 2, k))
-        drawn = np.cov(self._spread(np.concatenate([half, -half]), elsewhere), rowvar=False)
-        trial = fitted.trial.covariance
-        points = np.array([float(found.effect), float(found.shift)])
-        gap = np.array([1.0, -1.0])
-        apart_var = float(gap @ (trial[1:, 1:] + calibration) @ gap)
-        apart = abs(points[0] - points[1])
-        alike = 0.0 if self.product else weight_of_alike(points[0], points[1], apart_var)
-        weight = np.array([1 - alike, alike])
-        df = self._df(elsewhere)
-
-        def estimate(at: Floats) -> Estimate:
-            between = at[0] * at[1] * apart**2  # of two estimates of which one is right
-            ours = float(at @ trial[1:, 1:] @ at) + between
-            theirs = float(at @ calibration @ at)
-            return Estimate(
-                "response",
-                float(at @ points),
-                ours,
-                theirs,
-                df=combined_df(ours, fitted.trial.df, theirs, df),
-                variance_draws=float(at @ drawn @ at),
-                covariance_naive=float(trial[0, 1:] @ at),
-            )
-
-        end = estimate(weight)
-        low, high = self.model.ends
-        truth = self.model.truth.x
-        arms, _ = self._arms([self.model.response(item) for item in self.populations])
+        half = np.random.default_rng(0).standard_normal((self._n_draws // 2, k))
+        two = _TwoEffects(
+            np.array([float(found.effect), float(found.shift)]),
+            fitted.trial,
+            covariance_along(self._effects(both_ways(k))),
+            np.cov(self._effects(np.concatenate([half, -half])), rowvar=False),
+            self._df,
+        )
+        alike = 0.0 if self.product else weight_of_alike(*two.points.tolist(), two.apart_variance)
+        end = two.mean(alike)
+        arms, _ = self._arms(responses)
         control = sum(arm.weight_control * part for arm, part in zip(arms, found.control, strict=True))
         treated = sum(arm.weight_treated * part for arm, part in zip(arms, found.treated, strict=True))
+        (low, high), truth = self.model.ends, self.model.truth.x
         beside = ResponseEffect(
             slope=self._difference / end.estimate if end.estimate else float(found.slope),
-            unfolded=estimate(np.array([1.0, 0.0])),
-            alike=estimate(np.array([0.0, 1.0])),
+            unfolded=two.mean(0.0),
+            alike=two.mean(1.0),
             weight_alike=alike,
-            apart=apart / math.sqrt(apart_var) if apart_var > 0 else 0.0,
+            apart=two.apart,
             extrapolated=float(np.asarray(treated)[(truth < low) | (truth > high)].sum()),
             truth=truth,
             control=np.asarray(control),
             treated=np.asarray(treated),
         )
-        return end, beside, weight @ fitted.outcomes[1:]
+        return end, beside, (1 - alike) * fitted.outcomes[1] + alike * fitted.outcomes[2]
 
-    def _spread(self, scores: Floats, elsewhere: bool) -> Floats:
+    def _effects(self, scores: Floats) -> Floats:
         """Effects by curves that left their estimate, shape (n, 2): unfolded, alike."""
-        found = self.unfolded(
-            [self.model.response(item, scores, elsewhere=elsewhere) for item in self.populations]
-        )
+        found = self.unfolded(self._responses(scores))
         return np.column_stack([found.effect, found.shift])
 
-    def _df(self, elsewhere: bool) -> float:
+    @property
+    def _n_draws(self) -> int:
+        return max(LEAST_DRAWS, N_DRAWS // len(self.populations))
+
+    @property
+    def _df(self) -> float:
         df = min(item.df for item in self.populations)
         between = self.model.between
-        return df if not elsewhere or between is None else min(df, between.n - 1.0)
+        return df if not self.elsewhere or between is None else min(df, between.n - 1.0)
 
 
-def response_notes(beside: ResponseEffect, level: float) -> tuple[Note, ...]:
+@dataclass(frozen=True)
+class _TwoEffects:
+    """The unfolded effect and that of units which gain alike, with what is known of both."""
+
+    points: Floats
+    trial: TrialCovariance
+    calibration: Floats
+    drawn: Floats
+    df: float
+
+    @property
+    def apart_variance(self) -> float:
+        gap = np.array([1.0, -1.0])
+        return float(gap @ (self.trial.covariance[1:, 1:] + self.calibration) @ gap)
+
+    @property
+    def apart(self) -> float:
+        """Standard errors between the two."""
+        distance = abs(float(self.points[0] - self.points[1]))
+        return distance / math.sqrt(self.apart_variance) if self.apart_variance > 0 else 0.0
+
+    def mean(self, alike: float) -> Estimate:
+        """Mean of both with this weight on the second; the variance of a mean of which one is right."""
+        at = np.array([1 - alike, alike])
+        between = alike * (1 - alike) * float(self.points[0] - self.points[1]) ** 2
+        ours = float(at @ self.trial.covariance[1:, 1:] @ at) + between
+        theirs = float(at @ self.calibration @ at)
+        return Estimate(
+            "response",
+            float(at @ self.points),
+            ours,
+            theirs,
+            df=combined_df(ours, self.trial.df, theirs, self.df),
+            variance_draws=float(at @ self.drawn @ at),
+            covariance_naive=float(self.trial.covariance[0, 1:] @ at),
+        )
+
+
+def response_notes(beside: ResponseEffect) -> tuple[Note, ...]:
     """Say what a reader must know of an effect that was read back."""
     notes = []
     if beside.differs:
-        low, high = beside.alike.conf_int(level)
         notes.append(
             Note(
                 "effects_differ",
-                f"If every unit gained alike, the effect would be {beside.alike.estimate:.4g} ({low:.4g} to "
-                f"{high:.4g}); the two unfolded distributions say {beside.unfolded.estimate:.4g}, {beside.apart:.1f} "
-                "standard errors from it: effects differ between units.",
+                f"If every unit gained alike, the effect would be {beside.alike.estimate:.4g}; the two unfolded "
+                f"distributions say {beside.unfolded.estimate:.4g}, {beside.apart:.1f} standard errors from it: "
+                "effects differ between units.",
             )
         )
     if beside.extrapolated > FAR:
