@@ -136,7 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     machine, rows = describe(), []
     with tempfile.TemporaryDirectory() as folder:
-        for method in ("linear", "tweedie", "bridge"):
+        for method in ("linear", "tweedie"):
             rows += in_the_world(arguments.root, method, Path(folder))
         for seed in tqdm(range(arguments.worlds), unit="world"):
             rows += simulated(seed, "linear", Path(folder))

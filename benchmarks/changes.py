@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from donor_trials import TABLE
+from donors import TABLE
 from machine import RESULTS, describe
 from numpy.typing import NDArray
 from tqdm import tqdm

@@ -42,18 +42,18 @@ from tqdm import tqdm
 
 from sustain.data.aid import read_projects
 from sustain.debias import (
-    BridgeCalibration,
     ContrastFamily,
     DonorTrials,
     LevelCalibration,
     LinearCalibration,
+    ResponseCalibration,
     TweedieCalibration,
     compare,
 )
 from sustain.errors import CalibrationError, SustainWarning
 from sustain.files import write_text
 
-METHODS = {"linear": LinearCalibration, "tweedie": TweedieCalibration, "bridge": BridgeCalibration}
+METHODS = {"linear": LinearCalibration, "tweedie": TweedieCalibration}
 MODELS = ("resnet_18_ms_transfer", "ridge_nl_hist", "ridge_rgbnl_hist", "knn_nl_mean_scalar")
 NOISE_MODELS = ("resnet_18_ms_transfer", "ridge_nl_hist")
 EFFECT = 0.5
@@ -127,8 +127,11 @@ def one_draw(
     trials = design.on(fresh, MIN_ARM)
     truth = trials.differences(y)
     rmse, share, mae = {}, {}, {item.method: item.mae for item in found.scores}
-    for name, values in estimates.items():
-        contrast = trials.differences(smooth(design, values, fresh))
+    contrasts = {
+        name: trials.differences(smooth(design, values, fresh)) for name, values in estimates.items()
+    }
+    contrasts["response"] = read_back(x, y, known, trials, contrasts["none"])
+    for name, contrast in contrasts.items():
         rmse[name] = float(np.sqrt(np.mean((contrast - truth) ** 2)))
         share[name] = float(contrast @ truth / (truth @ truth))
     best, first, nearest = min(rmse, key=rmse.__getitem__), found.first, min(mae, key=mae.__getitem__)
@@ -150,6 +153,20 @@ def one_draw(
         "best": best,
         **{f"rmse {name}": value / y.std() for name, value in rmse.items()},
     }
+
+
+def read_back(
+    x: Array, y: Array, known: NDArray[np.intp], trials: ContrastFamily, without_luck: Array
+) -> Array:
+    """Contrasts through the response curve, scaled by what the predicted ones are without the luck of donors."""
+    try:
+        learned = ResponseCalibration().fit(x[known], y[known])
+    except CalibrationError:
+        return without_luck
+    effects = np.array([learned.effect(x[on], x[off]) for on, off in trials.arms])
+    raw = trials.differences(x)
+    near_zero = np.abs(raw) <= 0.1 * np.abs(without_luck)
+    return np.asarray(np.where(near_zero, effects, effects * without_luck / np.where(near_zero, 1.0, raw)))
 
 
 def noise_of_labels(table: pd.DataFrame, model: str, draws: int) -> Iterator[dict[str, Any]]:

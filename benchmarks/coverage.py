@@ -259,7 +259,7 @@ def curves(
 ) -> pd.DataFrame:
     """Coverage of curves, and of a line where it is not right, for the difference in means."""
     rows = []
-    methods = ("linear", "tweedie", "bridge")
+    methods = ("response", "linear", "tweedie")
     for kind in ERRORS:
         pool = Pool(kind, np.random.default_rng([seed, 1]))
         for n in sizes:

@@ -23,7 +23,6 @@ import pandas as pd
 from machine import RESULTS, describe, peak_memory_gb
 
 from sustain.debias import (
-    BridgeCalibration,
     CalibrationCard,
     LinearCalibration,
     TweedieCalibration,
@@ -31,7 +30,7 @@ from sustain.debias import (
 )
 from sustain.files import write_text
 
-KINDS = (LinearCalibration, TweedieCalibration, BridgeCalibration)
+KINDS = (LinearCalibration, TweedieCalibration)
 Row = dict[str, Any]
 
 

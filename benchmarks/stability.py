@@ -24,7 +24,7 @@ from machine import RESULTS, describe
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.debias import BridgeCalibration, LinearCalibration, TweedieCalibration
+from sustain.debias import LinearCalibration, TweedieCalibration
 from sustain.debias.base import Calibration
 from sustain.errors import SustainWarning
 from sustain.files import write_text
@@ -44,7 +44,6 @@ METHODS: dict[str, Calibration] = {
     "tweedie, second order": TweedieCalibration(second_order=True),
     "tweedie, kernel": TweedieCalibration("kde"),
     "tweedie, as published": TweedieCalibration("scott", recalibrate=False, monotone=False),
-    "bridge": BridgeCalibration(),
 }
 FIGURES = ["rmse", "slope", "largest", "bias_by_tenth", "share_changed"]
 

@@ -3,7 +3,7 @@
     python benchmarks/transport.py [--draws 40] [--seed 0] [--models resnet_18_nl ...] [--out benchmarks/results]
 
 Every country of the table is left out in turn. The other 22 calibrate, with countries as groups. Each draw takes half
-of the left-out country's clusters and makes a donor trial of 800 units in it (see `benchmarks/donor_trials.py`): a
+of the left-out country's clusters and makes a donor trial of 800 units in it (see `benchmarks/donors.py`): a
 treated unit takes truth and prediction of the cluster whose truth is 0.5 index points higher. The effect to be covered
 is the mean change of truth over that half; the interval is clustered by donor.
 
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from donor_trials import TABLE, Pool
+from donors import TABLE, Pool
 from machine import RESULTS, describe
 from tqdm import tqdm
 
