@@ -52,6 +52,8 @@ class Estimate:
         Between the trial's and the calibration's error; zero unless the samples share units.
     covariance_naive : float
         Between the trial's error of this estimate and that of the naive one.
+    variance_own : float
+        Part of `variance_trial` that is no unit's: the own error of a contrast of this kind.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Estimate:
     slope_var: float = math.nan
     covariance: float = 0.0
     covariance_naive: float = math.nan
+    variance_own: float = 0.0
 
     @property
     def variance(self) -> float:

@@ -361,3 +361,37 @@ class TestOtherCountries:
             effect_of(make_trial(), calibration=card, transport=-1.0)
         with pytest.raises(CardError, match=r"say little of what 'tweedie' recovers.*pass 'groups'"):
             effect_of(make_trial(), calibration=card, method="tweedie", transport="strata")
+
+
+class TestSpreadOfALevel:
+    """What a level's slope carries of how contrasts differ is counted once."""
+
+    @pytest.fixture
+    def spread(self, levelled):
+        item = levelled.level("between regions").model_copy(
+            update={"slope_sd": 0.2, "contrast_sd": 0.1, "n_spread": 12}
+        )
+        return levelled.model_copy(update={"levels": [item, *levelled.levels[1:]]})
+
+    def effect(self, card, **more):
+        asked = {"method": "level", "card_level": "between regions", "assumption": "measurement"}
+        return effect_of(make_trial(), calibration=card, **asked, **more)
+
+    def test_groups_add_nothing(self, spread):
+        plain, with_groups = self.effect(spread), self.effect(spread, transport="groups")
+        assert with_groups.std_error == plain.std_error
+        assert "already" in with_groups.summary()
+
+    def test_conley_profile_keeps_the_contrasts_own_error(self, spread):
+        data = make_trial()
+        data = data.assign(lat=np.linspace(0, 40, len(data)), lon=0.0)
+        asked = {"method": "level", "card_level": "between regions", "assumption": "measurement"}
+        result = effect_of(data, calibration=spread, **asked)
+        row = result.conley_profile(data, "lat", "lon", [1e-3]).iloc[0]
+        n = len(data)
+        assert row["std_error"] == pytest.approx(result.std_error, rel=2 / n)
+
+    def test_placebos_count_it_once(self, spread):
+        result = self.effect(spread)
+        row = result.sensitivity(spread).levels(spread).set_index("level").loc["between regions"]
+        assert row["std_error"] == pytest.approx(result.std_error, rel=1e-6)

@@ -228,7 +228,11 @@ class CorrectionChoice:
         if self.overlap is not None:
             end, note = self.overlap.applied(card, fitted, end)
             notes.append(note)
-        if self.transport is not None:
+        if self.transport == "groups" and self._level_varies(card):
+            notes.append(
+                Note("transport", "The slope of this level carries how it varies between groups already.")
+            )
+        elif self.transport is not None:
             strata = slopes_by_stratum(card, fitted.units, self.strata) if self.strata else ()
             slope = None if self.divisor is None else self.divisor.value
             elsewhere = spread_elsewhere(card, self.transport, self.method, tuple(strata), slope)
@@ -236,6 +240,10 @@ class CorrectionChoice:
             notes.append(Note("transport", elsewhere.text))
         share = support_share(card, fitted.estimator, fitted.units, self.strata)
         return Corrected(end, share, tuple(notes))
+
+    def _level_varies(self, card: CalibrationCard) -> bool:
+        """Whether the slope that divides is a level's that has a spread between groups or contrasts of its own."""
+        return self.card_level is not None and card.level(self.card_level).n_spread is not None
 
     def _read_back(self, card: CalibrationCard, fitted: FittedDesign) -> Corrected:
         if self.overlap is not None:

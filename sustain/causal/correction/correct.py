@@ -133,6 +133,7 @@ def correct(
             slope=divisor.value,
             slope_var=divisor.variance,
             covariance_naive=naive.variance_trial / divisor.value,
+            variance_own=divisor.own / divisor.value**2,
         )
     spread = _spread(card, method, fitted.estimator, fitted.units, strata)
     variance = float(trial.covariance[1, 1])

@@ -61,7 +61,7 @@ def conley_profile(
 
     if np.isnan(places).any():
         raise EffectError(f"lat, lon: {int(np.isnan(places).any(axis=1).sum())} of the units have no place.")
-    beside = main.variance - main.variance_trial
+    beside = main.variance - main.variance_trial + main.variance_own
     size = float(np.square(influence).sum())
     critical = critical_value(level, math.inf, EffectError)
     rows = []

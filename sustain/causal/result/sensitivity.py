@@ -52,6 +52,8 @@ class Sensitivity:
         unknown.
     covariance : float
         Of d and b; zero unless trial and calibration share units.
+    own_var : float
+        Part of `effect_var` that is the own error of a contrast of this kind, and no unit's.
     """
 
     term: str
@@ -63,6 +65,7 @@ class Sensitivity:
     level: float
     residual_sd: float = math.nan
     covariance: float = 0.0
+    own_var: float = 0.0
 
     @classmethod
     def of(
@@ -72,7 +75,8 @@ class Sensitivity:
         return cls(
             term=term,
             effect=naive.estimate,
-            effect_var=corrected.variance_trial * corrected.slope**2,  # with a contrast's own error, if any
+            effect_var=corrected.variance_trial * corrected.slope**2,
+            own_var=corrected.variance_own * corrected.slope**2,
             slope=corrected.slope,
             slope_var=corrected.slope_var,
             df=corrected.df,
@@ -216,7 +220,10 @@ class Sensitivity:
             )
         effects = [
             corrected_effect(
-                self.effect, self.effect_var + item.contrast_sd**2, item.slope, item.new_std_error**2
+                self.effect,
+                self.effect_var - self.own_var + item.contrast_sd**2,
+                item.slope,
+                item.new_std_error**2,
             )
             for item in usable
         ]
