@@ -234,7 +234,7 @@ class UnfoldedTrial:
             np.cov(self._effects(np.concatenate([half, -half])), rowvar=False),
             self._df,
         )
-        alike = 0.0 if self.product else weight_of_alike(*two.points.tolist(), two.apart_variance)
+        alike = 0.0 if self.product else weight_of_alike(two.points[0], two.points[1], two.apart_variance)
         end = two.mean(alike)
         arms, _ = self._arms(responses)
         control = sum(arm.weight_control * part for arm, part in zip(arms, found.control, strict=True))
