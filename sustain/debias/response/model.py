@@ -22,6 +22,8 @@ __all__ = ["Between", "Population", "ResponseModel", "spread_over"]
 
 Array = NDArray[np.float64]
 
+TIED = 1e-4  # distance of quantiles that are one value, in standard deviations
+
 
 @dataclass(frozen=True)
 class Population:
@@ -198,6 +200,8 @@ def _factor(cov: Array) -> Array:
 def spread_over(truth: Nodes, shares: Array, quantiles: Array, scale: float) -> Array:
     """Distribution on nodes that has the given quantiles: straight between them by normal scores, and so beyond.
 
+    Quantiles that tie are an atom: the node nearest to them has its share. Outermost ones that tie are the end.
+
     Parameters
     ----------
     truth : Nodes
@@ -215,10 +219,13 @@ def spread_over(truth: Nodes, shares: Array, quantiles: Array, scale: float) -> 
     found = np.interp(edges, quantiles, scores)
     for end, beyond in ((0, edges < quantiles[0]), (-1, edges > quantiles[-1])):
         # By the slope over several quantiles: that of the outermost two alone is mostly noise.
-        inner = min(3, quantiles.size - 1) * (1 if end == 0 else -1) + end
+        step = 1 if end == 0 else -1
+        inner = min(3, quantiles.size - 1) * step + end
         width = abs(quantiles[end] - quantiles[inner])
         slope = abs(scores[end] - scores[inner]) / width if width > 1e-3 * scale else 1.0 / scale
         found[beyond] = scores[end] + slope * (edges[beyond] - quantiles[end])
+        if quantiles.size > 1 and abs(quantiles[end] - quantiles[end + step]) < TIED * scale:
+            found[beyond] = -np.inf * step  # an atom at the end of a scale has nothing beyond
     up_to = np.concatenate([[0.0], ndtr(found), [1.0]])
     density = np.diff(up_to) + 1e-7
     return np.asarray(density / density.sum())
