@@ -61,7 +61,7 @@ def conley(n: int, cutoff_km: float) -> dict[str, Any]:
     sample = points[:: max(1, n // 2000)]
     neighbours = cKDTree(points).query_ball_point(sample, cutoff_km, return_length=True).mean()
     vcov = {"conley": {"lat": "lat", "lon": "lon", "cutoff_km": cutoff_km}}
-    return timed(data, card, vcov=vcov) | {"neighbours": round(float(neighbours))}
+    return timed(data, card, vcov=vcov, method="linear") | {"neighbours": round(float(neighbours))}
 
 
 def doubly_robust(n: int, method: str) -> dict[str, Any]:
@@ -71,10 +71,15 @@ def doubly_robust(n: int, method: str) -> dict[str, Any]:
     return timed(make_units(n), make_card(), **arguments)
 
 
+def difference(n: int) -> dict[str, Any]:
+    """Seconds and peak of memory of a difference in means, read back through the response curve."""
+    return timed(make_units(n), make_card(), vcov={"CRV1": "district"}, method="response")
+
+
 def fixed_effects(n: int) -> dict[str, Any]:
     """Seconds and peak of memory of least squares with two absorbed effects."""
     data = make_units(n).assign(year=np.random.default_rng(3).integers(2000, 2020, n))
-    return timed(data, make_card(), formula="wealth ~ treated + x0 + x1 | district + year")
+    return timed(data, make_card(), formula="wealth ~ treated + x0 + x1 | district + year", method="linear")
 
 
 def timed(data: pd.DataFrame, card: CalibrationCard, **arguments: Any) -> dict[str, Any]:
@@ -105,6 +110,9 @@ CASES = [
         doubly_robust,
         (1_000_000, "tweedie"),
     ),
+    ("AIPW, 10 covariates, CRV1 by 5,000 clusters, response", doubly_robust, (1_000_000, "response")),
+    ("difference, CRV1 by 5,000 clusters, response", difference, (100_000,)),
+    ("difference, CRV1 by 5,000 clusters, response", difference, (1_000_000,)),
     ("OLS, 5,000 and 20 fixed effects absorbed", fixed_effects, (1_000_000,)),
     ("Conley, 50 km", conley, (100_000, 50.0)),
     ("Conley, 100 km", conley, (100_000, 100.0)),
