@@ -1,5 +1,7 @@
 """Causal effects on outcomes that were read off a map, with the map's error in the interval."""
 
+from sustain.causal.distribution import estimate_distribution
+from sustain.causal.distributions.result import DistributionResult
 from sustain.causal.effect import estimate_effect
 from sustain.causal.estimate import Estimate, Note
 from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_with_slope_ratio
@@ -22,6 +24,7 @@ __all__ = [
     "CombinedEffect",
     "CurveTest",
     "DebiasedEstimates",
+    "DistributionResult",
     "EffectResult",
     "Estimate",
     "Note",
@@ -39,6 +42,7 @@ __all__ = [
     "effect_with_arm_lines",
     "effect_with_slope_ratio",
     "effective_sample_size",
+    "estimate_distribution",
     "estimate_effect",
     "least_squares",
     "minimum_detectable_effect",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,7 @@ class UnfoldedTrial:
         *,
         product: bool = False,
         elsewhere: bool = False,
-    ) -> UnfoldedTrial:
+    ) -> Self:
         """Match the units to the card's populations; raises `CardError` where one is not in the card."""
         model = card.response_model
         if not strata:
