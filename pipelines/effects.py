@@ -38,6 +38,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         methods=effects.methods,
         correction=effects.correction,
         level=effects.level,
+        poor=effects.poor,
     )
     write_results(artefacts.effects, results)
 

@@ -295,6 +295,10 @@ class EffectsParams(_Section):
         "response", description="Which of them is reported where a trial's assumption asks for a correction."
     )
     level: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
+    poor: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[0.2, 0.4],
+        description="Poverty lines for headcounts: shares of the calibration sample that lie below.",
+    )
     aid: AidTrialsParams | None = Field(None, description="Build trials of aid projects from survey places.")
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         methods=effects.methods,
         correction=effects.correction,
         level=effects.level,
+        poor=effects.poor,
     )
     truths = {name: places.groupby("treated")["y_true"].mean() for name, places in units.items()}
     known = [result.with_truth(truths[result.name][1] - truths[result.name][0]) for result in results]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from sustain.debias.response.model import ResponseModel
 from sustain.report.methods import MUTED, method_style
 from sustain.report.style import INK, PAPER, canvas, method_handle, padded, to_svg
 
-__all__ = ["contrast_scatter", "effects_forest", "response_curve", "stability_scatter"]
+__all__ = ["contrast_scatter", "distribution_curves", "effects_forest", "response_curve", "stability_scatter"]
 
 Interval = tuple[str, float, float, float]
 
@@ -122,6 +122,37 @@ def contrast_scatter(
         handles.append(Line2D([], [], color=MUTED, linewidth=1, dashes=(1, 1.5), label="equal"))
         axes.legend(handles=handles, loc="lower right", borderaxespad=0.2)
         axes.set(xlabel=f"{truth_label}, {unit}", ylabel=f"From the map, {unit}")
+        return to_svg(figure, name, alt)
+
+
+def distribution_curves(
+    curves: Mapping[str, Sequence[float]], lines: Sequence[float], *, unit: str, name: str, alt: str
+) -> Markup:
+    """Draw the share of places below each truth, of treated and controls, with pointwise bands.
+
+    Parameters
+    ----------
+    curves : mapping
+        Of `sustain.trials.distribution.TrialDistribution`.
+    lines : sequence of float
+        Poverty lines.
+    unit : str
+        Unit of wealth.
+    name : str
+        Prefix of identifiers.
+    alt : str
+        Text alternative.
+    """
+    colour = method_style("response").colour
+    with canvas(290) as (figure, axes):
+        for line in lines:
+            axes.axvline(line, color=INK, linewidth=1, dashes=(1, 2))
+        for arm, ink, dashes in (("control", MUTED, (4, 1.5)), ("treated", colour, (None, None))):
+            low, high = (curves[f"{arm}.{end}"] for end in ("low", "high"))
+            axes.fill_between(curves["truth"], low, high, color=ink, alpha=0.2, linewidth=0)
+            axes.plot(curves["truth"], curves[arm], color=ink, dashes=dashes, label=arm)
+        axes.set(ylim=(0, 1), xlabel=f"Wealth, {unit}", ylabel="Share of places below")
+        axes.legend(loc="lower right", borderaxespad=0.2)
         return to_svg(figure, name, alt)
 
 

@@ -1,6 +1,7 @@
 """What a pipeline's trials are: lists of trials, contrasts between places, and their results."""
 
 from sustain.trials.contrasts import Contrast, contrast_scores, contrast_table, stability_gaps
+from sustain.trials.distribution import TrialDistribution, TrialMeasure
 from sustain.trials.family import as_trials, contrast_results, explain_gaps, explain_scores
 from sustain.trials.results import (
     MethodEstimate,
@@ -19,6 +20,8 @@ __all__ = [
     "MethodEstimate",
     "ReadBack",
     "Trial",
+    "TrialDistribution",
+    "TrialMeasure",
     "TrialResult",
     "as_trials",
     "contrast_results",

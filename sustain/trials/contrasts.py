@@ -190,11 +190,12 @@ def stability_gaps(contrasts: Sequence[Contrast], y_pred: Any, y_true: Any, clus
     Returns
     -------
     DataFrame
-        One row a contrast: ``contrast``; ``truth_gap``, difference in truth between the arms at equal predictions (zero
-        under outcome stability), with ``truth_gap_std_error``; ``prediction_gap``, difference in predictions at equal
-        truth (zero under measurement stability), with ``prediction_gap_std_error``; and ``slope``, of prediction on
-        truth within the arms, by which a correction divides. All from least squares; noise in the labels flattens the
-        slope, and with it the second gap of arms that differ in truth is not zero even under measurement stability.
+        One row a contrast: ``contrast``; ``truth_gap``, difference in truth between the arms at equal predictions, at
+        their mean (zero under outcome stability), with ``truth_gap_std_error``; ``prediction_gap``, difference in
+        predictions at equal truth, at its mean (zero under measurement stability), with ``prediction_gap_std_error``;
+        and ``slope``, of prediction on truth within the arms, by which a correction divides. Gaps are from regressions
+        on curves (`sustain.debias.diagnosis.curves`). Noise in the labels flattens the curve of predictions, and with
+        it the second gap of arms that differ in truth is not zero even under measurement stability.
     """
     import pandas as pd
 

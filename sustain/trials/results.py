@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sustain.errors import FileFormatError
 from sustain.files import atomic_directory, read_json, write_json
+from sustain.trials.distribution import Number, TrialDistribution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +35,6 @@ _COLUMNS = (
     *("estimate", "std_error", "conf_low", "conf_high", "level"),
     *("n_treated", "n_control", "truth", "error", "covered"),
 )
-
-
-def _from_null(value: Any) -> Any:
-    """JSON has no word for a number that is none; files hold ``null``."""
-    return float("nan") if value is None else value
-
-
-Number = Annotated[float, BeforeValidator(_from_null)]
 
 
 class ReadBack(BaseModel):
@@ -115,6 +108,8 @@ class TrialResult(BaseModel):
         The true effect, or what a survey of the same places says.
     truth_definition : str
         What `truth` is the mean of; empty where nothing is said.
+    distribution : TrialDistribution or None
+        Headcounts, quantiles and both distributions, under measurement stability.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -132,6 +127,7 @@ class TrialResult(BaseModel):
     estimates: tuple[MethodEstimate, ...]
     truth: float | None = None
     truth_definition: str = ""
+    distribution: TrialDistribution | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -147,8 +143,9 @@ class TrialResult(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         content = self.model_dump()
-        if not self.truth_definition:
-            del content["truth_definition"]
+        for name in ("truth_definition", "distribution"):
+            if not content[name]:
+                del content[name]
         return content
 
     def with_truth(self, truth: float, definition: str = "") -> Self:

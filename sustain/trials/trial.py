@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sustain.causal.distribution import estimate_distribution
 from sustain.causal.effect import estimate_effect
 from sustain.errors import EffectError
 from sustain.files import read_json
+from sustain.trials.distribution import TrialDistribution, poverty_lines
 from sustain.trials.results import MethodEstimate, ReadBack, TrialResult
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def estimate_trials(
     methods: Sequence[str],
     correction: str,
     level: float = 0.95,
+    poor: Sequence[float] = (0.2, 0.4),
 ) -> list[TrialResult]:
     """Estimate every trial by every method.
 
@@ -92,6 +95,8 @@ def estimate_trials(
         The method that stands for "correct" where a trial's assumption demands it.
     level : float
         Confidence level of the intervals.
+    poor : sequence of float
+        With ``"response"`` among the methods, poverty lines: shares of the calibration sample that lie below.
 
     Returns
     -------
@@ -119,6 +124,9 @@ def estimate_trials(
                 n_treated=effects[-1].n_treated,
                 n_control=effects[-1].n_control,
                 reported=reported,
+                distribution=_distribution(trial, units[trial.name], card, level, poor)
+                if "response" in methods
+                else None,
                 estimates=tuple(
                     MethodEstimate(
                         method=method,
@@ -136,6 +144,27 @@ def estimate_trials(
             )
         )
     return results
+
+
+def _distribution(
+    trial: Trial, units: pd.DataFrame, card: CalibrationCard, level: float, poor: Sequence[float]
+) -> TrialDistribution:
+    found = estimate_distribution(
+        units,
+        outcome="wealth_raw",
+        treatment=trial.treatment,
+        covariates=_covariates(trial),
+        estimator=trial.estimator,
+        calibration=card,
+        lines=poverty_lines(card, poor),
+        vcov=trial.vcov,
+        level=level,
+    )
+    return TrialDistribution.of(found)
+
+
+def _covariates(trial: Trial) -> tuple[str, ...]:
+    return (*trial.covariates, "wealth_raw_before") if trial.baseline_map else trial.covariates
 
 
 def _read_back(effect: EffectResult) -> ReadBack | None:
@@ -160,7 +189,7 @@ def _estimate(
         units,
         outcome="wealth_raw",
         treatment=trial.treatment,
-        covariates=(*trial.covariates, "wealth_raw_before") if trial.baseline_map else trial.covariates,
+        covariates=_covariates(trial),
         estimator=trial.estimator,
         calibration=card,
         method=method,

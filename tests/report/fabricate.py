@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import rasterio
+from scipy.special import ndtr, ndtri
 
 from sustain.config import (
     Params,
@@ -118,6 +119,29 @@ def read_back(value, differs=False):
     return {"slope": 0.61, **alike, "differs": differs, "extrapolated": 0.03}
 
 
+def distribution(gain):
+    """Two normal distributions, `gain` apart."""
+    at = np.linspace(-2.5, 3.0, 25)
+    curves = {"truth": at.tolist()}
+    for arm, shift in (("control", 0.0), ("treated", gain)):
+        share = ndtr(at - shift)
+        ends = {"": share, ".low": np.maximum(share - 0.03, 0), ".high": np.minimum(share + 0.03, 1)}
+        curves |= {f"{arm}{end}": values.tolist() for end, values in ends.items()}
+    heads = [("headcount", line, float(ndtr(line)), float(ndtr(line - gain)), 0.03) for line in (-0.8, -0.2)]
+    moved = [
+        ("quantile", q, float(ndtri(q)), float(ndtri(q)) + gain, 0.1) for q in (0.1, 0.25, 0.5, 0.75, 0.9)
+    ]
+    moved += [("gain", (k + 1) / 3, k - 1.0, k - 1.0 + gain, 0.1) for k in range(3)] + [
+        ("mean", 1.0, 0.0, gain, 0.1)
+    ]
+    names = ("kind", "at", "control", "treated", "effect", "conf_low", "conf_high")
+    measures = [
+        dict(zip(names, (kind, place, off, on, on - off, on - off - half, on - off + half), strict=True))
+        for kind, place, off, on, half in heads + moved
+    ]
+    return {"level": 0.95, "measures": measures, "curves": curves}
+
+
 def trial(
     name="villages", assumption="measurement", naive=0.3, linear=0.5, tweedie=0.53, truth=None, error=0.04
 ):
@@ -138,6 +162,7 @@ def trial(
         "n_control": 118,
         "reported": "response" if assumption == "measurement" else "none",
         "truth": truth,
+        "distribution": distribution(linear) if assumption == "measurement" else None,
         "estimates": [
             estimate("none", naive, 0.6 * error),
             estimate("response", linear, error) | {"read_back": read_back(linear, name == "districts")},

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import rasterio
 from rich.console import Console
+from scipy.special import ndtr
 
 from sustain.errors import CardError, FileFormatError, RasterError
 from sustain.report import build_report, figures, summary
@@ -24,6 +25,7 @@ from . import fabricate
 SECTIONS = ["verdict", "effects", "maps", "errors", "correction", "model", "provenance", "words"]
 FIGURES = [
     "effects-forest",
+    "distributions",
     "map",
     "uncertainty",
     "endline",
@@ -371,3 +373,24 @@ def test_the_summary_without_a_report_says_what_to_do(tmp_path):
 def test_the_report_needs_no_torch():
     code = "import sys, sustain.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_was_read_back_and_unfolded_is_on_the_page(synthetic):
+    text = html(synthetic)
+    assert "Read back through the response curve" in text
+    assert "0.51 (0.41 to 0.61)" in text  # the villages' effect if everyone gains alike
+    assert "Effects differ between units, as far as their trial can tell, in “A reform randomised" in text
+    table = text[text.index('id="distribution-table"') :]
+    assert table.index("Share below −0.80") < table.index("Median") < table.index("Mean of the poorest third")
+    before, after = 100 * ndtr(-0.8), 100 * ndtr(-0.8 - 0.5)
+    assert f"{before:.0f}%" in table
+    assert f"−{before - after:.1f} points" in table
+
+
+def test_the_slope_for_an_effect_is_that_of_the_card(synthetic):
+    text = html(synthetic)
+    card = fabricate.made_card()
+    effect = float(f"{0.5 * card.response_model.scale:.1g}")
+    found = card.slope_for(effect, "urban")
+    low, high = found.interval()
+    assert f"{found.value:.2f} ({low:.2f} to {high:.2f})" in text[text.index('id="slopes-for-effects"') :]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sustain.debias import build_card
 from sustain.errors import EffectError, FileFormatError
+from sustain.trials.distribution import poverty_lines
 from sustain.trials.results import (
     MethodEstimate,
     ReadBack,
@@ -202,3 +203,14 @@ def test_a_trial_that_is_read_back_carries_what_unfolding_says_beside_it():
     assert back.alike_low < back.alike < back.alike_high
     assert response.estimate == pytest.approx(0.5, abs=4 * response.std_error)
     assert 0 <= back.extrapolated < 0.1
+
+    found_too = found.distribution
+    heads = found_too.by("headcount")
+    assert [item.at for item in heads] == poverty_lines(card, (0.2, 0.4))
+    for item, share in zip(heads, (0.2, 0.4), strict=True):
+        assert np.mean(truth < item.at) == pytest.approx(share, abs=0.02)
+        here = [np.mean(wealth[treated == arm] < item.at) for arm in (0, 1)]
+        assert item.control == pytest.approx(here[0], abs=0.06)
+        assert item.treated == pytest.approx(here[1], abs=0.06)
+        assert item.conf_low < item.effect < item.conf_high < 0
+    assert TrialResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found

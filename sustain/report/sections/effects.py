@@ -10,6 +10,7 @@ from sustain.report import effect_figures
 from sustain.report.blocks import Cell, Figure, Row, Section, Table
 from sustain.report.findings import Published
 from sustain.report.methods import method_style
+from sustain.report.sections.distribution import distribution_figure, distribution_table, headcounts_table
 from sustain.report.sections.response import read_back_table
 from sustain.report.verdict import FAMILY
 from sustain.report.words import count, interval, listing, number, percent, signed
@@ -35,10 +36,15 @@ def effects_section(
     )
     figure = _forest(trials, unit)
     tables = [_numbers(trials, unit, truth_name)]
-    if (read_back := read_back_table(trials, unit)) is not None:
-        tables.append(read_back)
+    tables += _present(read_back_table(trials, unit), distribution_table(trials, unit))
+    both = distribution_figure(trials, unit)
+    figures = (figure,) if both is None else (figure, both)
     notes = tuple((t.title, _trial_notes(t)) for t in trials)
-    return Section("effects", "Effects of the trials", intro, (figure,), tuple(tables), notes)
+    return Section("effects", "Effects of the trials", intro, figures, tuple(tables), notes)
+
+
+def _present(*tables: Table | None) -> list[Table]:
+    return [table for table in tables if table is not None]
 
 
 def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
@@ -98,8 +104,9 @@ def _family_section(
     if read_off:
         places = f"Over the {len(read_off)} contrasts with enough places in the map's own country; "
         tables.append(_scores("map-scores", "Read off the map alone", read_off, places, unit, truth_name))
-    if (read_back := read_back_table(published.map_trials, unit)) is not None:
-        tables.append(read_back)
+    tables += _present(
+        read_back_table(published.map_trials, unit), headcounts_table(published.map_trials, unit)
+    )
     tables.append(_every(trials, unit, truth_name))
     blocks = [scatter]
     if published.stability is not None:
