@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,12 +13,16 @@ from sustain.debias.contrasts.families import ContrastDesign
 from sustain.debias.level import LevelCalibration
 from sustain.debias.linear import LinearCalibration
 from sustain.debias.response.calibration import ResponseCalibration
+from sustain.debias.response.model import ResponseModel
 from sustain.debias.retired import RETIRED
-from sustain.debias.sample import as_sample
+from sustain.debias.sample import CalibrationSample, as_sample
 from sustain.debias.tweedie.calibration import TweedieCalibration
-from sustain.errors import CalibrationError
+from sustain.errors import CalibrationError, WeakCalibrationWarning
 
-__all__ = ["build_card"]
+__all__ = ["DEFAULT_METHODS", "build_card"]
+
+DEFAULT_METHODS = ("linear", "tweedie", "response")
+"""What a card holds unless other methods are named."""
 
 
 def build_card(
@@ -33,7 +38,7 @@ def build_card(
     families: Iterable[ContrastDesign] = (),
     lon: Any = None,
     lat: Any = None,
-    methods: Sequence[str | Calibration | ResponseCalibration] = ("linear", "tweedie", "response"),
+    methods: Sequence[str | Calibration | ResponseCalibration] = DEFAULT_METHODS,
     score: Literal["mixture", "kde", "scott"] = "mixture",
     target_noise_var: float = 0.0,
     n_boot: int = 200,
@@ -66,7 +71,8 @@ def build_card(
         a mean over an area needs. They are not kept.
     methods : sequence of str or calibration
         ``"linear"``, ``"tweedie"`` and ``"response"``, or unfitted calibrations with options of their own; one at
-        least that corrects cells, as ``"response"`` does not.
+        least that corrects cells, as ``"response"`` does not. By default all three; then a
+        response that cannot be learned is left out, with a warning.
     score : str
         Score of ``"tweedie"``.
     target_noise_var : float
@@ -106,7 +112,7 @@ def build_card(
     return card_of(
         fitted,
         sample,
-        response=responses[0].fit_sample(sample).model_ if responses else None,
+        response=_model(responses, sample, asked=methods is not DEFAULT_METHODS),
         levels=by_level,
         lon=lon,
         lat=lat,
@@ -119,6 +125,21 @@ def build_card(
         licence=licence,
         citation=citation,
     )
+
+
+def _model(
+    responses: Sequence[ResponseCalibration], sample: CalibrationSample, asked: bool
+) -> ResponseModel | None:
+    """Response of the sample, if it is wanted; where nobody asked for it, one that cannot be learned is left out."""
+    if not responses:
+        return None
+    try:
+        return responses[0].fit_sample(sample).model_
+    except CalibrationError as error:
+        if asked:
+            raise
+        warnings.warn(f"The card holds no response: {error}", WeakCalibrationWarning, stacklevel=3)
+        return None
 
 
 def _make(

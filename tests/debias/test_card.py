@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from sustain.debias import (
     CalibrationCard,
     LinearCalibration,
+    ResponseCalibration,
     TweedieCalibration,
     build_card,
 )
@@ -18,7 +20,7 @@ from sustain.debias.card.draws import Decomposition, Draws, compress, expand
 from sustain.debias.card.prediction_noise import NoiseProfile
 from sustain.debias.sample import as_sample
 from sustain.debias.table import Nodes
-from sustain.errors import CalibrationError, CardError, CardWarning, SupportWarning
+from sustain.errors import CalibrationError, CardError, CardWarning, SupportWarning, WeakCalibrationWarning
 from tests.debias.samples import pairs
 
 ABOUT = {
@@ -397,3 +399,57 @@ def test_the_stored_draws_do_not_hang_on_rounding():
         np.testing.assert_array_equal(again.scores, found.scores)
         np.testing.assert_array_equal(again.curves, found.curves)
         assert again.scale == found.scale
+
+
+def _numbers_of(card):
+    """All that a card's response says, as numbers of about one size."""
+    model = card.response_model
+    triangle = np.tril_indices(len(model.knots))
+    return np.concatenate(
+        [
+            model.pooled.values,
+            model.pooled.quantiles,
+            50 * model.pooled.cov[triangle],
+            100 * model.kernel.density.ravel(),
+            model.knots,
+            [model.truth.start, model.truth.stop, model.centre, model.scale, model.kernel.residual.stop],
+        ]
+    )
+
+
+def test_a_response_does_not_give_labels_away():
+    """Whoever knows predictions and this code looks for labels that give the same response, by least squares."""
+    n = 50
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=n)
+    x = 0.7 * y + 0.4 * rng.normal(size=n)
+
+    def response_of(labels):
+        return _numbers_of(ResponseCalibration().fit(x, labels).to_card(n_boot=20, **ABOUT))
+
+    stored = response_of(y)
+    guess = np.polyval(np.polyfit(x, y, 1), x)  # what the line of a card tells
+    found, step = guess.copy(), 0.08  # of the order of the kernel's cells
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(3):
+            left = stored - response_of(found)
+            slopes = np.stack(
+                [
+                    (response_of(found + step * e) - response_of(found - step * e)) / (2 * step)
+                    for e in np.eye(n)
+                ],
+                1,
+            )
+            system = slopes.T @ slopes
+            found = found + np.linalg.solve(system + 0.01 * np.trace(system) / n * np.eye(n), slopes.T @ left)
+    assert np.median(np.abs(found - y)) > 0.8 * np.median(np.abs(guess - y))
+
+
+def test_a_response_of_few_rows_is_left_out_unless_asked_for():
+    x, y = pairs(40)
+    with pytest.warns(WeakCalibrationWarning, match="no response: y_pred: 40 pairs"):
+        card = build_card(x, y, n_boot=20, **ABOUT)
+    assert card.response is None
+    with pytest.raises(CalibrationError, match="at least 50"):
+        build_card(x, y, methods=["linear", "response"], n_boot=20, **ABOUT)

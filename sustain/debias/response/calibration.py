@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from sustain.debias.card.card import CalibrationCard
     from sustain.debias.response.model import ResponseModel
 
-__all__ = ["ResponseCalibration"]
+__all__ = ["LEAST_ROWS", "ResponseCalibration"]
+
+LEAST_ROWS = 50
+"""Fewer calibration rows than this are refused: they would tell a reader of the card more than the response."""
 
 
 class ResponseCalibration:
@@ -83,6 +86,11 @@ class ResponseCalibration:
 
     def fit_sample(self, sample: CalibrationSample) -> Self:
         """Learn the response from checked rows."""
+        if sample.n < LEAST_ROWS:
+            raise CalibrationError(
+                f"y_pred: {sample.n} pairs are too few for a response curve; at least {LEAST_ROWS} are needed. Use "
+                "LinearCalibration, or calibrate on more rows."
+            )
         model = fit_model(sample)
         low, high = slope_for(model, model.pooled, 0.0).interval()
         if not low > 0:
