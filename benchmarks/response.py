@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.causal import estimate_effect
+from sustain.causal.correction import response as read_back
 from sustain.debias import LinearCalibration, ResponseCalibration, TweedieCalibration, build_card
 from sustain.errors import CalibrationError, SustainWarning
 from sustain.files import write_text
@@ -290,6 +291,7 @@ def _rows(
 
 def coverage(draws: int, first: int, chosen: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Intervals of `estimate_effect`, clustered by donor."""
+    read_back.N_DRAWS = read_back.LEAST_DRAWS = 4  # they serve another interval than the one that is measured
     for number, cell in enumerate(tqdm(cells(), disable=None)):
         for draw in range(first, first + draws):
             rng = np.random.default_rng([3, number, draw])
