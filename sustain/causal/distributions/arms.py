@@ -12,7 +12,7 @@ from sustain.causal.correction.correct import combined_df
 from sustain.causal.correction.response import UnfoldedTrial
 from sustain.causal.estimate import Estimate
 from sustain.causal.fit import FittedDesign
-from sustain.debias.response.distribution import Sides, unfold_sides, unfolding_moves
+from sustain.debias.response.distribution import Sides, stopped_otherwise, unfold_sides, unfolding_moves
 from sustain.debias.response.measures import Measure
 from sustain.debias.response.unfolding import Response
 from sustain.errors import EffectError
@@ -39,6 +39,8 @@ class Measured:
         Of the two distributions.
     effect : Estimate
         Treated less control.
+    share_unfolding : float
+        Share of the effect's variance that stands for the bias of unfolding; it is in the trial's part.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Measured:
     control: Estimate
     treated: Estimate
     effect: Estimate
+    share_unfolding: float
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,16 @@ class UnfoldedArms(UnfoldedTrial):
 
         The trial's part is that of the influence functions under the design's own covariance; the calibration's part
         is ``sum_j ((T(g + l_j) - T(g - l_j)) / 2)^2`` over the columns l_j of the Cholesky factor of the curve's
-        covariance.
+        covariance. To the trial's part is added what bias the unfolding may have left: the squared distances to the
+        measures by an earlier and by a later stop.
 
         Parameters
         ----------
         fitted : FittedDesign
             On the outcomes of `outcomes_of` for the same measures.
         """
-        sides = self._sides([self.model.response(item) for item in self.populations])
+        responses = [self.model.response(item) for item in self.populations]
+        sides = self._sides(responses)
         control, treated = self._mixed(sides)
         points = _values(measures, control, treated)
         k = self.model.knots.size
@@ -150,11 +155,14 @@ class UnfoldedArms(UnfoldedTrial):
         spread = _values(measures, *self._mixed(drawn))
         pairs = (spread[:k] - spread[k:]) / 2
         calibration = pairs.T @ pairs
+        others = zip(*self._otherwise(responses, sides), strict=True)
+        away = np.stack([_values(measures, *self._mixed(other)) for other in others]) - points
+        bias = away.T @ away
         trial = fitted.trial.covariance[1:, 1:]
         calibration_df = min(item.df for item in self.populations)
 
         def estimate(at: Floats) -> Estimate:
-            ours, theirs = float(at @ trial @ at), float(at @ calibration @ at)
+            ours, theirs = float(at @ (trial + bias) @ at), float(at @ calibration @ at)
             df = combined_df(ours, fitted.trial.df, theirs, calibration_df)
             return Estimate("response", float(at @ points), ours, theirs, df=df)
 
@@ -163,11 +171,12 @@ class UnfoldedArms(UnfoldedTrial):
             Measured(
                 item.kind,
                 item.at,
-                estimate(unit[2 * place]),
-                estimate(unit[2 * place + 1]),
-                estimate(unit[2 * place + 1] - unit[2 * place]),
+                estimate(none),
+                estimate(none + gap),
+                estimate(gap),
+                _share(gap @ bias @ gap, gap @ (trial + bias + calibration) @ gap),
             )
-            for place, item in enumerate(measures)
+            for item, none, gap in zip(measures, unit[::2], unit[1::2] - unit[::2], strict=True)
         ]
         return MeasuredArms(
             tuple(found),
@@ -195,16 +204,30 @@ class UnfoldedArms(UnfoldedTrial):
             for item, arm, size, known in zip(responses, arms, self._sizes(), starts, strict=True)
         ]
 
-    def _mixed(self, sides: Sequence[Sides]) -> tuple[Floats, Floats]:
-        """Distributions of all populations together."""
+    def _otherwise(
+        self, responses: list[Response], sides: Sequence[Sides]
+    ) -> list[tuple[tuple[Floats, Floats], tuple[Floats, Floats]]]:
+        """Both arms by an earlier stop and by a later one, in each population."""
+        arms, _ = self._arms(responses)
+        return [
+            stopped_otherwise(item, arm.control, arm.treated, side)
+            for item, arm, side in zip(responses, arms, sides, strict=True)
+        ]
+
+    def _mixed(self, sides: Sequence[Sides | tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+        """Distributions of all populations together, from those of controls and treated in each."""
         weights = self.estimator.weights
         up = np.array([np.maximum(weights[rows], 0).sum() for rows in self.rows])
         down = np.array([np.maximum(-weights[rows], 0).sum() for rows in self.rows])
-        control = sum(share * side.control for share, side in zip(down / down.sum(), sides, strict=True))
-        treated = sum(share * side.treated for share, side in zip(up / up.sum(), sides, strict=True))
+        control = sum(share * side[0] for share, side in zip(down / down.sum(), sides, strict=True))
+        treated = sum(share * side[1] for share, side in zip(up / up.sum(), sides, strict=True))
         return np.asarray(control), np.asarray(treated)
 
 
 def _values(measures: Sequence[Measure], control: Floats, treated: Floats) -> Floats:
     """Measures of both distributions, shape (..., 2 m): control, treated, control, ..."""
     return np.stack([item.value(side) for item in measures for side in (control, treated)], axis=-1)
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,8 @@ class DistributionResult:
         """One row a measure and arm (control, treated, effect), with broom's columns.
 
         ``term`` is the measure's kind, ``at`` its line or quantile (of a gain the quantile at the upper end of the
-        third). ``share.calibration`` is the calibration sample's share of the variance.
+        third). ``share.calibration`` is the calibration sample's share of the variance, ``share.unfolding`` that of
+        the bias which unfolding may leave (of effects only).
         """
         import pandas as pd
 
@@ -122,6 +123,7 @@ class DistributionResult:
                         "conf.low": low,
                         "conf.high": high,
                         "share.calibration": end.share_calibration,
+                        "share.unfolding": item.share_unfolding if arm == "effect" else math.nan,
                     }
                 )
         return pd.DataFrame(rows)
@@ -180,15 +182,17 @@ class DistributionResult:
             f"card: its predictions explain {self.r2:.1%} of the variance of the labels (r2)",
             "",
             f"{'':26}{'control':>10}{'treated':>10}{'effect':>10}{f'{100 * self.level:.4g}% interval':>24}"
-            f"{'calibration':>13}",
+            f"{'calibration':>13}{'unfolding':>11}",
         ]
         for name, item in self._named():
             low, high = self.conf_int(item.effect)
             lines.append(
                 f"{name:26}{item.control.estimate:>10.4g}{item.treated.estimate:>10.4g}{item.effect.estimate:>10.4g}"
-                f"{f'{low:.4g} to {high:.4g}':>24}{item.effect.share_calibration:>13.0%}"
+                f"{f'{low:.4g} to {high:.4g}':>24}{item.effect.share_calibration:>13.0%}{item.share_unfolding:>11.0%}"
             )
-        lines.append("(calibration: its share of the variance)")
+        lines.append(
+            "(calibration, unfolding: shares of the variance; the latter for bias that unfolding may leave)"
+        )
         if self.notes:
             lines += ["", *(line for note in self.notes for line in _wrapped(f"{note.kind}: {note}"))]
         return "\n".join(lines)
@@ -293,7 +297,7 @@ def _name(item: Measured) -> str:
 
 
 def _as_mean(item: Measured) -> tuple[Measured]:
-    return (Measured("mean", item.at, item.control, item.treated, item.effect),)
+    return (replace(item, kind="mean"),)
 
 
 def _wrapped(text: str) -> list[str]:
