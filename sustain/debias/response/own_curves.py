@@ -1,6 +1,7 @@
 """What each population's rows say of its own response curve: how it differs from the common one in a few shapes.
 
-The shapes are a constant, a straight line and bends, orthonormal over the pooled rows. A population's coordinates in
+The shapes are a constant, a straight line and bends, orthonormal over the pooled rows and each the least rough of all
+that are orthogonal to those before (Demmler and Reinsch 1975, doi:10.1007/BF01437407). A population's coordinates in
 them are least squares on the residuals of the common curve.
 """
 
@@ -21,8 +22,8 @@ __all__ = ["OwnCurves", "own_curves", "shapes_of"]
 
 Array = NDArray[np.float64]
 
-N_SHAPES = 3
-"""A constant, a line and one bend."""
+N_SHAPES = 6
+"""A constant, a line and four bends."""
 
 PRIOR_DF = 30.0
 """Degrees of freedom at which a population's own robust covariance counts as much as the one that all have in common,
@@ -47,6 +48,8 @@ class OwnCurves:
         Degrees of freedom of these.
     log_scale, log_scale_var : ndarray, shape (S,)
         Logarithm of the residuals' standard deviation over that of the common kernel, and its sampling variance.
+    residual_variances : ndarray, shape (S,)
+        Of the predictions about a population's curve; drawn towards the pooled one in small populations.
     """
 
     estimates: Array
@@ -54,6 +57,7 @@ class OwnCurves:
     df: Array
     log_scale: Array
     log_scale_var: Array
+    residual_variances: Array
 
 
 def shapes_of(model: ResponseModel, sample: CalibrationSample) -> tuple[Array, Array]:
@@ -61,13 +65,16 @@ def shapes_of(model: ResponseModel, sample: CalibrationSample) -> tuple[Array, A
 
     The shapes are orthonormal over the sample's rows; the coordinates are those of the nearest curve over these.
     """
-    knots = model.knots
-    powers = knots[:, None] ** np.arange(min(N_SHAPES, knots.size))
-    basis = NaturalSpline.on(knots)((sample.y_true - model.centre) / model.scale)
-    root = np.sqrt(sample.weight / sample.weight.sum())
-    triangle = np.linalg.qr(root[:, None] * (basis @ powers), mode="r")
-    shapes = powers @ np.linalg.inv(triangle)
-    return shapes, (root[:, None] * (basis @ shapes)).T @ (root[:, None] * basis)
+    from scipy.linalg import eigh
+
+    spline = NaturalSpline.on(model.knots)
+    basis = spline((sample.y_true - model.centre) / model.scale)
+    gram = (basis * sample.weight[:, None]).T @ basis / sample.weight.sum()
+    ridge = 1e-9 * np.eye(len(gram))
+    bends = eigh(spline.roughness, gram + ridge)[1][:, 2:N_SHAPES]
+    plain = np.column_stack([np.ones(model.knots.size), model.knots, bends])
+    shapes = plain @ np.linalg.inv(np.linalg.cholesky(plain.T @ gram @ plain)).T
+    return shapes, shapes.T @ gram
 
 
 def own_curves(model: ResponseModel, parts: list[CalibrationSample], shapes: Array) -> OwnCurves:
@@ -80,7 +87,7 @@ def own_curves(model: ResponseModel, parts: list[CalibrationSample], shapes: Arr
     r = shapes.shape[1]
     spline = NaturalSpline.on(model.knots)
     variance = _kernel_variance(model)
-    estimates, robust, usual, dfs, squares, grams = [], [], [], [], [], []
+    estimates, robust, dfs, squares, grams = [], [], [], [], []
     log_scale, log_scale_var = [], []
     for part in parts:
         basis = spline((part.y_true - model.centre) / model.scale)
@@ -110,11 +117,18 @@ def own_curves(model: ResponseModel, parts: list[CalibrationSample], shapes: Arr
         log_scale_var.append(max(kurtosis - 1, 1.0) / (4 * part.n_effective))
     rows = np.array([part.n for part in parts], dtype=np.float64)
     pooled_variance = sum(squares) / max(float((rows - r).sum()), 1.0)
-    for inverse, square, n in zip(grams, squares, rows, strict=True):
-        usual.append(inverse * (square + PRIOR_DF * pooled_variance) / (n + PRIOR_DF))
+    residual_variances = (np.array(squares) + PRIOR_DF * pooled_variance) / (rows + PRIOR_DF)
+    usual = np.array(grams) * residual_variances[:, None, None]
     freedom = np.array(dfs)
-    variances = _weighed(np.array(robust), np.array(usual), freedom)
-    return OwnCurves(np.array(estimates), variances, freedom, np.array(log_scale), np.array(log_scale_var))
+    variances = _weighed(np.array(robust), usual, freedom)
+    return OwnCurves(
+        np.array(estimates),
+        variances,
+        freedom,
+        np.array(log_scale),
+        np.array(log_scale_var),
+        residual_variances,
+    )
 
 
 def _kernel_variance(model: ResponseModel) -> Array:

@@ -102,7 +102,7 @@ def pool(estimates: Array, variances: Array, factors: Sequence[Codes] = ()) -> P
         new_shared = []
         for start, count in zip(starts, levels, strict=False):
             at = np.arange(start, start + count)
-            new_shared.append(_least(_mean_square(effects[at], inverse[at, at])))
+            new_shared.append(_least(_mean_square(effects[at], np.asarray(inverse[at, at]))))
         moved = max(
             float(np.abs(new - old).max())
             for new, old in zip([new_own, *new_shared], [own, *shared], strict=True)

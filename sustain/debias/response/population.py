@@ -13,10 +13,11 @@ from sustain.debias.response.kernel import fit_kernel
 from sustain.debias.response.model import Between, Population, ResponseModel
 from sustain.debias.response.noisy_labels import fit_noisy, quantiles_on, truth_behind
 from sustain.debias.response.own_curves import own_curves, shapes_of
-from sustain.debias.response.pooling import pool
+from sustain.debias.response.pooling import Pooled, pool
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
 from sustain.debias.table import Nodes, quantiles_of, support_of
 from sustain.stats.combinations import combined_label
+from sustain.stats.natural_spline import NaturalSpline
 from sustain.stats.random_effects import random_effects
 
 __all__ = ["fit_model", "truth_quantiles", "with_populations"]
@@ -33,6 +34,13 @@ ROWS_A_BIN, MOST_BINS = 20, 40
 OWN_DISTRIBUTION = 200
 """Rows from which a population's quantiles of truth are its own; of fewer they are those of all rows, moved to its
 mean and standard deviation."""
+
+POOLED_SHAPES = 3
+"""Shapes of a population's curve in which others are drawn on: level, slope and a bend."""
+
+HELD = 2.5
+"""Of a population's curve, the weight of its integrated squared second derivative against a squared residual; a curve
+by itself has six times this at least (`sustain.debias.response.curve.LEAST_PENALTY`): nothing else holds it."""
 
 LEAST_SCALE = 0.1  # of a population's truths, as a share of that of all rows
 BEYOND_TRUTH = 0.75  # of the nodes in truth beyond its outer quantiles, in standard deviations
@@ -118,31 +126,55 @@ def _populations(
     shapes, coordinates = shapes_of(model, sample)
     own = own_curves(model, parts, shapes)
     factors = _factors(list(members))
-    pooled = pool(own.estimates, own.variances, factors)
-    # What the shapes do not span is known as well as the common curve, and no better.
-    outside = np.eye(len(shapes)) - shapes @ coordinates
-    common = outside @ model.pooled.cov @ outside.T
+    few = slice(0, POOLED_SHAPES)
+    pooled = pool(own.estimates[:, few], own.variances[:, few, few], factors)
+    common = coordinates @ model.pooled.values
+    roughness = HELD * shapes.T @ NaturalSpline.on(model.knots).roughness @ shapes
     scale = random_effects(own.log_scale, own.log_scale_var)
     trust = scale.sd**2 / (scale.sd**2 + own.log_scale_var)
     spreads = np.exp(scale.mean + trust * (own.log_scale - scale.mean))
     found = {}
     for place, (prefix, part) in enumerate(zip(members, parts, strict=True)):
         shares, quantiles = _distribution(model, part)
+        variance = own.variances[place]
+        mean, precision = _of_others(
+            pooled, place, variance[few, few], own.estimates[place, few], common.size
+        )
+        held = roughness / own.residual_variances[place]
+        information = np.linalg.inv(variance)
+        cov = np.linalg.inv(information + precision + held)
+        # Further bends are drawn towards none, not towards the common ones: where a curve is flat by mistake, nothing
+        # can be read back.
+        values = cov @ (information @ (common + own.estimates[place]) + precision @ (common + mean))
         found[combined_label(prefix)] = Population(
             n=part.n,
-            values=model.pooled.values + shapes @ pooled.found[place],
-            cov=shapes @ pooled.cov[place] @ shapes.T + common,
+            values=shapes @ values,
+            cov=shapes @ cov @ shapes.T,
             df=float(own.df[place]) + len(parts) - 1,
             spread=float(spreads[place]),
             shares=shares,
             quantiles=quantiles,
         )
-    if factors:
-        # About the curve of the first label, which is in the calibration sample.
-        cov, n = pooled.own + sum(pooled.factors[1:]), len(parts) - int(factors[0].max())
-    else:
-        cov, n = pooled.own + pooled.mean_cov, len(parts)
-    return found, Between(shapes @ cov @ shapes.T, n, shapes @ pooled.mean, float(np.exp(scale.mean)))
+    # Of a population that has no rows: about the typical one, or the curve of the first label, which has some.
+    new = pooled.own + (sum(pooled.factors[1:]) if factors else pooled.mean_cov)
+    n = len(parts) - int(factors[0].max()) if factors else len(parts)
+    spread = shapes[:, few] @ new @ shapes[:, few].T
+    return found, Between(spread, n, shapes[:, few] @ pooled.mean, float(np.exp(scale.mean)))
+
+
+def _of_others(
+    pooled: Pooled, place: int, variance: Array, estimate: Array, n_shapes: int
+) -> tuple[Array, Array]:
+    """Give what other populations say of one: mean, and precision, in all shapes.
+
+    A best prediction is what others say times what the population itself says; the latter is taken out again.
+    """
+    own, both = np.linalg.inv(variance), np.linalg.inv(pooled.cov[place])
+    mean, precision = np.zeros(n_shapes), np.zeros((n_shapes, n_shapes))
+    few = slice(0, len(own))
+    precision[few, few] = both - own
+    mean[few] = np.linalg.solve(both - own, both @ pooled.found[place] - own @ estimate)
+    return mean, precision
 
 
 def _factors(prefixes: Sequence[Parts]) -> list[NDArray[np.intp]]:
