@@ -299,7 +299,7 @@ def coverage(draws: int, first: int, chosen: tuple[str, ...]) -> Iterator[dict[s
             card = build_card(
                 cell.y_pred[calibrating],
                 cell.y_true[calibrating],
-                methods=[name for name in ("linear", *chosen) if name in ("linear", "tweedie", "response")],
+                methods=[name for name in dict.fromkeys(("linear", *chosen)) if name != "none"],
                 n_boot=60 if "tweedie" in chosen else 20,
                 **ABOUT,
             )
