@@ -18,9 +18,9 @@ _STABLE = "Read under measurement stability, with the response curve of the cali
 
 
 def distribution_figure(trials: Sequence[TrialResult], unit: str) -> Figure | None:
-    """Build the shares of places below each wealth, a panel a trial; None where none was unfolded."""
+    """Build the shares of places below each wealth, a panel a trial of measurement stability; None where none is."""
     panels = []
-    for place, (trial, found) in enumerate(_unfolded(trials)):
+    for place, (trial, found) in enumerate(_unfolded(trials, claimed=True)):
         said = [f"below {number(item.at)} {_moved(item)}" for item in found.by("headcount")]
         svg = effect_figures.distribution_curves(
             found.curves,
@@ -40,9 +40,9 @@ def distribution_figure(trials: Sequence[TrialResult], unit: str) -> Figure | No
 
 
 def distribution_table(trials: Sequence[TrialResult], unit: str) -> Table | None:
-    """Build headcounts, quantiles, gains of thirds and means, a group a trial; None where none was unfolded."""
+    """Build headcounts, quantiles, gains of thirds and means, a group a trial of measurement stability."""
     groups, level = [], 0.95
-    for trial, found in _unfolded(trials):
+    for trial, found in _unfolded(trials, claimed=True):
         level = found.level
         kept = [item for item in found.measures if item.kind != "shortfall" and _shown(item)]
         groups.append((trial.title, tuple(_row(item) for item in kept)))
@@ -55,6 +55,7 @@ def distribution_table(trials: Sequence[TrialResult], unit: str) -> Table | None
         tuple(groups),
         f"Wealth in {unit}; headcounts are shares of places below a line. Gains of thirds suppose that the treatment "
         f"leaves the order of places as it was. {_STABLE}",
+        wide=True,
     )
 
 
@@ -76,11 +77,19 @@ def headcounts_table(trials: Sequence[TrialResult], unit: str) -> Table | None:
         (("", tuple(rows)),),
         f"Share of places below {number(line)} {unit}. {_STABLE} Where the image shows a contrast by itself, it "
         "overshoots as corrected differences do.",
+        wide=True,
     )
 
 
-def _unfolded(trials: Sequence[TrialResult]) -> list[tuple[TrialResult, TrialDistribution]]:
-    return [(trial, trial.distribution) for trial in trials if trial.distribution is not None]
+def _unfolded(
+    trials: Sequence[TrialResult], claimed: bool = False
+) -> list[tuple[TrialResult, TrialDistribution]]:
+    """Trials with a distribution; `claimed`: of those whose teams hold measurement stability."""
+    return [
+        (trial, trial.distribution)
+        for trial in trials
+        if trial.distribution is not None and (trial.assumption == "measurement" or not claimed)
+    ]
 
 
 def _shown(item: TrialMeasure) -> bool:

@@ -102,6 +102,7 @@ def read_back_table(trials: Sequence[TrialResult], unit: str, id: str = "read-ba
         ("Trial", "Effect", "If everyone gains alike", "Own slope", "Extrapolated"),
         (("", tuple(rows)),),
         caption,
+        wide=True,
     )
 
 
