@@ -14,6 +14,7 @@ import typer
 from sustain import __version__
 from sustain.cli import data, debias
 from sustain.cli.bench import bench
+from sustain.cli.distribution import distribution
 from sustain.cli.effect import effect
 from sustain.cli.maps import areas, map_, publish, serve
 from sustain.cli.models import predict, train
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(debias.app, name="debias")
 app.command()(effect)
+app.command()(distribution)
 app.command(name="map")(map_)
 app.command()(areas)
 app.command()(publish)

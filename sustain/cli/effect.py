@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sustain.cli.effect_options import PANELS
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from sustain.causal import EffectResult
     from sustain.debias import CalibrationCard
 
-_DESIGN, _CORRECTION, _ERRORS, _READING, _OUTPUT = (
-    "What is compared",
-    "What a prediction means",
-    "Which units share errors",
-    "From the map to the units",
-    "What is written",
-)
+_DESIGN, _CORRECTION, _ERRORS, _READING, _OUTPUT = PANELS
 
 
 def effect(
@@ -215,6 +211,7 @@ def effect(
     from sustain.causal.effect import Analysis
     from sustain.causal.trial.roles import Roles
     from sustain.cli import effect_options as options
+    from sustain.cli.picture import save_picture
     from sustain.cli.trial_table import read_trial
     from sustain.debias import CalibrationCard
     from sustain.files import write_json
@@ -283,7 +280,7 @@ def effect(
     if loaded is not None:
         found["transport"] = _transport(result, read.table, loaded)
     if plot is not None:
-        _draw(result, plot)
+        save_picture(result.plot, plot, (6, 1.8))
     if out is not None:
         write_json(out, found)
 
@@ -311,18 +308,3 @@ def _transport(result: EffectResult, table: pd.DataFrame, card: CalibrationCard)
         return None
     typer.echo(f"\n{checks.summary()}")
     return {"auc": checks.auc, "shift": checks.shift, "share_outside": checks.share_outside}
-
-
-def _draw(result: EffectResult, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    from sustain.errors import DataError
-    from sustain.files import atomic_path
-
-    figure = Figure(figsize=(6, 1.8), layout="constrained")
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".").lower() not in known:
-        raise DataError(f"--plot: {path} is no kind of picture, expected one of {', '.join(sorted(known))}.")
-    result.plot(figure.add_subplot())
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=150)

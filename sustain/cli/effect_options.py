@@ -1,4 +1,4 @@
-"""Options of ``sustain effect`` that say more than one thing in a word, as `estimate_effect` takes them."""
+"""Options of ``sustain effect`` that say more than one thing in a word, as `estimate_effect` takes them; and panels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any, NoReturn
 
 from sustain.errors import EffectError
 
-__all__ = ["read_cutoffs", "read_number", "read_overlap", "read_vcov"]
+__all__ = ["PANELS", "read_cutoffs", "read_number", "read_overlap", "read_vcov"]
+
+PANELS = (
+    "What is compared",
+    "What a prediction means",
+    "Which units share errors",
+    "From the map to the units",
+    "What is written",
+)
+"""Groups of options in the help."""
 
 _VCOV = (
     "HC1, CRV1:COLUMN, CRV1:COLUMN,COLUMN, CR2:COLUMN, conley:KM or block:KM, such as CRV1:adm2 or "

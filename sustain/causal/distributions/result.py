@@ -158,7 +158,7 @@ class DistributionResult:
             "card_r2": self.r2,
             "extrapolated": self.extrapolated,
             "measures": [
-                {str(key).replace(".", "_"): value for key, value in row.items()}
+                {str(key).replace(".", "_"): value for key, value in row.items() if value == value}
                 for row in self.tidy().to_dict("records")
             ],
             "distributions": [
