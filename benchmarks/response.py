@@ -185,12 +185,6 @@ def readers(
         return lambda t, c: float(np.mean(correct(t)) - np.mean(correct(c)))
 
     kinds: dict[str, Any] = {"linear": LinearCalibration, "tweedie": TweedieCalibration}
-    try:
-        from sustain.debias import BridgeCalibration
-
-        kinds["bridge"] = BridgeCalibration
-    except ImportError:  # it is gone
-        pass
     for name, kind in kinds.items():
         if name not in chosen:
             continue
