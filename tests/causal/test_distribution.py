@@ -15,7 +15,7 @@ from sustain.debias import CalibrationCard, build_card
 from sustain.debias.response.distribution import unfold_sides, unfolding_moves
 from sustain.debias.response.measures import Measure, headcount, mean_of_part, quantile, shortfall
 from sustain.debias.table import Nodes
-from sustain.errors import CardError, EffectError
+from sustain.errors import CardError, EffectError, SupportWarning
 
 matplotlib.use("Agg")
 
@@ -230,9 +230,43 @@ def test_designs_that_compare_no_two_groups_are_refused(card: CalibrationCard) -
         estimate_distribution(near, covariates="x", estimator="ols", calibration=card, **CALL)
 
 
+def test_a_warning_of_support_points_at_the_call(card: CalibrationCard) -> None:
+    trial = make_trial(300)
+    trial["wealth"] += 3.0
+    with pytest.warns(SupportWarning, match="outside") as seen:
+        estimate_distribution(trial, calibration=card, **CALL)
+    assert seen[0].filename == __file__
+
+
 def test_a_card_without_a_response_is_refused() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=300)
     linear = build_card(predict(y, rng), y, methods=("linear",), n_boot=20, **ABOUT)
     with pytest.raises(CardError, match="response"):
         estimate_distribution(make_trial(200), calibration=linear, **CALL)
+
+
+@pytest.mark.filterwarnings("ignore::sustain.errors.SupportWarning")
+def test_intervals_cover_and_are_not_all_width(card: CalibrationCard) -> None:
+    inside, errors = [], []
+    for seed in range(25):
+        result = estimate_distribution(
+            make_trial(600, 100 + seed), calibration=card, measures=("headcount",), **CALL
+        )
+        for line in LINES:
+            end = result.get("headcount", line).effect
+            true = norm.cdf(line - GAIN) - norm.cdf(line)
+            low, high = result.conf_int(end)
+            inside.append(low <= true <= high)
+            errors.append((end.estimate - true, end.std_error))
+    error, said = np.array(errors).T
+    assert 0.87 <= np.mean(inside) <= 1
+    assert said.mean() < 2.5 * np.sqrt(np.mean(error**2))
+    assert said.mean() > 0.9 * np.sqrt(np.mean(error**2))
+
+
+def test_an_earlier_and_a_later_stop_widen_the_interval(found: DistributionResult) -> None:
+    item = found.get("headcount", LINES[0])
+    assert 0 < item.share_unfolding < 1
+    assert item.share_unfolding + item.effect.share_calibration < 1
+    assert "bias that unfolding may leave" in found.summary()

@@ -262,7 +262,7 @@ def distribution_notes(
     notes += dropped_notes(units) + few_units_notes(units) + dependence_notes(fitted.design, spec)
     for column in spec.columns if spec.kind in ("CRV1", "CR2") else ():
         notes += cluster_notes(units, fitted.estimator.weights, column, spec.kind)
-    notes += support_notes(card, share_outside) + weak_model_notes(card)
+    notes += support_notes(card, share_outside, stacklevel=5) + weak_model_notes(card, stacklevel=5)
     if gap is not None:
         notes.append(Note("order", _gains(gap, level)))
     if extrapolated > FAR:

@@ -81,7 +81,7 @@ def period_notes(fitted: FittedDesign) -> list[Note]:
     return [Note("changes", text)]
 
 
-def weak_model_notes(card: CalibrationCard) -> list[Note]:
+def weak_model_notes(card: CalibrationCard, stacklevel: int = 7) -> list[Note]:
     """Say so when the card's predictor tells little of the truth; warns of it too."""
     if not card.r2 < WEAK_R2:
         return []
@@ -90,7 +90,7 @@ def weak_model_notes(card: CalibrationCard) -> list[Note]:
         "what they show is not the outcome. Naive effects miss most of what reaches the image through the outcome, "
         "and corrected ones lean on a slope that another population may not share."
     )
-    warnings.warn(text, WeakCalibrationWarning, stacklevel=7)
+    warnings.warn(text, WeakCalibrationWarning, stacklevel=stacklevel)
     return [Note("weak_model", text)]
 
 
@@ -106,7 +106,7 @@ def corrected_already(columns: Collection[Any], outcome: str) -> list[Note]:
     return [Note("corrected_already", text)]
 
 
-def support_notes(card: CalibrationCard, share: float) -> list[Note]:
+def support_notes(card: CalibrationCard, share: float, stacklevel: int = 7) -> list[Note]:
     """Weight on predictions outside the range in which the correction was learned; warns of it too."""
     from sustain.debias.apply import EXPECTED_OUTSIDE
 
@@ -117,7 +117,7 @@ def support_notes(card: CalibrationCard, share: float) -> list[Note]:
         f"{share:.1%} of the estimate's weight lies on predictions outside {low:.4g} to {high:.4g}, where "
         "the correction was learned; there it is an extrapolation."
     )
-    warnings.warn(text, SupportWarning, stacklevel=7)
+    warnings.warn(text, SupportWarning, stacklevel=stacklevel)
     return [Note("support", text)]
 
 
