@@ -32,6 +32,19 @@ def test_the_profile_is_the_switch(tmp_path):
         ({"source": "a", "profiles": {"a": {"train": {"epoch": 2}}}}, r"train\.epoch: no such key"),
         ({"source": "a", "profiles": {"a": {"train": {"epochs": 0}}}}, r"train\.epochs.*got 0"),
         ({"source": "a", "profiles": {"a": {"trian": {}}}}, "trian"),
+        (
+            {"source": "a", "profiles": {"a": {"effects": {"methods": ["none", "linear"]}}}},
+            r"correction 'response' is not among methods \(none, linear\)",
+        ),
+        (
+            {"source": "a", "profiles": {"a": {"calibrate": {"methods": ["linear"]}, "effects": {}}}},
+            r"response, tweedie, which calibrate\.methods does not fit",
+        ),
+        ({"source": "a", "profiles": {"a": {"correct": {"method": "response"}}}}, r"correct\.method"),
+        (
+            {"source": "a", "profiles": {"a": {"calibrate": {"methods": ["bridge"]}}}},
+            "'linear', 'tweedie' or 'response'",
+        ),
         (["source"], "expected a mapping"),
     ],
 )

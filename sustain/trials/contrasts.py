@@ -71,7 +71,9 @@ def contrast_table(
     clusters : array_like, shape (n,)
         Clusters for the standard errors, such as spatial blocks.
     card : CalibrationCard, optional
-        Adds the calibration's part to the standard error of every method that the card holds.
+        Adds the calibration's part to the standard error of every method that the card holds, and the method
+        ``"response"``, after ``"none"``, where it holds one: read through the curve of all of its rows, among which the
+        places may be.
     y_pred : array_like, shape (n,), optional
         Predictions as they are, of the card's model; needed with `card`.
     level : float
@@ -83,7 +85,8 @@ def contrast_table(
         One row a contrast and method: ``contrast``, ``method``, ``n_treated``, ``n_control``, ``estimate``,
         ``std_error``, ``conf_low``, ``conf_high`` (sampling of places, CRV1, and calibration),
         ``share_var_calibration``, ``truth``, ``truth_std_error``, ``error`` (estimate less truth) and
-        ``error_std_error`` (of the same places, so smaller than the other two).
+        ``error_std_error`` (of the same places, so smaller than the other two; NaN of ``"response"``, which gives no
+        place a value).
     """
     import pandas as pd
 
@@ -92,32 +95,40 @@ def contrast_table(
         read.require_same_index(f"estimates[{name!r}]", values, "y_true", y_true)
     truth = read.vector("y_true", y_true, missing=True)
     groups = read.labels("clusters", clusters, truth.size, like="y_true").codes
-    found = {
+    found: dict[str, NDArray[np.float64] | None] = {
         name: read.vector(f"estimates[{name!r}]", values, truth.size, like="y_true", missing=True)
         for name, values in estimates.items()
     }
     if y_pred is not None:
         y_pred = read.vector("y_pred", y_pred, truth.size, like="y_true", missing=True)
+    held: tuple[str, ...] = () if card is None else card.effect_methods[1:]
+    if "response" in held:
+        first = {name: found[name] for name in ("none",) if name in found}
+        found = {**first, "response": None, **found}
+    if held and y_pred is None:
+        raise EffectError("y_pred: expected the predictions of the card's model beside card=; got None.")
     rows = []
     for contrast in contrasts:
         places = pd.DataFrame({"treated": contrast.treated, "cluster": groups[contrast.rows]})
         survey = _difference(places, truth[contrast.rows])
         for method, values in found.items():
-            estimate = values[contrast.rows]
-            effect = _difference(places, estimate)
-            error = _difference(places, estimate - truth[contrast.rows])
-            # The same contrast through the card has the same sampling error, and the calibration's beside it.
-            sized = effect
-            if card is not None and method != "none" and method in card.methods:
-                if y_pred is None:
-                    raise EffectError(
-                        "y_pred: expected the predictions of the card's model beside card=; got None."
-                    )
-                predicted = y_pred[contrast.rows]
+            sized = None
+            if method in held:
                 with warnings.catch_warnings():
                     # Said once a contrast and method it would be a wall of text; the share is a column.
                     warnings.simplefilter("ignore", SupportWarning)
-                    sized = _difference(places, predicted, card, method)
+                    sized = _difference(places, y_pred[contrast.rows], card, method)
+            if values is not None:
+                estimate = values[contrast.rows]
+                effect = _difference(places, estimate)
+                error = _difference(places, estimate - truth[contrast.rows])
+                off, off_error = error.estimate, error.std_error
+                # The same contrast through the card has the same sampling error, and the calibration's beside it.
+                sized = effect if sized is None else sized
+            elif sized is not None:
+                effect, off, off_error = sized, sized.estimate - survey.estimate, float("nan")
+            else:
+                continue
             half = critical_value(level, sized.df) * sized.std_error
             rows.append(
                 {
@@ -133,8 +144,8 @@ def contrast_table(
                     "share_outside": sized.share_outside,
                     "truth": survey.estimate,
                     "truth_std_error": survey.std_error,
-                    "error": error.estimate,
-                    "error_std_error": error.std_error,
+                    "error": off,
+                    "error_std_error": off_error,
                 }
             )
     return pd.DataFrame(rows)

@@ -144,11 +144,12 @@ def test_effects_hold_both_contrasts_beside_the_survey(finished: Artefacts) -> N
         assert "stability is the better description" in trial["why"] or "correction is due" in trial["why"]
         assert [e["method"] for e in trial["estimates"]] == [
             "none",
+            "response",
             "linear",
             "tweedie",
             "tweedie_scott",
         ]
-        truth, linear = trial["truth"], trial["estimates"][1]["estimate"]
+        truth, linear = trial["truth"], trial["estimates"][2]["estimate"]
         # Here truth moves the prediction and nothing else does: the linear correction is right.
         assert linear == pytest.approx(truth, abs=0.2)
     local = json.loads((finished.effects.with_name("yeh2020-map") / "effects.json").read_text())["trials"]

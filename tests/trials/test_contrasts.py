@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sustain.causal import estimate_effect
 from sustain.debias import build_card
 from sustain.errors import EffectError
 from sustain.trials.contrasts import contrast_scores, contrast_table, stability_gaps
@@ -116,13 +117,41 @@ def test_a_card_adds_its_own_uncertainty() -> None:
         "none": prediction,
         "linear": card.transform(prediction, method="linear", check_support=False),
     }
-    with_card = contrast_table(contrasts[:2], estimates, truth, clusters, card=card, y_pred=prediction)
+    whole = contrast_table(contrasts[:2], estimates, truth, clusters, card=card, y_pred=prediction)
+    assert whole["method"].tolist() == ["none", "response", "linear"] * 2
+    with_card = whole[whole["method"] != "response"].reset_index(drop=True)
     without = contrast_table(contrasts[:2], estimates, truth, clusters)
     corrected = with_card["method"] == "linear"
     assert (with_card["std_error"][corrected] > without["std_error"][corrected]).all()
     assert with_card["share_var_calibration"][corrected].between(0.05, 1).all()
     pd.testing.assert_frame_equal(with_card[~corrected], without[~corrected])
     np.testing.assert_array_equal(with_card["estimate"], without["estimate"])
+
+
+def test_a_card_reads_contrasts_back_through_its_curve() -> None:
+    contrasts, prediction, truth, clusters = world(visible=False)
+    card = build_card(prediction, truth, target={"name": "w", "unit": "u"}, predictor="p", n_boot=20)
+    table = contrast_table(contrasts, {"none": prediction}, truth, clusters, card=card, y_pred=prediction)
+    found = table[table["method"] == "response"].set_index("contrast")
+    for contrast in contrasts[:2]:
+        places = pd.DataFrame(
+            {"x": prediction[contrast.rows], "t": contrast.treated, "c": clusters[contrast.rows]}
+        )
+        effect = estimate_effect(
+            *(places, "x ~ t"),
+            calibration=card,
+            method="response",
+            estimator="difference",
+            assumption="measurement",
+            vcov={"CRV1": "c"},
+        )
+        row = found.loc[contrast.name]
+        assert row["estimate"] == pytest.approx(effect.estimate)
+        assert (row["conf_low"], row["conf_high"]) == pytest.approx(effect.conf_int())
+        assert row["error"] == pytest.approx(effect.estimate - row["truth"])
+    assert contrast_scores(table, 1.0)["method"].tolist() == ["none", "response"]
+    with pytest.raises(EffectError, match="y_pred: expected the predictions of the card's model"):
+        contrast_table(contrasts, {"none": prediction}, truth, clusters, card=card)
 
 
 def test_results_have_the_form_of_trials() -> None:
