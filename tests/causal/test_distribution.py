@@ -136,6 +136,22 @@ def test_the_order_of_rows_does_not_matter(card: CalibrationCard) -> None:
     np.testing.assert_allclose(one[numbers], other[numbers], rtol=1e-6)
 
 
+def test_units_of_truth_and_of_predictions_are_theirs() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=1000)
+    x, trial = predict(y, rng), make_trial(500)
+    plain = build_card(x, y, methods=("linear", "response"), n_boot=20, **ABOUT)
+    scaled = build_card(70 * x - 3, 100 * y + 50, methods=("linear", "response"), n_boot=20, **ABOUT)
+    one = estimate_distribution(trial, calibration=plain, **CALL).tidy()
+    moved = trial.assign(wealth=70 * trial["wealth"] - 3)
+    lines = {"lines": [100 * line + 50 for line in LINES]}
+    other = estimate_distribution(moved, calibration=scaled, **{**CALL, **lines}).tidy()
+    by = np.where(one["term"] == "headcount", 1.0, 100.0)
+    by_arm = np.where((one["arm"] != "effect") & ~one["term"].isin(["headcount", "shortfall"]), 50.0, 0.0)
+    np.testing.assert_allclose(other["estimate"], by * one["estimate"] + by_arm, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(other["std.error"], by * one["std.error"], rtol=0.02)
+
+
 def test_a_weight_of_two_is_two_units(card: CalibrationCard) -> None:
     trial = make_trial(400)
     twice = pd.concat([trial, trial])
