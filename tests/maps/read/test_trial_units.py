@@ -118,6 +118,7 @@ def test_circles(world):
     assert "1500 m" in fixed.how
     assert any("places may correct too much" in text for text in fixed.caveats("linear"))
     assert any("is a curve" in text for text in fixed.caveats("tweedie"))
+    assert any("means over cells scatter less" in text for text in fixed.caveats("response"))
 
 
 def test_displaced_coordinates_get_the_surveys_circles(world):
