@@ -39,6 +39,9 @@ WEAK_R2 = 0.2
 USELESS_R2 = 0.1
 """Less than this, and without groups, no card is built: a slope this loose is that of the sample's places alone."""
 
+WEAK_RELIABILITY = 0.6
+"""Labels of a reliability below this are warned of: the response behind them is no nearer the truth than a line."""
+
 WEAK_SLOPE = 0.2
 """A slope of prediction on truth below this is warned of: its correction multiplies noise by five or more."""
 
@@ -174,6 +177,12 @@ class CalibrationSample:
             said["strength"] = (
                 f"predictions explain {r2:.1%} of the variance of the labels, under {WEAK_R2:.0%}: too little to "
                 "correct with, unless nothing better is to be had and intervals may be wide. Use a better model."
+            )
+        if self.reliability < WEAK_RELIABILITY:
+            said["labels"] = (
+                f"the labels' reliability is {self.reliability:.2f}, under {WEAK_RELIABILITY}: much of what they "
+                "say is sampling error, and a response curve read back through it is no better than a line. Use "
+                "labels from more households, and report method='linear' beside it."
             )
         if self.n < FEW_PAIRS:
             said["few pairs"] = (

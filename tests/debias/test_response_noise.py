@@ -7,7 +7,7 @@ from sustain.debias.response import ResponseCalibration
 from sustain.debias.response.noisy_labels import BLOCKS, expected_basis, fit_noisy, truth_behind
 from sustain.debias.response.population import fit_model
 from sustain.debias.sample import as_sample
-from sustain.errors import CalibrationError
+from sustain.errors import CalibrationError, WeakCalibrationWarning
 from sustain.stats.natural_spline import NaturalSpline
 
 
@@ -200,8 +200,27 @@ def test_groups_make_the_covariance_that_of_groups():
 
 def test_labels_that_are_mostly_noise_are_refused():
     predicted, label, _, _ = rows(1000, 0.5)
-    with pytest.raises(CalibrationError, match=r"target_noise_var: .* a reliability of 0\.2"):
+    with (
+        pytest.warns(WeakCalibrationWarning, match="labels: "),
+        pytest.raises(CalibrationError, match=r"target_noise_var: .* a reliability of 0\.2"),
+    ):
         ResponseCalibration().fit(predicted, label, target_noise_var=0.8 * label.var())
+
+
+def test_labels_with_much_noise_are_warned_of_and_a_card_says_so():
+    predicted, label, _, noise = rows(1000, 0.5)
+    fitted = ResponseCalibration()
+    with pytest.warns(
+        WeakCalibrationWarning, match=r"labels: the labels' reliability is 0\.[45]\d, under 0\.6"
+    ):
+        fitted.fit(predicted, label, target_noise_var=noise)
+    card = fitted.to_card(target={"name": "wealth", "unit": "index"}, predictor="model", n_boot=20)
+    assert str(card).startswith("WEAK, labels: ")
+    assert "labels' reliability 0." in str(card)
+    good = ResponseCalibration().fit(*rows(1000, 0.9)[:2], target_noise_var=1 / 9)
+    said = str(good.to_card(target={"name": "wealth", "unit": "index"}, predictor="model", n_boot=20))
+    assert "WEAK, labels" not in said
+    assert f"labels' reliability {good.reliability_:.2f}" in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from sustain.debias.sample import WEAK_R2
 
 __all__ = ["card_line", "card_text", "weak_points"]
 
-_WEAK = ("few pairs", "weak slope", "atoms in predictions", "atoms in truth")
+_WEAK = ("labels", "few pairs", "weak slope", "atoms in predictions", "atoms in truth")
 
 
 def weak_points(card: CardContent) -> dict[str, str]:
@@ -25,9 +25,13 @@ def card_line(card: CardContent) -> str:
     groups = "" if card.sample.n_groups is None else f" in {card.sample.n_groups} groups"
     line = card.prediction_on_truth
     low, high = line.interval()
+    noisy = ""
+    if card.target_noise_var > 0 and card.response is not None:
+        variance = card.response.scale**2
+        noisy = f", labels' reliability {variance / (variance + card.target_noise_var):.2f}"
     return (
         f"{card.target.name} ({card.target.unit}), predicted by {card.predictor.id!r}: {card.sample.n} places{groups}, "
-        f"r2 {card.r2:.3f}, slope of prediction on truth {line.slope:.3f} [{low:.3f}, {high:.3f}]; "
+        f"r2 {card.r2:.3f}{noisy}, slope of prediction on truth {line.slope:.3f} [{low:.3f}, {high:.3f}]; "
         f"{', '.join(card.effect_methods[1:])}"
     )
 
