@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -194,7 +195,8 @@ def readers(
             continue
         found[name] = of_places(partial(fitted.transform, check_support=False))
     if "response" in chosen:
-        found["response"] = ResponseCalibration().fit(x, y, target_noise_var=noise).effect
+        with suppress(CalibrationError):
+            found["response"] = ResponseCalibration().fit(x, y, target_noise_var=noise).effect
     if peers:
         for name, correct in _peers(x, y).items():
             found[name] = of_places(correct)

@@ -92,12 +92,13 @@ class ResponseCalibration:
                 "LinearCalibration, or calibrate on more rows."
             )
         model = fit_model(sample)
-        low, high = slope_for(model, model.pooled, 0.0).interval()
-        if not low > 0:
+        low, high = sample.prediction_on_truth.slope_interval(0.95, CalibrationError)
+        mean = slope_for(model, model.pooled, 0.0).value
+        if not (low > 0 and mean > 0):
             raise CalibrationError(
-                f"The mean slope of the response curve has a 95% interval of [{low:.3g}, {high:.3g}] (n = {sample.n}), "
-                "which is not above zero: no effect can be read back through it. Calibrate on more or better matched "
-                "rows, or use a better model."
+                f"The slope of prediction on truth has a 95% interval of [{low:.3g}, {high:.3g}], and the response "
+                f"curve a mean slope of {mean:.3g} (n = {sample.n}): not above zero, so no effect can be read back. "
+                "Calibrate on more or better matched rows, or use a better model."
             )
         self._sample, self.model_, self.n_ = sample, model, sample.n
         self.reliability_ = sample.reliability
