@@ -39,8 +39,8 @@ from machine import RESULTS, describe
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sustain.causal.labels.curves import Regression, same_curve
-from sustain.causal.labels.noisy_truth import same_curve_of_truth
+from sustain.debias.diagnosis.curves import Regression, same_curve
+from sustain.debias.diagnosis.noisy_truth import same_curve_of_truth
 from sustain.errors import EffectError
 from sustain.files import write_text
 

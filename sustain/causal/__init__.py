@@ -8,7 +8,6 @@ from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_
 from sustain.causal.labels.assumptions import AssumptionTests, assumption_tests
 from sustain.causal.labels.coefficients import least_squares
 from sustain.causal.labels.cross_ppi import cross_ppi_effect, cross_predict
-from sustain.causal.labels.curves import CurveTest
 from sustain.causal.labels.hausman import CombinedEffect, StabilityTest, combined_effect
 from sustain.causal.labels.ppi import ppi_effect, ppi_mean
 from sustain.causal.labels.ppi_regression import ppi_ols
@@ -18,6 +17,7 @@ from sustain.causal.planning.power import Power, effective_sample_size, minimum_
 from sustain.causal.planning.transport import TransportReport, classifier_auc, transport_checks
 from sustain.causal.result.result import EffectResult
 from sustain.causal.result.sensitivity import Sensitivity
+from sustain.debias.diagnosis.curves import CurveTest
 
 __all__ = [
     "AssumptionTests",

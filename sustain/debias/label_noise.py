@@ -2,7 +2,7 @@
 
 Its variance, ``target_noise_var``, is checked here, kept with the calibration sample and the card, and taken off
 wherever labels are a regressor: in the line of prediction on truth (`sustain.stats.line.fit_line`), in slopes within
-groups (`sustain.debias.contrasts.slopes`), in the tests of assumptions (`sustain.debias.diagnosis.stability`), and in
+groups (`sustain.debias.contrasts.slopes`), in the tests of assumptions (`sustain.debias.diagnosis.noisy_truth`), and in
 the response curve (`sustain.debias.response.noisy_labels`).
 """
 

@@ -7,13 +7,10 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
-from scipy.interpolate import CubicSpline
 
-from sustain.causal import assumption_tests, estimate_effect
-from sustain.causal.labels.curves import Spline, knots_for, same_curve
-from sustain.causal.labels.hotelling import joint_test
+from sustain.causal import assumption_tests
+from sustain.debias.diagnosis.curves import Spline, knots_for, same_curve
 from sustain.errors import EffectError
-from sustain.stats.least_squares import Regressors
 from tests.debias.samples import real
 
 ROLES = {"label": "y", "prediction": "f", "treatment": "t"}
@@ -45,77 +42,7 @@ def numbers(found):
     return [[getattr(test, name) for name in NUMBERS] for test in (found.measurement, found.outcome)]
 
 
-def design(seed=0, n=60):
-    rng = np.random.default_rng(seed)
-    columns = np.column_stack([rng.normal(size=n), rng.exponential(size=n), rng.integers(0, 2, n)])
-    return columns, Regressors.of(columns, list("abc")), rng.normal(size=n), rng.integers(0, 12, n)
-
-
-class TestJointTest:
-    which = np.eye(4)[[1, 3]]
-
-    def test_unclustered_is_hc2_of_statsmodels(self):
-        columns, found, y, _ = design()
-        fitted = sm.OLS(y, sm.add_constant(columns)).fit(cov_type="HC2")
-        joint = joint_test(found, y, self.which)
-        np.testing.assert_allclose(joint.estimate, fitted.params[[1, 3]])
-        np.testing.assert_allclose(joint.cov, fitted.cov_params()[np.ix_([1, 3], [1, 3])])
-
-    def test_one_coefficient_is_bell_and_mccaffrey(self):
-        columns, found, y, group = design()
-        joint = joint_test(found, y, np.eye(4)[[3]], group)
-        data = pd.DataFrame(columns, columns=list("abt")).assign(y=y, group=group)
-        peer = estimate_effect(data, "y ~ t + a + b", assumption="outcome", vcov={"CR2": "group"})
-        assert joint.estimate[0] == pytest.approx(peer.estimate)
-        assert joint.cov[0, 0] ** 0.5 == pytest.approx(peer.std_error)
-        assert joint.df == pytest.approx(peer.df)
-
-    @pytest.mark.parametrize("clustered", [True, False])
-    def test_degrees_of_freedom_by_brute_force(self, clustered):
-        """Variances of the entries of V from the n x n matrices of the definition."""
-        columns, found, y, group = design()
-        group = group if clustered else np.arange(y.size)
-        x = sm.add_constant(columns)
-        bread = np.linalg.inv(x.T @ x)
-        left = np.eye(y.size) - x @ bread @ x.T
-        half = np.linalg.cholesky(self.which @ bread @ self.which.T)
-        rows = []
-        for g in np.unique(group):
-            own = group == g
-            values, vectors = np.linalg.eigh(left[np.ix_(own, own)])
-            root = (vectors / np.sqrt(values)) @ vectors.T
-            rows.append(np.linalg.solve(half, self.which @ bread @ x[own].T @ root @ left[own]))
-        scores = np.array(rows)  # (G, q, n)
-        cov = np.einsum("gsi,hti->gsht", scores, scores)
-        np.testing.assert_allclose(np.einsum("gsgt->st", cov), np.eye(2), atol=1e-9)  # CR2 is unbiased
-        total = sum(
-            (cov[:, s, :, s] * cov[:, t, :, t]).sum() + (cov[:, s, :, t] * cov[:, t, :, s]).sum()
-            for s in range(2)
-            for t in range(2)
-        )
-        assert joint_test(found, y, self.which, group).df == pytest.approx(6 / total - 1)
-
-    def test_a_cluster_that_decides_alone(self):
-        columns, found, y, _ = design()
-        joint = joint_test(found, y, self.which, (columns[:, 2] == 1).astype(np.intp))
-        assert np.isnan(joint.p_value)
-        assert joint.df == 0
-
-
 class TestCurve:
-    def test_spline_is_the_natural_one(self):
-        rng = np.random.default_rng(0)
-        x = rng.gamma(1.5, size=400)
-        spline = Spline.of(x, 6)
-        at = spline.mean + spline.sd * spline.knots
-        peer = CubicSpline(at, np.eye(6), bc_type="natural")
-        inside = np.linspace(at[0], at[-1], 200)
-        basis = np.column_stack([np.ones(200), spline(inside)])
-        fitted = basis @ np.linalg.lstsq(basis, peer(inside), rcond=None)[0]
-        np.testing.assert_allclose(fitted, peer(inside), atol=1e-8)
-        beyond = at[-1] + np.arange(3.0)
-        np.testing.assert_allclose(np.diff(spline(beyond), n=2, axis=0), 0, atol=1e-9)
-
     def test_is_the_regression_of_statsmodels(self):
         data = bent(0)
         found = assumption_tests(data, **ROLES).measurement
@@ -129,10 +56,6 @@ class TestCurve:
         assert found.p_value == pytest.approx(
             stats.f.sf(squared * found.df / (2 * found.df + 2), 2, found.df)
         )
-
-    def test_number_of_knots(self):
-        assert [knots_for(n, None) for n in (20, 100, 300, 800, 5000)] == [3, 5, 9, 14, 16]
-        assert knots_for(2000, np.arange(2000, dtype=np.intp) % 10) == 4
 
     def test_few_values(self):
         """Of a truth of three values the curve is their means."""

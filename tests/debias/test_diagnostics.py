@@ -197,7 +197,7 @@ def test_noise_of_labels_does_not_break_measurement_stability():
     """Truth differs with the covariate and predictions follow the truth: at equal noisy labels they still differ."""
     rejected = {0.0: 0, 0.5: 0}
     gaps = []
-    for seed in range(60):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         treated = (np.arange(1000) % 2).astype(float)
         truth = rng.normal(size=1000) + treated
@@ -207,11 +207,11 @@ def test_noise_of_labels_does_not_break_measurement_stability():
             found = diagnose(predicted, labels, treatment_like={"road": treated}, target_noise_var=noise)
             rejected[noise] += found.stability["road"].measurement_p < 0.05
         gaps.append(found.stability["road"].prediction_gap)
-    assert rejected[0.0] == 60
-    assert rejected[0.5] <= 9
-    assert abs(np.mean(gaps)) < 0.02
+    assert rejected[0.0] == 12
+    assert rejected[0.5] <= 3
+    assert abs(np.mean(gaps)) < 0.04
     with pytest.raises(
-        CalibrationError, match=r"target_noise_var: 1\.5 is not below the variance of the labels that"
+        CalibrationError, match=r"target_noise_var: 1\.5 is not below 95% of the variance of the labels"
     ):
         diagnose(predicted, labels, treatment_like={"road": treated}, target_noise_var=1.5)
 

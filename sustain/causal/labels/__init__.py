@@ -4,12 +4,12 @@ from sustain.causal.labels.arms import arm_lines, effect_with_arm_lines, effect_
 from sustain.causal.labels.assumptions import AssumptionTests, assumption_tests
 from sustain.causal.labels.coefficients import least_squares
 from sustain.causal.labels.cross_ppi import cross_ppi_effect, cross_predict
-from sustain.causal.labels.curves import CurveTest
 from sustain.causal.labels.hausman import CombinedEffect, StabilityTest, combined_effect
 from sustain.causal.labels.ppi import ppi_effect, ppi_mean
 from sustain.causal.labels.ppi_regression import ppi_ols
 from sustain.causal.labels.predict_debias import DebiasedEstimates, predict_then_debias
 from sustain.causal.labels.result import PPIResult
+from sustain.debias.diagnosis.curves import CurveTest
 
 __all__ = [
     "AssumptionTests",

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sustain.causal.estimate import Note
-from sustain.causal.labels.curves import CurveTest, same_curve
 from sustain.causal.labels.hausman import StabilityTest, hausman_test
 from sustain.causal.labels.labelled import LabelledTrial, require_clusters_in_arms, require_rows_in_arms
-from sustain.causal.labels.noisy_truth import same_curve_of_truth
 from sustain.causal.labels.result import note_lines
 from sustain.causal.labels.small_samples import FEW
 from sustain.causal.trial.reader import read
+from sustain.debias.diagnosis.curves import CurveTest
+from sustain.debias.diagnosis.stability import curve_tests
+from sustain.errors import EffectError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,8 +137,8 @@ def assumption_tests(
         Variance of the labels' own sampling error (few households to a label), as the card was built with. Without it
         predictions differ at equal *noisy* truth wherever the truth differs between the arms, and measurement stability
         is refuted though it holds; a note says how much 0.9 of reliability would make. With it the truth is unfolded
-        from the labels in each arm (`sustain.causal.labels.noisy_truth`). Outcome stability needs none of this: there
-        labels are the response.
+        from the labels in each arm (`sustain.debias.diagnosis.noisy_truth`). Outcome stability needs none of this:
+        there labels are the response.
     calibration : CalibrationCard or path of one, optional
         Card whose corrected effect is held against the labels' effect (`ppi_effect`), with all rows of `data`: a
         Hausman test, which also sees an error that is the same in both arms. It supposes labels drawn at random.
@@ -168,15 +169,16 @@ def assumption_tests(
     require_clusters_in_arms(trial.group, trial.treated)
     noise = read.number("target_noise_var", target_noise_var, "a variance of zero or more", least=0.0)
     others = read.names("covariates", covariates)
-    shared = (trial.treated, trial.covariates)
-    outcome = same_curve(
-        trial.label, trial.prediction, *shared, ("prediction", treatment, *others), trial.group
+    measurement, outcome = curve_tests(
+        trial.treated,
+        trial.prediction,
+        trial.label,
+        names=("prediction", "truth", treatment, *others),
+        group=trial.group,
+        noise=noise,
+        covariates=trial.covariates,
+        error=EffectError,
     )
-    names = ("truth", treatment, *others)
-    if noise > 0:
-        measurement = same_curve_of_truth(trial.prediction, trial.label, *shared, names, trial.group, noise)
-    else:
-        measurement = same_curve(trial.prediction, trial.label, *shared, names, trial.group)
     correction = None
     if calibration is not None:
         correction = hausman_test(

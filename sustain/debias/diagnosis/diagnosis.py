@@ -92,7 +92,7 @@ class Diagnosis:
     levels : dict of str to LevelSlope
         Slope of prediction on truth by level of variation, when levels were given.
     stability : dict of str to Stability
-        Tests of outcome and of measurement stability, by treatment-like covariate.
+        Tests of outcome and of measurement stability on curves, by treatment-like covariate.
     level : float
         Confidence level of the intervals.
     verdicts : dict of str to str

@@ -1,25 +1,24 @@
 """Which assumption holds for a contrast, told from labels in both of its arms.
 
-A correction is right under measurement stability: given the truth, predictions are the same in both arms. None is right
-under outcome stability: given the prediction, the truth is the same. Each is a regression with the contrast as a
-covariate (Dell & Rambachan 2026; the second is the test of Gordon et al. 2025, arXiv:2502.12323, as a slope).
+A correction is right under measurement stability: given the truth, predictions do not depend on the treatment. None is
+right under outcome stability: given the prediction, the truth does not. Each is a regression on a curve, because a
+straight line where the curve is bent refutes what holds (`sustain.debias.diagnosis.curves`; the second is the test of
+Gordon et al. 2025, arXiv:2502.12323, as a curve).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.debias.diagnosis.curves import CurveTest, same_curve
+from sustain.debias.diagnosis.noisy_truth import same_curve_of_truth
 from sustain.errors import CalibrationError, StatisticsError
-from sustain.stats.covariance import wald_test
-from sustain.stats.least_squares import least_squares
-from sustain.stats.line import EXACT, fit_line
 
-__all__ = ["Stability", "stability_of"]
+__all__ = ["Stability", "curve_tests", "stability_of"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -27,19 +26,25 @@ Codes = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Stability:
-    """What a treatment, or a covariate like it, says about the two assumptions, by least squares.
+    """What a treatment, or a covariate like it, says about the two assumptions.
 
     Attributes
     ----------
-    truth_gap, truth_gap_std_error, outcome_p : float
-        Change in truth with the covariate at equal predictions: zero under outcome stability, when predictions need no
-        correction.
-    prediction_gap, prediction_gap_std_error, measurement_p : float
-        Change in prediction with the covariate at equal truth: zero under measurement stability, when a correction is
-        right. Both p-values are NaN where truth and prediction are one exact line, or clusters are too few.
-    slope_gap, slope_gap_std_error : float or None
-        Difference between the arms' slopes of prediction on truth, where each arm has its own; then `measurement_p` is
-        that both gaps are zero.
+    truth_gap, truth_gap_std_error : float
+        Change in truth with a unit of the treatment at equal predictions, at their mean: zero under outcome stability,
+        when predictions need no correction.
+    truth_slope_gap, truth_slope_gap_std_error : float
+        How that change grows with a unit of the prediction: zero as well.
+    outcome_p : float
+        That both are zero.
+    prediction_gap, prediction_gap_std_error : float
+        Change in prediction with a unit of the treatment at equal truth, at its mean: zero under measurement stability,
+        when a correction is right.
+    prediction_slope_gap, prediction_slope_gap_std_error : float
+        How that change grows with a unit of the truth: zero as well.
+    measurement_p : float
+        That both are zero. Both p-values are NaN where truth and prediction are one exact curve, or clusters are too
+        few.
     """
 
     truth_gap: float
@@ -48,8 +53,10 @@ class Stability:
     prediction_gap: float
     prediction_gap_std_error: float
     measurement_p: float
-    slope_gap: float | None = None
-    slope_gap_std_error: float | None = None
+    truth_slope_gap: float
+    truth_slope_gap_std_error: float
+    prediction_slope_gap: float
+    prediction_slope_gap_std_error: float
 
 
 def stability_of(
@@ -63,67 +70,82 @@ def stability_of(
     noise: float = 0.0,
     covariates: Array | None = None,
     covariate_names: Sequence[str] = (),
-    slope_by_arm: bool = False,
     error: type[StatisticsError] = CalibrationError,
 ) -> Stability:
-    """Regress truth on prediction and treatment, and prediction on truth and treatment.
+    """Test both assumptions; see `curve_tests`, whose numbers these are."""
+    measurement, outcome = curve_tests(
+        treatment,
+        y_pred,
+        y_true,
+        names=("prediction", "truth", name, *covariate_names),
+        weight=weight,
+        group=group,
+        noise=noise,
+        covariates=covariates,
+        error=error,
+    )
+    return Stability(
+        truth_gap=outcome.gap,
+        truth_gap_std_error=outcome.gap_std_error,
+        outcome_p=outcome.p_value,
+        prediction_gap=measurement.gap,
+        prediction_gap_std_error=measurement.gap_std_error,
+        measurement_p=measurement.p_value,
+        truth_slope_gap=outcome.slope_gap,
+        truth_slope_gap_std_error=outcome.slope_gap_std_error,
+        prediction_slope_gap=measurement.slope_gap,
+        prediction_slope_gap_std_error=measurement.slope_gap_std_error,
+    )
+
+
+def curve_tests(
+    treatment: Array,
+    y_pred: Array,
+    y_true: Array,
+    *,
+    names: Sequence[str],
+    weight: Array | None = None,
+    group: Codes | None = None,
+    noise: float = 0.0,
+    covariates: Array | None = None,
+    error: type[StatisticsError] = CalibrationError,
+) -> tuple[CurveTest, CurveTest]:
+    """Test measurement and outcome stability, in this order.
+
+    ``prediction ~ curve(truth) + treatment + treatment x truth + covariates`` and the same with truth and prediction
+    exchanged; under each assumption the two terms of the treatment are zero.
 
     Parameters
     ----------
     treatment, y_pred, y_true : ndarray, shape (n,)
-        The treatment or a covariate like it; predictions; labels. All finite.
-    name : str
-        Of the treatment, for errors.
+        The treatment or a covariate like it, of any values; predictions; labels. All finite.
+    names : sequence of str, length 3 + k
+        Of prediction, truth, treatment and covariates, for errors.
     weight : ndarray, shape (n,), optional
-        With a mean of one.
+        Sampling weights above zero; only their ratios matter.
     group : ndarray of int, shape (n,), optional
-        Cluster codes; with them both covariances are CRV1, else HC1.
+        Cluster codes; the covariance is CR2, without them HC2.
     noise : float
-        Variance of the labels' sampling error, taken off where they are the regressor: at equal *noisy* truth
-        predictions would differ with anything that the truth differs with.
+        Variance of the labels' sampling error. Where labels are what is given, the truth is unfolded from them
+        (`sustain.debias.diagnosis.noisy_truth`): at equal *noisy* truth predictions would differ with anything that the
+        truth differs with.
     covariates : ndarray, shape (n, k), optional
         What both regressions adjust for.
-    covariate_names : sequence of str, length k
-    slope_by_arm : bool
-        Whether, with a treatment of 0 and 1, each arm has its own slope of prediction on truth; the gap is then that at
-        the mean truth.
     error : type of StatisticsError
-        What is raised when columns are dependent, or the noise as large as what they leave of the truth's variance.
+        What is raised.
+
+    Raises
+    ------
+    StatisticsError
+        When columns are dependent, or the noise is as large as what they leave of the truth's variance.
     """
-    weight = np.ones(y_true.size) if weight is None else weight
     others = np.empty((y_true.size, 0)) if covariates is None else covariates
-    on_truth, truth_cov, df = least_squares(
-        np.column_stack([treatment, y_pred, others]),
-        (name, "prediction", *covariate_names),
-        y_true,
-        weight,
-        group,
-        error=error,
-    )
-    truth = y_true - np.average(y_true, weights=weight)
-    # A slope for each arm: noise of the labels is then in one column of each row, and their difference is the test's.
-    arms = np.column_stack([treatment, 1 - treatment]) if slope_by_arm else np.ones((truth.size, 1))
-    columns = np.column_stack([treatment, arms * truth[:, None], others])
-    in_labels = np.zeros_like(columns)
-    in_labels[:, 1 : 1 + arms.shape[1]] = noise * arms
-    given = ("truth of treated", "truth of others") if slope_by_arm else ("truth",)
-    on_prediction, cov, _ = least_squares(
-        columns, (name, *given, *covariate_names), y_pred, weight, group, in_labels, error
-    )
-    gaps = np.zeros((arms.shape[1], on_prediction.size))
-    gaps[0, 1] = 1.0
-    if slope_by_arm:
-        gaps[1, 2:4] = 1.0, -1.0
-    found, found_cov = gaps @ on_prediction, gaps @ cov @ gaps.T
-    # Residuals of an exact line are rounding, and no test is.
-    exact = fit_line(y_true, y_pred, weight).r2 > EXACT
-    return Stability(
-        truth_gap=float(on_truth[1]),
-        truth_gap_std_error=math.sqrt(truth_cov[1, 1]),
-        outcome_p=math.nan if exact else wald_test(on_truth[1:2], truth_cov[1:2, 1:2], df).p_value,
-        prediction_gap=float(found[0]),
-        prediction_gap_std_error=math.sqrt(found_cov[0, 0]),
-        measurement_p=math.nan if exact else wald_test(found, found_cov, df).p_value,
-        slope_gap=float(found[1]) if slope_by_arm else None,
-        slope_gap_std_error=math.sqrt(found_cov[1, 1]) if slope_by_arm else None,
-    )
+    prediction, truth, *shared = names
+    outcome = same_curve(y_true, y_pred, treatment, others, (prediction, *shared), group, weight, error)
+    if noise > 0:
+        measurement = same_curve_of_truth(
+            y_pred, y_true, treatment, others, (truth, *shared), group, noise, weight, error
+        )
+    else:
+        measurement = same_curve(y_pred, y_true, treatment, others, (truth, *shared), group, weight, error)
+    return measurement, outcome

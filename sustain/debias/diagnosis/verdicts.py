@@ -99,8 +99,11 @@ def verdicts(d: Diagnosis) -> dict[str, str]:
 def _stability(found: Stability, alpha: float) -> str:
     told = (
         f"at equal predictions the truth differs by {found.truth_gap:.3g} (standard error "
-        f"{found.truth_gap_std_error:.2g}, p = {found.outcome_p:.2g}), at equal truth the predictions differ by "
-        f"{found.prediction_gap:.3g} ({found.prediction_gap_std_error:.2g}, p = {found.measurement_p:.2g}): "
+        f"{found.truth_gap_std_error:.2g}), and by {found.truth_slope_gap:.2g} "
+        f"({found.truth_slope_gap_std_error:.2g}) more for each unit of them, p = {found.outcome_p:.2g}; at equal "
+        f"truth the predictions differ by {found.prediction_gap:.3g} ({found.prediction_gap_std_error:.2g}), and by "
+        f"{found.prediction_slope_gap:.2g} ({found.prediction_slope_gap_std_error:.2g}) more for each unit of it, "
+        f"p = {found.measurement_p:.2g}: "
     )
     if math.isnan(found.outcome_p) or math.isnan(found.measurement_p):
         return told + _UNTESTED

@@ -49,8 +49,10 @@ def diagnose(
     levels : mapping of str to array_like, shape (n,), optional
         Group labels, coarse to fine, for slopes by level of variation; see `LevelCalibration`.
     treatment_like : mapping of str to array_like, shape (n,), optional
-        Covariates that resemble the trial's treatment (near a road, in an exposed region, an earlier programme), to
-        test measurement and outcome stability with.
+        Covariates that resemble the trial's treatment (near a road, in an exposed region, an earlier programme), of 0
+        and 1 or any numbers, to test measurement and outcome stability with: whether predictions at equal truth, and
+        truth at equal predictions, change with them. With `target_noise_var` the first repeats an unfolding of the
+        truth fifty times, which takes seconds for ten thousand rows.
     level : float
         Confidence level.
 

@@ -1,11 +1,11 @@
 """Whether several coefficients are zero when clusters are few or a few rows decide: CR2 and Hotelling's T squared.
 
 Residuals of a cluster are multiplied by ``(I - H_gg)^(-1/2)``, which makes the covariance V of the coefficients b
-unbiased for independent errors of one variance (Bell and McCaffrey 2002; HC2 where every row is its own cluster). Under
-that model V is near a Wishart matrix of eta degrees of freedom, with eta from the variances of its entries, so that
-``b' V^-1 b (eta - q + 1) / (eta q)`` is compared with F(q, eta - q + 1) (Pustejovsky and Tipton 2018,
-doi:10.1080/07350015.2016.1247004, their approximation by Zhang, "HTZ"). Of one coefficient, these are the degrees of
-freedom of Bell and McCaffrey.
+unbiased for independent errors of one variance (Bell and McCaffrey 2002; HC2 where every row is its own cluster); in a
+weighted regression, of variances that are as one over the weights. Under that model V is near a Wishart matrix of eta
+degrees of freedom, with eta from the variances of its entries; so ``b' V^-1 b (eta - q + 1) / (eta q)`` is compared
+with F(q, eta - q + 1) (Pustejovsky and Tipton 2018, doi:10.1080/07350015.2016.1247004, their approximation by Zhang,
+"HTZ"). Of one coefficient, these are the degrees of freedom of Bell and McCaffrey.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sustain.stats.least_squares import Regressors
 
-__all__ = ["Joint", "joint_test"]
+__all__ = ["Joint", "f_tail", "joint_test"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -51,7 +51,7 @@ def joint_test(found: Regressors, y: Floats, which: Floats, group: Codes | None 
     Parameters
     ----------
     found : Regressors
-        n rows, k columns.
+        n rows, k columns, weighted or not.
     y : ndarray, shape (n,)
     which : ndarray, shape (q, k)
         Rows linearly independent.

@@ -1,9 +1,9 @@
-"""Whether a curve is the same in both arms: E[response | given, arm] = curve(given).
+"""Whether a curve is the same whatever the treatment: E[response | given, treatment] = curve(given).
 
 Measurement stability says so of predictions given the truth, outcome stability of the truth given predictions. The
 curve is a natural cubic spline with knots at quantiles, because a straight line where it is bent refutes what holds
 wherever the arms differ in `given`; beside it stand the treatment and the treatment times `given`, of which the test is
-that both are zero.
+that both are zero. The treatment may be 0 and 1 or any number, such as a distance.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.labels.hotelling import Joint, joint_test
-from sustain.errors import EffectError
+from sustain.errors import StatisticsError
+from sustain.stats.hotelling import Joint, joint_test
 from sustain.stats.least_squares import Regressors
 from sustain.stats.line import EXACT
 
@@ -34,12 +34,12 @@ PER_CLUSTER = 5  # rows that a cluster counts for when knots are
 
 @dataclass(frozen=True)
 class CurveTest:
-    """How a curve differs between the arms.
+    """How a curve differs between the arms, or by a unit of a treatment that is not 0 and 1.
 
     Attributes
     ----------
     gap, gap_std_error : float
-        Difference in the response, treated less control, at the mean of what is given.
+        Difference in the response, treated less control, at the (weighted) mean of what is given.
     slope_gap, slope_gap_std_error : float
         How the difference grows with what is given, per unit of it.
     p_value : float
@@ -79,11 +79,19 @@ class Spline:
     knots: Floats
 
     @classmethod
-    def of(cls, values: Floats, n: int) -> Spline:
-        """With `n` knots at quantiles of `values`, fewer where these are tied."""
-        mean, sd = float(values.mean()), float(values.std()) or 1.0
+    def of(cls, values: Floats, n: int, weight: Floats | None = None) -> Spline:
+        """With `n` knots at (weighted) quantiles of `values`, fewer where these are tied."""
+        weight = np.ones(values.size) if weight is None else weight
+        mean = float(np.average(values, weights=weight))
+        sd = math.sqrt(np.average((values - mean) ** 2, weights=weight)) or 1.0
         # Each knot is one of the values, so that there is a curve through all knots and columns are independent.
-        wanted = np.quantile((values - mean) / sd, np.linspace(OUTER, 1 - OUTER, n), method="nearest")
+        order = np.argsort(values, kind="stable")
+        upto = np.cumsum(weight[order])
+        # Of equal weights the nearest to position share * (n - 1); what is added to it is against rounding.
+        position = (
+            upto[-1] / values.size * (np.linspace(OUTER, 1 - OUTER, n) * (values.size - 1) + 0.5 - 1e-9)
+        )
+        wanted = (values[order[np.searchsorted(upto, position)]] - mean) / sd
         knots = [wanted[0]]
         for knot in wanted[1:]:
             if knot - knots[-1] > APART:
@@ -117,7 +125,7 @@ class Regression:
 
     Attributes
     ----------
-    response, treated : ndarray, shape (n,)
+    response, treatment : ndarray, shape (n,)
     curve : ndarray, shape (n, c)
         Columns of the curve, the straight line first.
     product : ndarray, shape (n,)
@@ -125,14 +133,20 @@ class Regression:
     covariates : ndarray, shape (n, p)
     names : sequence of str
         Of what is given, of the treatment, and of the covariates, for errors.
+    weight : ndarray, shape (n,), optional
+        Sampling weights.
+    error : type of StatisticsError
+        What is raised when columns are dependent.
     """
 
     response: Floats
-    treated: Floats
+    treatment: Floats
     curve: Floats
     product: Floats
     covariates: Floats
     names: Sequence[str]
+    weight: Floats | None = None
+    error: type[StatisticsError] = StatisticsError
 
     def gaps(self) -> Floats:
         """Gap and slope gap."""
@@ -143,8 +157,8 @@ class Regression:
         """Gap and slope gap, and the test that they are zero."""
         found, which = self._solved()
         result = joint_test(found, self.response, which, group)
-        left = found.residual(self.response)
-        spread = self.response - self.response.mean()
+        left = found.root * found.residual(self.response)
+        spread = found.root * (self.response - np.average(self.response, weights=self.weight))
         if left @ left <= (1 - EXACT) * (spread @ spread):
             return result._replace(p_value=math.nan, df=0.0)  # residuals of an exact curve are rounding
         return result
@@ -152,50 +166,60 @@ class Regression:
     def _solved(self) -> tuple[Regressors, Floats]:
         given, treatment, *others = self.names
         line, bent = self.curve[:, :1], self.curve[:, 1:]
-        columns = np.column_stack([line, self.treated, self.covariates, self.treated * self.product, bent])
+        columns = np.column_stack(
+            [line, self.treatment, self.covariates, self.treatment * self.product, bent]
+        )
         labels = (
             *(given, treatment, *others, f"{treatment} times {given}"),
             *(f"curve of {given}" for _ in range(bent.shape[1])),
         )
         which = np.zeros((2, columns.shape[1] + 1))
         which[0, 2] = which[1, 3 + self.covariates.shape[1]] = 1.0
-        return Regressors.of(columns, labels, error=EffectError), which
+        return Regressors.of(columns, labels, self.weight, error=self.error), which
 
 
 def same_curve(
     response: Floats,
     given: Floats,
-    treated: Floats,
+    treatment: Floats,
     covariates: Floats,
     names: Sequence[str],
     group: Codes | None = None,
+    weight: Floats | None = None,
+    error: type[StatisticsError] = StatisticsError,
 ) -> CurveTest:
-    """Test that the curve of `response` over `given` is the same in both arms.
+    """Test that the curve of `response` over `given` does not change with the treatment.
 
     Parameters
     ----------
     response, given : ndarray, shape (n,)
-    treated : ndarray, shape (n,)
-        0 or 1.
+    treatment : ndarray, shape (n,)
     covariates : ndarray, shape (n, p)
     names : sequence of str
         Of `given`, the treatment and the covariates.
     group : ndarray of int, shape (n,), optional
         Cluster codes.
+    weight : ndarray, shape (n,), optional
+        Sampling weights above zero; only their ratios matter.
+    error : type of StatisticsError
+        What is raised.
 
     Raises
     ------
-    EffectError
-        When columns are linearly dependent.
+    StatisticsError
+        When columns are linearly dependent, such as a treatment whose treated rows are given one value only.
     """
-    spline = Spline.of(given, knots_for(given.size, group))
-    fitted = Regression(response, treated, spline(given), given - given.mean(), covariates, names)
+    spline = Spline.of(given, knots_for(given.size, group, weight), weight)
+    product = given - np.average(given, weights=weight)
+    fitted = Regression(response, treatment, spline(given), product, covariates, names, weight, error)
     return finish(fitted.joint(group), spline)
 
 
-def knots_for(n: int, group: Codes | None) -> int:
-    """Half the root of the number of rows, a cluster counting for five at most; 3 to 16."""
-    rows = n if group is None else min(n, PER_CLUSTER * np.unique(group).size)
+def knots_for(n: int, group: Codes | None, weight: Floats | None = None) -> int:
+    """Half the root of the number of rows, a cluster counting for five at most; 3 to 16. Kish's number with weights."""
+    rows = n if weight is None else float(weight.sum() ** 2 / np.square(weight).sum())
+    if group is not None:
+        rows = min(rows, PER_CLUSTER * np.unique(group).size)
     return int(np.clip(round(math.sqrt(rows) / 2), FEWEST, MOST))
 
 

@@ -5,7 +5,8 @@ one label, that of the richer arm is richer. Known noise is taken off as follows
 is unfolded from its labels (expectation maximisation from the normal distribution that has the right variance, stopped
 early); every column of the curve is replaced by its expectation given label and arm; under measurement stability the
 prediction's expectation given these is the curve of the *truth*, whatever its shape. (Regression calibration; Carroll
-et al. 2006, chapter 4, doi:10.1201/9781420010138, with distributions by arm.) What the unfolding adds to the variance
+et al. 2006, chapter 4, doi:10.1201/9781420010138, with distributions by arm.) A treatment of more than two values has
+no arms: the truth is then taken to vary by one distribution about a line in it. What the unfolding adds to the variance
 is in a jackknife over clusters that repeats it.
 """
 
@@ -17,9 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sustain.causal.labels.curves import FEWEST, CurveTest, Regression, Spline, finish, knots_for
-from sustain.causal.labels.hotelling import Joint, f_tail
-from sustain.errors import EffectError
+from sustain.debias.diagnosis.curves import FEWEST, CurveTest, Regression, Spline, finish, knots_for
+from sustain.errors import StatisticsError
+from sustain.stats.hotelling import Joint, f_tail
 from sustain.stats.least_squares import Regressors
 
 __all__ = ["same_curve_of_truth"]
@@ -37,17 +38,19 @@ LEAST = 0.05  # share of a variance that noise must leave
 def same_curve_of_truth(
     prediction: Floats,
     label: Floats,
-    treated: Floats,
+    treatment: Floats,
     covariates: Floats,
     names: Sequence[str],
     group: Codes | None,
     noise: float,
+    weight: Floats | None = None,
+    error: type[StatisticsError] = StatisticsError,
 ) -> CurveTest:
-    """Test that predictions at equal truth are the same in both arms, with labels of the truth that hold noise.
+    """Test that predictions at equal truth do not change with the treatment, with labels of the truth that hold noise.
 
     Parameters
     ----------
-    prediction, label, treated : ndarray, shape (n,)
+    prediction, label, treatment : ndarray, shape (n,)
     covariates : ndarray, shape (n, p)
     names : sequence of str
         Of the truth, the treatment and the covariates.
@@ -55,30 +58,44 @@ def same_curve_of_truth(
         Cluster codes.
     noise : float
         Variance of the labels' noise, taken as normal; above 0.
+    weight : ndarray, shape (n,), optional
+        Sampling weights above zero; only their ratios matter.
+    error : type of StatisticsError
+        What is raised.
 
     Raises
     ------
-    EffectError
+    StatisticsError
         When the noise is as large as what the covariates leave of an arm's labels, or columns are linearly dependent.
     """
-    variance = float(label.var())
+    mass = np.ones(label.size) if weight is None else weight
+    mean, variance = _moments(label, mass)
     # Of the spread of the truth; where that is too small, `_unfold` says so.
     shrink = math.sqrt(max(LEAST, 1 - noise / variance)) if variance > 0 else 1.0
-    knots = max(FEWEST, min(MOST_KNOTS, round(knots_for(label.size, group) / 2)))
-    spline = Spline.of(label.mean() + shrink * (label - label.mean()), knots)
+    knots = max(FEWEST, min(MOST_KNOTS, round(knots_for(label.size, group, weight) / 2)))
+    spline = Spline.of(mean + shrink * (label - mean), knots, weight)
+    arms = np.unique(treatment)
+    # An arm has its own mean; without arms the treatment moves it, as covariates do.
+    arm = np.searchsorted(arms, treatment) if arms.size == 2 else np.zeros(label.size, dtype=np.intp)
+    moved_by = 1 if arms.size == 2 else 0
 
     def regression(rows: NDArray[np.bool_]) -> Regression:
-        part, arm, others = label[rows], treated[rows], covariates[rows]
-        centre = _explained(part, arm, others, names)
+        part, w, others = label[rows], mass[rows], covariates[rows]
+        columns = np.column_stack([treatment[rows], others])
+        coefficients = Regressors.of(columns, names[1:], w, error=error).solve(part)[1:]
+        centre = columns[:, moved_by:] @ coefficients[moved_by:]
         curve = np.empty((part.size, spline.width))
-        for value in (0.0, 1.0):
-            inside = arm == value
-            offset, weights = _unfold(part[inside] - centre[inside], noise)
+        for value in range(1 + moved_by):
+            inside = arm[rows] == value
+            offset, weights = _unfold(part[inside] - centre[inside], w[inside], noise, error)
             curve[inside] = _expected(spline, centre[inside], offset, weights)
         truth = spline.sd * curve[:, 0]  # its expectation, up to a constant
-        return Regression(prediction[rows], arm, curve, truth - truth.mean(), others, names)
+        truth -= np.average(truth, weights=w)
+        return Regression(prediction[rows], treatment[rows], curve, truth, others, names, w, error)
 
     joint = regression(np.ones(label.size, dtype=bool)).joint(group)
+    if not joint.df > 0:
+        return finish(joint, spline)  # nothing can be said, and a cluster left out may take an arm with it
     folds = _folds(label, prediction, group)
     n_folds = int(folds.max()) + 1
     without = np.array([regression(folds != fold).gaps() for fold in range(n_folds)])
@@ -98,21 +115,19 @@ def _with_cov(joint: Joint, cov: Floats, folds: int) -> Joint:
     return Joint(joint.estimate, cov, statistic, df, f_tail(q, df, statistic))
 
 
-def _explained(label: Floats, arm: Floats, covariates: Floats, names: Sequence[str]) -> Floats:
-    """Tell what covariates explain of the labels within the arms."""
-    if not covariates.shape[1]:
-        return np.zeros(label.size)
-    columns = np.column_stack([arm, covariates])
-    coefficients = Regressors.of(columns, names[1:], error=EffectError).solve(label)
-    return np.asarray(covariates @ coefficients[2:])
+def _moments(values: Floats, weight: Floats) -> tuple[float, float]:
+    mean = float(np.average(values, weights=weight))
+    return mean, float(np.average((values - mean) ** 2, weights=weight))
 
 
-def _unfold(values: Floats, noise: float) -> tuple[Floats, Floats]:
+def _unfold(
+    values: Floats, weight: Floats, noise: float, error: type[StatisticsError]
+) -> tuple[Floats, Floats]:
     """Truths on a grid, and of each value the probabilities of these, shape (n, GRID)."""
-    mean, variance = values.mean(), values.var()
+    mean, variance = _moments(values, weight)
     left = variance - noise
     if left <= LEAST * variance:
-        raise EffectError(
+        raise error(
             f"target_noise_var: {noise:g} is not below {1 - LEAST:.0%} of the variance of the labels that covariates "
             f"leave in an arm, {variance:.3g}. Give the variance of the labels' sampling error, in squared units of "
             "the label."
@@ -129,7 +144,7 @@ def _unfold(values: Floats, noise: float) -> tuple[Floats, Floats]:
     for _ in range(STEPS):
         weights = likely * share
         weights /= weights.sum(axis=1, keepdims=True)
-        share = weights.mean(axis=0)
+        share = np.average(weights, axis=0, weights=weight)
     weights = likely * share
     return grid, weights / weights.sum(axis=1, keepdims=True)
 
