@@ -55,7 +55,7 @@ class Calibration:
         sample_weight: Any = None,
         groups: Any = None,
         strata: Any = None,
-        target_noise_var: float = 0.0,
+        target_noise_var: Any = 0.0,
     ) -> Self:
         """Learn the correction from calibration rows.
 
@@ -71,8 +71,9 @@ class Calibration:
         strata : array_like, shape (n,), optional
             Strata (urban or rural, country) that get corrections of their own beside the pooled one, each drawn
             towards it as far as its rows leave it uncertain; see `sustain.debias.strata`.
-        target_noise_var : float
-            Variance of the labels' own sampling error (few households to a label), in squared units of the label.
+        target_noise_var : float or array_like, shape (n,)
+            Variance of the labels' own sampling error (few households to a label), in squared units of the label; for
+            all labels or for each.
 
         Raises
         ------

@@ -40,7 +40,7 @@ def build_card(
     lat: Any = None,
     methods: Sequence[str | Calibration | ResponseCalibration] = DEFAULT_METHODS,
     score: Literal["mixture", "kde", "scott"] = "mixture",
-    target_noise_var: float = 0.0,
+    target_noise_var: Any = 0.0,
     n_boot: int = 200,
     seed: int = 0,
     years: Iterable[int] | None = None,
@@ -75,8 +75,8 @@ def build_card(
         response that cannot be learned is left out, with a warning.
     score : str
         Score of ``"tweedie"``.
-    target_noise_var : float
-        Variance of the labels' sampling error.
+    target_noise_var : float or array_like, shape (n,)
+        Variance of the labels' sampling error, for all labels or for each.
     n_boot : int
         Bootstrap draws stored in the card.
     seed : int
