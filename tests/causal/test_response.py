@@ -327,3 +327,14 @@ class TestRefusals:
     def test_fieller_names_another_way(self, card):
         with pytest.raises(EffectError, match="delta"):
             effect_of(trial(400, 29), card).conf_int(method="fieller")
+
+
+def test_what_no_common_gain_explains_is_said(card):
+    """Arms that the image tells apart by more than any gain along the curve."""
+    data = trial(1000, 30, gain=0.0)
+    data["wealth"] += 3.0 * data["treated"]
+    result = effect_of(data, card)
+    assert result.response.bounded
+    assert result.response.weight_alike == 0
+    assert any(note.kind == "bounded" for note in result.notes)
+    assert not effect_of(trial(1000, 30), card).response.bounded

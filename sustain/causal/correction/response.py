@@ -19,7 +19,7 @@ from sustain.causal.vcov.vcov import TrialCovariance
 from sustain.debias.response.influence import influence
 from sustain.debias.response.model import Population, ResponseModel
 from sustain.debias.response.two_samples import both_ways, covariance_along, weight_of_alike
-from sustain.debias.response.unfolding import Arms, Response, Unfolded, unfold_effect
+from sustain.debias.response.unfolding import Arms, Response, Unfolded, common_gains, unfold_effect
 from sustain.errors import CalibrationError, CardError, EffectError
 from sustain.stats.combinations import read_combinations
 
@@ -56,6 +56,9 @@ class ResponseEffect:
         Standard errors between the two.
     extrapolated : float
         Share of the treated whose truth lies beyond the ends of the response curve.
+    bounded : bool
+        Whether no common gain that is looked for (up to three standard deviations of the truth) explains the effect on
+        predictions; `alike` is then the greatest, and has no weight.
     truth : ndarray, shape (m,)
         Nodes of the truth.
     control, treated : ndarray, shape (m,)
@@ -68,6 +71,7 @@ class ResponseEffect:
     weight_alike: float
     apart: float
     extrapolated: float
+    bounded: bool
     truth: Floats
     control: Floats
     treated: Floats
@@ -85,6 +89,7 @@ class ResponseEffect:
             "apart": self.apart,
             "effects_differ": self.differs,
             "extrapolated": self.extrapolated,
+            "bounded": self.bounded,
         }
         for name, end in (("unfolded", self.unfolded), ("alike", self.alike)):
             low, high = end.conf_int(level)
@@ -234,7 +239,10 @@ class UnfoldedTrial:
             np.cov(self._effects(np.concatenate([half, -half])), rowvar=False),
             self._df,
         )
-        alike = 0.0 if self.product else weight_of_alike(two.points[0], two.points[1], two.apart_variance)
+        bounded = bool(abs(float(found.shift)) >= common_gains(responses)[-1])
+        alike = weight_of_alike(two.points[0], two.points[1], two.apart_variance)
+        if self.product or bounded:
+            alike = 0.0
         end = two.mean(alike)
         arms, _ = self._arms(responses)
         control = sum(arm.weight_control * part for arm, part in zip(arms, found.control, strict=True))
@@ -247,6 +255,7 @@ class UnfoldedTrial:
             weight_alike=alike,
             apart=two.apart,
             extrapolated=float(np.asarray(treated)[(truth < low) | (truth > high)].sum()),
+            bounded=bounded,
             truth=truth,
             control=np.asarray(control),
             treated=np.asarray(treated),
@@ -317,6 +326,15 @@ def response_notes(beside: ResponseEffect) -> tuple[Note, ...]:
                 f"If every unit gained alike, the effect would be {beside.alike.estimate:.4g}; the two unfolded "
                 f"distributions say {beside.unfolded.estimate:.4g}, {beside.apart:.1f} standard errors from it: "
                 "effects differ between units.",
+            )
+        )
+    if beside.bounded:
+        notes.append(
+            Note(
+                "bounded",
+                f"The arms' predictions differ by more than a gain of {abs(beside.alike.estimate):.3g} of every unit, "
+                "three standard deviations of the truth, would make: the image seems to show the contrast by itself, "
+                "and the effect that is read back means little. See assumption='outcome'.",
             )
         )
     if beside.extrapolated > FAR:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from sustain.debias.response.unfolding import (
     CONTROL_STEPS,
-    FURTHEST,
     Arms,
     Response,
     Unfolded,
+    common_gains,
     gains,
     unfold,
     unfold_treated,
@@ -70,9 +70,8 @@ def influence(
     truth: list[tuple[Array, Array]] = []
     prediction: list[tuple[Array, Array]] = []
     rise, sink = [], []
-    step = responses[0].truth.step
-    reach = int(np.ceil(FURTHEST * max(item.scale for item in responses) / step))
-    at = step * np.arange(-reach, reach + 1)
+    at = common_gains(responses)
+    reach, step = at.size // 2, responses[0].truth.step
     slope_of_gain = 0.0
     for item, arm, control, treated in zip(responses, arms, found.control, found.treated, strict=True):
         w_treated, w_control = float(arm.weight_treated), float(arm.weight_control)

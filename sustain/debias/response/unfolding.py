@@ -22,6 +22,7 @@ __all__ = [
     "Arms",
     "Response",
     "Unfolded",
+    "common_gains",
     "gains",
     "moved",
     "unfold",
@@ -216,9 +217,8 @@ def working_shift(
     mass: float = 1.0,
 ) -> Array:
     """Gain of every unit that would move the predictions by as much as was seen; arguments as `unfold_effect`."""
-    step = responses[0].truth.step
-    reach = int(np.ceil(FURTHEST * max(item.scale for item in responses) / step))
-    at = step * np.arange(-reach, reach + 1)
+    at = common_gains(responses)
+    reach = at.size // 2
     total: Array = np.zeros(at.size)
     composition: Array = np.zeros(())
     for item, arm, untreated in zip(responses, arms, control, strict=True):
@@ -236,6 +236,13 @@ def working_shift(
     wanted = np.broadcast_to(wanted, shape)
     found = [np.interp(value, row, at) for value, row in zip(wanted.ravel(), rising, strict=True)]
     return np.asarray(found).reshape(shape)
+
+
+def common_gains(responses: Sequence[Response]) -> Array:
+    """Gains among which the working shift is looked for: whole steps, up to three standard deviations either way."""
+    step = responses[0].truth.step
+    reach = int(np.ceil(FURTHEST * max(item.scale for item in responses) / step))
+    return np.asarray(step * np.arange(-reach, reach + 1), dtype=np.float64)
 
 
 def gains(response: Response, distribution: Array, reach: int) -> Array:
