@@ -107,10 +107,14 @@ def _with_cov(joint: Joint, cov: Floats, folds: int) -> Joint:
     """Take the jackknife's covariance, and no more degrees of freedom than it has."""
     q = joint.estimate.size
     df = min(joint.df, float(folds - q))
-    if not df > 0 or np.linalg.matrix_rank(cov, hermitian=True) < q:
+    # In standard errors: a gap and a slope gap have units of their own.
+    error = np.sqrt(np.diag(cov))
+    error[error == 0] = 1.0
+    correlation, standard = cov / np.outer(error, error), joint.estimate / error
+    if not df > 0 or np.linalg.matrix_rank(correlation, hermitian=True) < q:
         return Joint(joint.estimate, cov, math.nan, 0.0, math.nan)
     eta = df + q - 1
-    distance = float(joint.estimate @ np.linalg.solve(cov, joint.estimate))
+    distance = float(standard @ np.linalg.solve(correlation, standard))
     statistic = distance * df / (eta * q)
     return Joint(joint.estimate, cov, statistic, df, f_tail(q, df, statistic))
 
