@@ -22,7 +22,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
         raster = artefacts.maps / f"wealth_{model}.tif"
         raw = sample_points(raster, places["lon"], places["lat"])["wealth_raw"]
         card = CalibrationCard.load(artefacts.calibration / "cards" / f"{model}.json")
-        of_cells = [method for method in methods if method in card.methods]
+        of_cells: list[str] = [method for method in methods if method in card.methods]
         estimates = {method: card.transform(raw, method=method, check_support=False) for method in of_cells}
         scores[model] = agreement_by_level(truth, estimates, places["adm2"])
         for by, key in (("survey", truth), ("map", raw)):
