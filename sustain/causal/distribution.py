@@ -227,7 +227,13 @@ class DistributionAnalysis:
             r2=float(self.card.r2),
             extrapolated=extrapolated,
             notes=distribution_notes(
-                self.card, fitted, self._gap(found), share, extrapolated, analysis.level
+                self.card,
+                fitted,
+                {item.kind for item in self.measures},
+                self._gap(found),
+                share,
+                extrapolated,
+                analysis.level,
             ),
         )
 

@@ -19,10 +19,7 @@ from sustain.debias.sample import CalibrationSample, as_sample
 from sustain.debias.tweedie.calibration import TweedieCalibration
 from sustain.errors import CalibrationError, WeakCalibrationWarning
 
-__all__ = ["DEFAULT_METHODS", "build_card"]
-
-DEFAULT_METHODS = ("linear", "tweedie", "response")
-"""What a card holds unless other methods are named."""
+__all__ = ["build_card"]
 
 
 def build_card(
@@ -38,7 +35,7 @@ def build_card(
     families: Iterable[ContrastDesign] = (),
     lon: Any = None,
     lat: Any = None,
-    methods: Sequence[str | Calibration | ResponseCalibration] = DEFAULT_METHODS,
+    methods: Sequence[str | Calibration | ResponseCalibration] = ("linear", "tweedie", "response"),
     score: Literal["mixture", "kde", "scott"] = "mixture",
     target_noise_var: Any = 0.0,
     n_boot: int = 200,
@@ -71,8 +68,8 @@ def build_card(
         a mean over an area needs. They are not kept.
     methods : sequence of str or calibration
         ``"linear"``, ``"tweedie"`` and ``"response"``, or unfitted calibrations with options of their own; one at
-        least that corrects cells, as ``"response"`` does not. By default all three; then a
-        response that cannot be learned is left out, with a warning.
+        least that corrects cells, as ``"response"`` does not. A response that cannot be learned is left out, with a
+        warning.
     score : str
         Score of ``"tweedie"``.
     target_noise_var : float or array_like, shape (n,)
@@ -112,7 +109,7 @@ def build_card(
     return card_of(
         fitted,
         sample,
-        response=_model(responses, sample, asked=methods is not DEFAULT_METHODS),
+        response=_model(responses, sample),
         levels=by_level,
         lon=lon,
         lat=lat,
@@ -127,17 +124,13 @@ def build_card(
     )
 
 
-def _model(
-    responses: Sequence[ResponseCalibration], sample: CalibrationSample, asked: bool
-) -> ResponseModel | None:
-    """Response of the sample, if it is wanted; where nobody asked for it, one that cannot be learned is left out."""
+def _model(responses: Sequence[ResponseCalibration], sample: CalibrationSample) -> ResponseModel | None:
+    """Response of the sample, if it is wanted and can be learned; a card is of use without."""
     if not responses:
         return None
     try:
         return responses[0].fit_sample(sample).model_
     except CalibrationError as error:
-        if asked:
-            raise
         warnings.warn(f"The card holds no response: {error}", WeakCalibrationWarning, stacklevel=3)
         return None
 

@@ -90,9 +90,11 @@ def estimate_trials(
     card : CalibrationCard
         How the errors of these predictions behave.
     methods : sequence of str
-        ``"none"`` (the naive estimate), corrections that the card holds, and ``"response"``.
+        ``"none"`` (the naive estimate), corrections, and ``"response"``. What the card does not hold is left out: the
+        response needs 50 rows.
     correction : str
-        The method that stands for "correct" where a trial's assumption demands it.
+        The method that stands for "correct" where a trial's assumption demands it; ``"linear"`` where the card does
+        not hold it.
     level : float
         Confidence level of the intervals.
     poor : sequence of float
@@ -111,7 +113,9 @@ def estimate_trials(
                 f"trial {trial.name!r} assumes {trial.assumption} stability, so it reports method {reported!r}, "
                 f"but methods are {list(methods)}. Add it to the effects section of the parameters."
             )
-        effects = [_estimate(trial, units[trial.name], card, method, level) for method in methods]
+        held = [method for method in methods if method in card.effect_methods]
+        reported = reported if reported in held else "linear"
+        effects = [_estimate(trial, units[trial.name], card, method, level) for method in held]
         results.append(
             TrialResult(
                 name=trial.name,
@@ -125,7 +129,7 @@ def estimate_trials(
                 n_control=effects[-1].n_control,
                 reported=reported,
                 distribution=_distribution(trial, units[trial.name], card, level, poor)
-                if "response" in methods
+                if "response" in held
                 else None,
                 estimates=tuple(
                     MethodEstimate(
@@ -139,7 +143,7 @@ def estimate_trials(
                         notes=tuple(effect.notes),
                         read_back=_read_back(effect),
                     )
-                    for method, effect in zip(methods, effects, strict=True)
+                    for method, effect in zip(held, effects, strict=True)
                 ),
             )
         )

@@ -446,10 +446,10 @@ def test_a_response_does_not_give_labels_away():
     assert np.median(np.abs(found - y)) > 0.8 * np.median(np.abs(guess - y))
 
 
-def test_a_response_of_few_rows_is_left_out_unless_asked_for():
+def test_a_response_of_few_rows_is_left_out():
     x, y = pairs(40)
     with pytest.warns(WeakCalibrationWarning, match="no response: y_pred: 40 pairs"):
         card = build_card(x, y, n_boot=20, **ABOUT)
     assert card.response is None
     with pytest.raises(CalibrationError, match="at least 50"):
-        build_card(x, y, methods=["linear", "response"], n_boot=20, **ABOUT)
+        ResponseCalibration().fit(x, y)

@@ -166,7 +166,7 @@ def test_the_contrast_of_town_and_country_stands_under_both_assumptions(made):
     trials = json.loads((project.folder / "effects/sustainbench/effects.json").read_text())["trials"]
     assert {trial["name"]: trial["reported"] for trial in trials} == {
         "urban_rural_outcome": "none",
-        "urban_rural_measurement": "response",
+        "urban_rural_measurement": "linear",  # 27 rows calibrate here, too few for a response
     }
     cells = pd.read_parquet(project.folder / "maps/sustainbench/cells.parquet")
     test = cells[cells["split"] == "test"]

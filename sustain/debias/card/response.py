@@ -51,12 +51,10 @@ class PopulationCard(_Part):
 
 
 class BetweenCard(_Part):
-    """How far response curves of populations differ beyond sampling error: covariance of their values."""
+    """How far response curves of populations differ beyond sampling error: mean square of their values' distances."""
 
     n: int = Field(ge=2)
     cov: list[list[Finite]] = Field(description="Lower triangle.")
-    shift: list[Finite] = Field(description="Mean curve of populations less that of all rows, at the knots.")
-    spread: Finite = Field(gt=0)
 
 
 class ResponseCard(_Part):
@@ -88,7 +86,7 @@ class ResponseCard(_Part):
         if names[0] is not None or len(set(names)) < len(names):
             raise ValueError("a response needs all rows as its first population, and each stratum once")
         for item in (self.between, self.within):
-            if item is not None and {len(item.cov), len(item.shift)} != {k}:
+            if item is not None and len(item.cov) != k:
                 raise ValueError("the covariance between populations has another size than the knots")
         return self
 
@@ -158,18 +156,15 @@ def _read(part: PopulationCard) -> Population:
 
 
 def _between(item: Between | None) -> BetweenCard | None:
-    if item is None:
-        return None
-    shift = [short(v) for v in item.shift]
-    return BetweenCard(n=item.n, cov=_triangle(item.cov), shift=shift, spread=short(item.spread, _DIGITS))
+    return None if item is None else BetweenCard(n=item.n, cov=_triangle(item.cov))
 
 
 def _read_between(part: BetweenCard | None) -> Between | None:
-    return None if part is None else Between(_full(part.cov), part.n, np.array(part.shift), part.spread)
+    return None if part is None else Between(_full(part.cov), part.n)
 
 
 def _triangle(cov: Array) -> list[list[float]]:
-    return [[short(v, _DIGITS) for v in row[: place + 1]] for place, row in enumerate(cov)]
+    return [[short(v, 5) for v in row[: place + 1]] for place, row in enumerate(cov)]
 
 
 def _full(triangle: list[list[float]]) -> Array:

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from sustain.debias.response.kernel import ResponseKernel
 from sustain.debias.response.unfolding import Response
@@ -61,20 +60,13 @@ class Between:
     Attributes
     ----------
     cov : ndarray, shape (k, k)
-        Covariance of the curve's values over populations.
+        Mean square of the values of populations' curves about that of all rows, or of their first label.
     n : int
         Populations that it was learned from.
-    shift : ndarray, shape (k,)
-        Their mean curve, each population counting alike, less that of all rows. Which part of the slope of all rows is
-        between populations is not in it.
-    spread : float
-        By which the residuals of the model's kernel are multiplied in a typical population.
     """
 
     cov: Array
     n: int
-    shift: Array
-    spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -168,11 +160,9 @@ class ResponseModel:
             standard normal numbers give draws; the same rows move all populations alike, as what they share does.
         elsewhere : bool
             Whether the units are from a population that is not in the calibration sample: `population` is then that of
-            all rows, and the curve that of a typical population, with how they differ in the covariance.
+            all rows, and how populations differ is in the covariance.
         """
-        values, spread = population.values, population.spread
-        if elsewhere and self.between is not None:
-            values, spread = values + self.between.shift, spread * self.between.spread
+        values = population.values
         if scores is not None:
             cov = population.cov
             if elsewhere and self.between is not None:
@@ -183,7 +173,7 @@ class ResponseModel:
             truth=self.truth,
             edges=self.cells.x,
             curve=curve,
-            matrix=self.kernel.matrix(curve, self.truth, self.cells.x, spread),
+            matrix=self.kernel.matrix(curve, self.truth, self.cells.x, population.spread),
             distribution=spread_over(self.truth, population.shares, population.quantiles, self.scale),
             ends=self.ends,
             scale=self.scale,
@@ -214,6 +204,8 @@ def spread_over(truth: Nodes, shares: Array, quantiles: Array, scale: float) -> 
     ndarray, shape (truth.n,)
         Sums to one; no node is without weight.
     """
+    from scipy.special import ndtr, ndtri  # here: the import of a correction stays light
+
     scores = ndtri(shares)
     edges = truth.x[:-1] + truth.step / 2
     found = np.interp(edges, quantiles, scores)

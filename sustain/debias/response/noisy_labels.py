@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from sustain.debias.response.curve import ResponseCurve, knots_for, penalty_for, ridge_of
 from sustain.debias.response.kernel import SMOOTHING, ResponseKernel, smooth_kernel, spread_of
@@ -112,6 +111,8 @@ class _Steps:
 
     def run(self, count: Array, distribution: Array) -> tuple[Array, Array, ResponseKernel, float]:
         """Distribution, values of the curve at its knots, kernel, and degrees of freedom."""
+        from scipy.special import ndtr
+
         cells, total = self.cells, count.sum()
         basis = self.spline((self.truth.x - self.centre) / self.scale)
         ridge = ridge_of(self.spline, self.penalty, total)

@@ -6,10 +6,11 @@ with covariances V_c, and are taken as
     d_c = mean + sum_f u_f(level of c) + e_c + error_c,   u_f ~ N(0, T_f),   e_c ~ N(0, T),   error_c ~ N(0, V_c)
 
 with an effect of every level of each factor (country, urban or rural), and one of the combination by itself. A single
-factor leaves the mean and e_c. The covariances T maximise the restricted likelihood (Patterson and Thompson 1971) by
-expectation and maximisation, which keeps them positive; a population's effects are then best linear predictions: its
-own estimate, drawn towards what the others say the less sure it is of itself (Harville 1977,
-doi:10.1080/01621459.1977.10480998).
+factor leaves the mean and e_c. The covariances T maximise the restricted likelihood (Patterson and Thompson 1971) times
+``|T|^(1/2)``, a prior that keeps the estimate off zero, where few populations often put it and intervals are too short
+(Chung et al. 2013, doi:10.1007/s11336-013-9328-2), by expectation and maximisation. A population's effects are then
+best linear predictions: its own estimate, drawn towards what the others say the less sure it is of itself (Harville
+1977, doi:10.1080/01621459.1977.10480998).
 """
 
 from __future__ import annotations
@@ -107,9 +108,9 @@ def pool(estimates: Array, variances: Array, factors: Sequence[Codes] = ()) -> P
             float(np.abs(new - old).max())
             for new, old in zip([new_own, *new_shared], [own, *shared], strict=True)
         )
-        own, shared = new_own, new_shared
         if moved < TOLERANCE:
             break
+        own, shared = new_own, new_shared
     keep = unit - gain
     cov = own - gain @ own + keep @ fitted_cov @ np.swapaxes(keep, 1, 2)
     square = np.outer(scale, scale)
@@ -124,8 +125,9 @@ def pool(estimates: Array, variances: Array, factors: Sequence[Codes] = ()) -> P
 
 
 def _mean_square(values: Array, covs: Array) -> Array:
-    """Mean of the squares of values that are known up to a covariance."""
-    return np.asarray((values[:, :, None] * values[:, None, :] + covs).mean(axis=0))
+    """Mean square of values that are known up to a covariance; by one less than their number, as the prior has it."""
+    squares = (values[:, :, None] * values[:, None, :] + covs).sum(axis=0)
+    return np.asarray(squares / max(len(values) - 1, 1))
 
 
 def _least(cov: Array) -> Array:

@@ -121,7 +121,7 @@ def _rows_of(sample: CalibrationSample, prefix: Parts) -> NDArray[np.intp]:
 
 def _populations(
     model: ResponseModel, sample: CalibrationSample, members: dict[Parts, NDArray[np.intp]]
-) -> tuple[dict[str, Population], Between]:
+) -> tuple[dict[str, Population], Between | None]:
     parts = [sample.take(rows) for rows in members.values()]
     shapes, coordinates = shapes_of(model, sample)
     own = own_curves(model, parts, shapes)
@@ -155,11 +155,12 @@ def _populations(
             shares=shares,
             quantiles=quantiles,
         )
-    # Of a population that has no rows: about the typical one, or the curve of the first label, which has some.
-    new = pooled.own + (sum(pooled.factors[1:]) if factors else pooled.mean_cov)
-    n = len(parts) - int(factors[0].max()) if factors else len(parts)
-    spread = shapes[:, few] @ new @ shapes[:, few].T
-    return found, Between(spread, n, shapes[:, few] @ pooled.mean, float(np.exp(scale.mean)))
+    if factors:
+        # About the curve of the first label, which is in the calibration sample.
+        new, n = pooled.own + sum(pooled.factors[1:]), len(parts) - int(factors[0].max())
+    else:
+        new, n = pooled.own + pooled.mean_cov + np.outer(pooled.mean, pooled.mean), len(parts)
+    return found, Between(shapes[:, few] @ new @ shapes[:, few].T, n) if n > 1 else None
 
 
 def _of_others(
