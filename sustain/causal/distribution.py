@@ -207,7 +207,7 @@ class DistributionAnalysis:
         found = arms.measured(fitted, wanted)
         share = support_share(self.card, fitted.estimator, units)
         extrapolated = float(found.treated[(truth.x < low) | (truth.x > high)].sum())
-        n = len(self.measures)
+        n, kinds = len(self.measures), {item.kind for item in self.measures}
         return DistributionResult(
             term=analysis.roles.treatment,
             outcome=analysis.roles.outcome,
@@ -227,13 +227,7 @@ class DistributionAnalysis:
             r2=float(self.card.r2),
             extrapolated=extrapolated,
             notes=distribution_notes(
-                self.card,
-                fitted,
-                {item.kind for item in self.measures},
-                self._gap(found),
-                share,
-                extrapolated,
-                analysis.level,
+                self.card, fitted, kinds, self._gap(found), share, extrapolated, analysis.level
             ),
         )
 
