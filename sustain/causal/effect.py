@@ -362,6 +362,6 @@ class Analysis:
 
 def _path_slope(card: CalibrationCard | None, corrected: Corrected) -> float:
     """Slope along which a result goes from one assumption to the other."""
-    if corrected.response is not None:
+    if corrected.response is not None and 0 < corrected.response.slope < math.inf:
         return corrected.response.slope
     return math.nan if card is None else card.slope

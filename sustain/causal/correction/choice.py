@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Assumption", "Corrected", "CorrectionChoice"]
 
+LEAST_POPULATIONS = 5
+"""Populations of a card from which the spread between their curves stands for that of places elsewhere."""
+
 Assumption = Literal["measurement", "outcome", "bracket"]
 Floats = NDArray[np.float64]
 
@@ -270,7 +273,10 @@ class CorrectionChoice:
     def _unfolded(
         self, card: CalibrationCard, estimator: LinearEstimator, units: Units, product: bool
     ) -> UnfoldedTrial:
-        elsewhere = self.transport == "groups" and not self.strata and card.response_model.between is not None
+        between = card.response_model.between
+        # Few populations tell little of how places differ: then what the card says of its groups is carried.
+        known = between is not None and between.n >= LEAST_POPULATIONS
+        elsewhere = self.transport == "groups" and not self.strata and known
         return UnfoldedTrial.of(card, estimator, units, self.strata, product=product, elsewhere=elsewhere)
 
 

@@ -18,10 +18,11 @@ from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import TrialCovariance
 from sustain.debias.response.influence import influence
 from sustain.debias.response.model import Population, ResponseModel
+from sustain.debias.response.slope import slope_for
 from sustain.debias.response.two_samples import both_ways, covariance_along, weight_of_alike
 from sustain.debias.response.unfolding import Arms, Response, Unfolded, common_gains, unfold_effect
 from sustain.errors import CalibrationError, CardError, EffectError
-from sustain.stats.combinations import read_combinations
+from sustain.stats.combinations import combined_label, read_combinations
 
 if TYPE_CHECKING:
     from sustain.causal.fit import FittedDesign
@@ -79,7 +80,7 @@ class ResponseEffect:
     @property
     def differs(self) -> bool:
         """Whether effects differ between units, as far as the trial can tell."""
-        return self.apart > DIFFERS
+        return self.apart > DIFFERS and not self.bounded
 
     def to_dict(self, level: float) -> dict[str, Any]:
         """As plain numbers and lists, with intervals at `level`."""
@@ -154,6 +155,8 @@ class UnfoldedTrial:
             populations = tuple(model.population(parts) for parts in found.parts)
         except CalibrationError as error:
             raise CardError(str(error)) from error
+        for parts, population in zip(found.parts, populations, strict=True):
+            _require_rise(model, population, combined_label(parts))
         rows = tuple(np.flatnonzero(found.codes == code) for code in range(len(populations)))
         return cls(model, populations, rows, estimator, units, product, elsewhere)
 
@@ -166,7 +169,7 @@ class UnfoldedTrial:
         responses = self._responses()
         found = self.unfolded(responses)
         arms, mass = self._arms(responses)
-        derivatives = influence(responses, arms, found, self._difference, mass)
+        derivatives = influence(responses, arms, found, self._difference, mass, contrast=self.product)
         weights, values = self.estimator.weights, self.units.outcome
         outcomes = [values]
         for derivative in derivatives:
@@ -209,7 +212,7 @@ class UnfoldedTrial:
     def unfolded(self, responses: list[Response]) -> Unfolded:
         """Unfold both arms by these responses."""
         arms, mass = self._arms(responses)
-        return unfold_effect(responses, arms, self._difference, mass)
+        return unfold_effect(responses, arms, self._difference, mass, contrast=self.product)
 
     def corrected(self, fitted: FittedDesign) -> tuple[Estimate, ResponseEffect, Floats]:
         """Effect with both parts of its variance, what unfolding says beside it, and an outcome of its influence.
@@ -276,6 +279,18 @@ class UnfoldedTrial:
         df = min(item.df for item in self.populations)
         between = self.model.between
         return df if not self.elsewhere or between is None else min(df, between.n - 1.0)
+
+
+def _require_rise(model: ResponseModel, population: Population, name: str) -> None:
+    """Raise `EffectError` where a population's predictions may not rise with the truth."""
+    found = slope_for(model, population, model.scale)
+    low, high = found.interval()
+    if not low > 0:
+        raise EffectError(
+            f"strata: in {name!r} the slope of the response curve, over one standard deviation of the truth, is "
+            f"{found.value:.3g} with a 95% interval of [{low:.3g}, {high:.3g}], not above zero: no effect can be "
+            "read back there. Leave strata out, leave these units out, or use assumption='outcome'."
+        )
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def card_of(
     sample.require_strength()
     names = [calibration.method for calibration in fitted]
     if not names or len(set(names)) < len(names):
-        raise CalibrationError(f"methods: expected at least one, each once; got {names}.")
+        raise CalibrationError(f"methods: expected at least one that corrects cells, each once; got {names}.")
     if n_boot < 20:
         raise CalibrationError(f"n_boot: {n_boot} draws cannot describe an uncertainty. Pass 20 or more.")
     if (lon is None) != (lat is None):

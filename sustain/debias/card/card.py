@@ -174,10 +174,9 @@ class CalibrationCard(CardContent):
         """
         model = self.response_model
         try:
-            population = model.population(stratum)
+            return slope_for(model, model.population(stratum), effect)
         except CalibrationError as error:
             raise CardError(str(error)) from error
-        return slope_for(model, population, effect)
 
     @cached_property
     def _found(self) -> Lookup:

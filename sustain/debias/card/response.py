@@ -97,7 +97,7 @@ def response_part(model: ResponseModel) -> ResponseCard:
     return ResponseCard(
         truth=_grid(model.truth),
         cells=_grid(model.cells),
-        centre=short(model.centre, 9),
+        centre=short_beside(np.array([model.centre, model.centre + model.scale]), 9)[0],
         scale=short(model.scale, 9),
         knots=[short(v) for v in model.knots],
         residual=_grid(model.kernel.residual),
@@ -175,7 +175,8 @@ def _full(triangle: list[list[float]]) -> Array:
 
 
 def _grid(nodes: Nodes) -> GridCard:
-    return GridCard(start=short(nodes.start, 9), stop=short(nodes.stop, 9), n=nodes.n)
+    start, stop = short_beside(np.array([nodes.start, nodes.stop]), 9)
+    return GridCard(start=start, stop=stop, n=nodes.n)
 
 
 def _nodes(grid: GridCard) -> Nodes:

@@ -123,6 +123,11 @@ class ResponseCalibration:
             read.vector("y_pred_treated", y_pred_treated),
             read.vector("y_pred_control", y_pred_control),
         )
+        for name, values in (("y_pred_treated", treated), ("y_pred_control", control)):
+            if values.size < 2:
+                raise CalibrationError(
+                    f"{name}: {values.size} predictions; an effect needs two or more in each arm."
+                )
         return compare_samples(self.model_, self.model_.pooled, treated, control).effect
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -15,6 +15,7 @@ from sustain.debias.response.unfolding import (
     Unfolded,
     common_gains,
     gains,
+    mean_slope,
     unfold,
     unfold_treated,
 )
@@ -50,6 +51,8 @@ def influence(
     found: Unfolded,
     difference: float,
     mass: float = 1.0,
+    *,
+    contrast: bool = False,
 ) -> tuple[Influence, Influence]:
     """Differentiate an effect and the working shift, by finite differences.
 
@@ -58,7 +61,7 @@ def influence(
 
     Parameters
     ----------
-    responses, arms, difference, mass
+    responses, arms, difference, mass, contrast
         As for `unfold_effect`, without draws.
     found : Unfolded
         Its result.
@@ -102,6 +105,13 @@ def influence(
         tuple(-value / slope_of_gain for value in rise),
         tuple(-value / slope_of_gain for value in sink),
     )
+    if contrast:
+        mean = float(mean_slope(responses, arms, found.control))
+        by_arm = [
+            tuple(mass * (t[arm] - p[arm] / mean) for p, t in zip(prediction, truth, strict=True))
+            for arm in (0, 1)
+        ]
+        return Influence(1 / mean, *by_arm), by_shift
     if not found.told:
         return by_shift, by_shift
     moved, slope = float(found.moved_truth), float(found.slope)

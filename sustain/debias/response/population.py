@@ -16,6 +16,7 @@ from sustain.debias.response.own_curves import own_curves, shapes_of
 from sustain.debias.response.pooling import Pooled, pool
 from sustain.debias.sample import MIN_PAIRS, CalibrationSample
 from sustain.debias.table import Nodes, quantiles_of, support_of
+from sustain.errors import CalibrationError
 from sustain.stats.combinations import combined_label
 from sustain.stats.natural_spline import NaturalSpline
 from sustain.stats.random_effects import random_effects
@@ -92,7 +93,7 @@ def with_populations(model: ResponseModel, sample: CalibrationSample) -> Respons
 
     One column of strata gives a population a stratum. Several give one to each combination of labels, and to each
     label of the first column (of the first two, ...), for units of which no more is known. Strata of fewer than 20
-    rows have none.
+    rows have the curve of all rows, and how populations differ in its covariance.
     """
     depth = len(sample.stratum_parts[0]) if sample.stratum_parts else 0
     populations: dict[str, Population] = {}
@@ -106,11 +107,20 @@ def with_populations(model: ResponseModel, sample: CalibrationSample) -> Respons
             populations |= {combined_label(prefix): model.pooled for prefix in members}
             continue
         found, spread = _populations(model, sample, members)
+        twice = [name for name in found if name in populations]
+        if twice:
+            raise CalibrationError(
+                f"strata: a label of the first column and a combination of labels would both be named {twice[0]!r}. "
+                "Rename one of them."
+            )
         populations |= found
         if between is None:
             between = spread
         else:
             within = spread
+    if depth == 1:
+        few = replace(model.pooled, cov=model.pooled.cov + (0.0 if between is None else between.cov))
+        populations = dict.fromkeys(sample.stratum_names, few) | populations
     return replace(model, populations=populations, between=between, within=within)
 
 

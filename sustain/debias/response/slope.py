@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sustain.debias.response.model import Population, ResponseModel
+from sustain.debias.sample import read
 from sustain.stats.covariance import critical_value
 from sustain.stats.natural_spline import NaturalSpline
 
@@ -52,7 +53,13 @@ def slope_for(model: ResponseModel, population: Population, effect: float) -> Re
         One of the model's.
     effect : float
         In units of the truth.
+
+    Raises
+    ------
+    CalibrationError
+        When the effect is not a finite number.
     """
+    effect = read.number("effect", effect, "a finite number, in the unit of the truth")
     step = STEP * model.scale
     by = effect if abs(effect) >= step else math.copysign(step, effect)
     spline = NaturalSpline.on(model.knots)

@@ -24,6 +24,7 @@ __all__ = [
     "Unfolded",
     "common_gains",
     "gains",
+    "mean_slope",
     "moved",
     "unfold",
     "unfold_effect",
@@ -158,7 +159,12 @@ def unfold(response: Response, observed: Array, start: Array, steps: int) -> Arr
 
 
 def unfold_effect(
-    responses: Sequence[Response], arms: Sequence[Arms], difference: Array | float, mass: float = 1.0
+    responses: Sequence[Response],
+    arms: Sequence[Arms],
+    difference: Array | float,
+    mass: float = 1.0,
+    *,
+    contrast: bool = False,
 ) -> Unfolded:
     """Effect on the truth behind an effect on predictions.
 
@@ -171,13 +177,17 @@ def unfold_effect(
     mass : float
         Sum of the estimator's positive weights: 1 for a difference in means, more where the arms are diluted, as by
         an instrument that moves some units only.
+    contrast : bool
+        Whether the estimate is a contrast of effects, such as how an effect moves with a covariate, and may be zero
+        where predictions differ: then it is the unfolded difference in truth, plus what predictions differ by beyond
+        the unfolded ones over the mean slope of the curve. No common gain makes that: `shift` is zero.
     """
     difference = np.asarray(difference, dtype=np.float64)
     control = tuple(
         unfold(item, arm.control, item.distribution, CONTROL_STEPS)
         for item, arm in zip(responses, arms, strict=True)
     )
-    shift = working_shift(responses, arms, control, difference, mass)
+    shift = np.zeros(()) if contrast else working_shift(responses, arms, control, difference, mass)
     treated = tuple(
         unfold_treated(item, arm.treated, untreated, shift, mass)
         for item, arm, untreated in zip(responses, arms, control, strict=True)
@@ -188,6 +198,15 @@ def unfold_effect(
         gained = _column(arm.weight_treated) * found - _column(arm.weight_control) * untreated
         moved_truth = moved_truth + (gained * item.truth.x).sum(axis=-1)
         moved_prediction = moved_prediction + (gained * item.curve).sum(axis=-1)
+    if contrast:
+        rest = (difference - mass * moved_prediction) / mean_slope(responses, arms, control)
+        effect = np.asarray(mass * moved_truth + rest)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.asarray(difference / effect)
+        told = np.ones(effect.shape, dtype=bool)
+        return Unfolded(
+            effect, np.zeros_like(effect), slope, told, moved_truth, moved_prediction, control, treated
+        )
     scale = max(item.scale for item in responses)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = moved_prediction / moved_truth
@@ -236,6 +255,15 @@ def working_shift(
     wanted = np.broadcast_to(wanted, shape)
     found = [np.interp(value, row, at) for value, row in zip(wanted.ravel(), rising, strict=True)]
     return np.asarray(found).reshape(shape)
+
+
+def mean_slope(responses: Sequence[Response], arms: Sequence[Arms], control: Sequence[Array]) -> Array:
+    """Rise of the controls' mean prediction per unit of a small gain of everybody."""
+    total: Array = np.zeros(())
+    for item, arm, untreated in zip(responses, arms, control, strict=True):
+        rise = gains(item, untreated, 1)
+        total = total + np.asarray(arm.weight_treated) * (rise[..., 2] - rise[..., 0]) / (2 * item.truth.step)
+    return np.asarray(total)
 
 
 def common_gains(responses: Sequence[Response]) -> Array:
