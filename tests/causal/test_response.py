@@ -338,3 +338,69 @@ def test_what_no_common_gain_explains_is_said(card):
     assert result.response.weight_alike == 0
     assert any(note.kind == "bounded" for note in result.notes)
     assert not effect_of(trial(1000, 30), card).response.bounded
+
+
+class TestTwoCurves:
+    """Strata whose curves have different slopes: what differs between their predictions need not differ in truth."""
+
+    @pytest.fixture
+    def data(self):
+        rng = np.random.default_rng(31)
+        n = 20_000
+        place, treated = np.arange(n) % 2, rng.integers(0, 2, n)
+        after = rng.normal(size=n) + treated
+        wealth = np.where(place == 1, 1.0, 0.5) * after + 0.5 * rng.normal(size=n)
+        return pd.DataFrame({"wealth": wealth, "treated": treated, "place": place})
+
+    def card_of(self, slope, n=6000, few=0, base=0.5):
+        rng = np.random.default_rng(32)
+        place = (np.arange(n) % 2).astype(object)
+        place[:few] = "hardly seen"
+        y = rng.normal(size=n)
+        x = np.where(np.arange(n) % 2 == 1, slope, base) * y + 0.5 * rng.normal(size=n)
+        return build_card(x, y, strata=place, **ABOUT)
+
+    def test_a_product_with_the_stratum_is_zero_where_effects_are_equal(self, data):
+        result = estimate_effect(
+            data,
+            "wealth ~ treated * place",
+            calibration=self.card_of(1.0),
+            strata="place",
+            assumption="measurement",
+        )
+        found = result.coefficients.query("method == 'response'").set_index("term")
+        assert found.loc["treated", "estimate"] == pytest.approx(1.0, abs=0.1)
+        assert abs(found.loc["treated:place", "estimate"]) < 0.1  # that of predictions is 0.5
+
+    @pytest.mark.filterwarnings("ignore::sustain.errors.SustainWarning")
+    @pytest.mark.parametrize("slope", [0.0, -0.3])
+    def test_a_flat_population_is_refused_by_name(self, data, slope):
+        flat = self.card_of(slope, base=0.9)
+        with pytest.raises(EffectError, match="strata: in '1' the slope of the response curve"):
+            effect_of(data, flat, strata="place")
+
+    @pytest.mark.filterwarnings("ignore::sustain.errors.SustainWarning")
+    def test_a_stratum_of_few_rows_has_the_curve_of_all(self, data):
+        found = effect_of(data.assign(place="hardly seen"), self.card_of(0.6, few=12), strata="place")
+        pooled = effect_of(data, self.card_of(0.6, few=12))
+        assert found.estimate == pytest.approx(pooled.estimate, rel=1e-6)
+
+    def test_two_populations_stand_for_no_spread_elsewhere(self):
+        rng = np.random.default_rng(33)
+        group, place = np.arange(1800) % 30, np.arange(1800) % 2
+        y = rng.normal(size=1800)
+        x = rng.normal(0.7, 0.2, 30)[group] * y + 0.4 * rng.normal(size=1800)
+        data = trial(800, 34, curve=lambda y: 0.7 * y)
+        errors = [
+            effect_of(
+                data, build_card(x, y, groups=group, strata=strata, **ABOUT), transport="groups"
+            ).std_error
+            for strata in (None, place)
+        ]
+        assert errors[1] == pytest.approx(errors[0], rel=0.1)
+
+
+def test_numbers_that_are_none_are_refused(card):
+    for effect in (math.nan, math.inf, "a"):
+        with pytest.raises(CardError, match="effect: got"):
+            card.slope_for(effect)

@@ -43,6 +43,9 @@ HELD = 2.5
 """Of a population's curve, the weight of its integrated squared second derivative against a squared residual; a curve
 by itself has six times this at least (`sustain.debias.response.curve.LEAST_PENALTY`): nothing else holds it."""
 
+KNOWN_SPREAD = 5
+"""Populations from which how they differ is known well enough for those of few rows."""
+
 LEAST_SCALE = 0.1  # of a population's truths, as a share of that of all rows
 BEYOND_TRUTH = 0.75  # of the nodes in truth beyond its outer quantiles, in standard deviations
 BEYOND_CELLS = 0.25  # of the cells beyond the support of the predictions, as a share of it
@@ -93,7 +96,7 @@ def with_populations(model: ResponseModel, sample: CalibrationSample) -> Respons
 
     One column of strata gives a population a stratum. Several give one to each combination of labels, and to each
     label of the first column (of the first two, ...), for units of which no more is known. Strata of fewer than 20
-    rows have the curve of all rows, and how populations differ in its covariance.
+    rows have the curve of all rows and, where five populations or more tell it, how these differ in its covariance.
     """
     depth = len(sample.stratum_parts[0]) if sample.stratum_parts else 0
     populations: dict[str, Population] = {}
@@ -119,7 +122,8 @@ def with_populations(model: ResponseModel, sample: CalibrationSample) -> Respons
         else:
             within = spread
     if depth == 1:
-        few = replace(model.pooled, cov=model.pooled.cov + (0.0 if between is None else between.cov))
+        known = between is not None and between.n >= KNOWN_SPREAD
+        few = replace(model.pooled, cov=model.pooled.cov + (between.cov if known and between else 0.0))
         populations = dict.fromkeys(sample.stratum_names, few) | populations
     return replace(model, populations=populations, between=between, within=within)
 
