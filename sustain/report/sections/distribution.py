@@ -54,7 +54,8 @@ def distribution_table(trials: Sequence[TrialResult], unit: str) -> Table | None
         ("Measure", "Without", "With", "Effect", f"{percent(level)} interval"),
         tuple(groups),
         f"Wealth in {unit}; headcounts are shares of places below a line. Gains of thirds suppose that the treatment "
-        f"leaves the order of places as it was. {_STABLE}",
+        "leaves the order of places as it was. Intervals of headcounts hold; those of low quantiles and of the poorest "
+        f"third can be too short where a treatment lifts the lowest end. {_STABLE}",
         wide=True,
     )
 
