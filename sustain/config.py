@@ -421,6 +421,12 @@ def load_params(path: str | Path = "params.yaml", source: str | None = None) -> 
         raise ConfigError(
             f"{path}: no such parameter file. Run from the project's folder, or pass --params."
         ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}: line {line} holds a byte that is not UTF-8 ({error.object[error.start]:#04x}), as Latin-1 files "
+            f"do. DVC and YAML want UTF-8; save it as such, for example: iconv -f LATIN1 -t UTF-8 {path} > utf8.yaml"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("profiles"), dict):

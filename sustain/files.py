@@ -6,7 +6,6 @@ A process killed in the middle leaves a temporary file (removed on the next writ
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -19,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from sustain.errors import DataError, DiskSpaceError, FileFormatError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "atomic_directory",
@@ -43,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     path : str or Path
-        Final place. Missing parent folders are made.
+        Final place. Missing parent folders are made; a symbolic link stays, and what it points to is replaced.
 
     Yields
     ------
@@ -55,7 +59,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     DiskSpaceError
         When the disk fills up while writing, or a quota or file-size limit is met.
     """
-    final = Path(path)
+    final = _behind_links(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f".partial-{final.name}")
     partial.unlink(missing_ok=True)
@@ -71,12 +75,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; swap it in for `path` when the block succeeds.
 
+    Where `path` is a symbolic link, such as to a larger disk, it stays, and the folder it points to is replaced.
+
     Raises
     ------
     DiskSpaceError
         When the disk fills up while writing, or a quota or file-size limit is met.
     """
-    final = Path(path)
+    final = _behind_links(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f".partial-{final.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -89,6 +95,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
             os.replace(partial, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _behind_links(path: str | Path) -> Path:
+    """Where a path leads in the end, so that the move into place stays on one disk."""
+    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
 
 
 @contextmanager
@@ -109,6 +120,8 @@ def _full_disk_named(final: Path) -> Iterator[None]:
 def only_run(folder: Path, busy: Exception) -> Iterator[None]:
     """Keep other runs out of a folder while a block runs; the lock ends with the process.
 
+    On a system without file locks (Windows, some network file systems) nothing keeps them out.
+
     Parameters
     ----------
     folder : Path
@@ -116,6 +129,10 @@ def only_run(folder: Path, busy: Exception) -> Iterator[None]:
     busy : Exception
         What is raised when another run holds the folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
     held = _hold(folder, busy)
     try:
         yield

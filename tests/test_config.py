@@ -72,3 +72,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 def test_shares_must_name_all_parts_and_add_up(shares):
     with pytest.raises(ValueError, match="shares"):
         TilesParams(shares=shares)
+
+
+def test_a_file_in_latin_1_is_named_with_its_line(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_bytes("source: a\nprofiles:\n  a: {}  # café\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"line 3 .*not UTF-8 \(0xe9\).*iconv"):
+        load_params(file)

@@ -50,6 +50,39 @@ def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
     assert os.listdir(tmp_path / "d") == ["b"]
 
 
+def test_a_symbolic_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "old").write_text("old")
+    (tmp_path / "d").symlink_to(disk)
+    with atomic_directory(tmp_path / "d") as partial:
+        assert partial.parent == tmp_path  # where the disk is: the move into place is one rename
+        (partial / "new").write_text("new")
+    assert (tmp_path / "d").is_symlink()
+    assert os.listdir(disk) == ["new"]
+
+    (tmp_path / "a.txt").symlink_to(disk / "a.txt")  # to nothing yet
+    with atomic_path(tmp_path / "a.txt") as partial:
+        assert partial.parent == disk
+        partial.write_text("new")
+    assert (tmp_path / "a.txt").is_symlink()
+    assert (disk / "a.txt").read_text() == "new"
+
+
+def test_no_file_locks_are_needed_to_import_or_run(tmp_path):
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path\n"
+        "import sustain.debias, sustain.causal, sustain.maps.correct, sustain.maps.read, sustain.cli\n"
+        "from sustain.files import only_run\n"
+        "with only_run(Path(sys.argv[1]), RuntimeError()): print('ran')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "w")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "ran\n", done.stderr
+
+
 def test_a_killed_writer_leaves_nothing_in_place_and_the_next_one_cleans_up(tmp_path):
     code = (
         "import os, signal, sys\n"

@@ -27,7 +27,7 @@ STAGES = [(plan, name) for plan in PLANS for name in yaml.safe_load((ROOT / plan
 def stage_of(plan: str, name: str) -> tuple[Path, list[str]]:
     """Return a stage's script and what it depends on."""
     stage = yaml.safe_load((ROOT / plan).read_text())["stages"][name]
-    return ROOT / re.search(r"python (\S+)", stage["cmd"])[1], stage["deps"]
+    return ROOT / re.search(r"python (\S+\.py)", stage["cmd"])[1], stage["deps"]
 
 
 def called(script: Path) -> set[str]:

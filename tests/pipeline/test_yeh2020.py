@@ -80,7 +80,7 @@ def test_the_plan_names_every_script_and_its_files() -> None:
     plan = yaml.safe_load((FOLDER / "dvc.yaml").read_text())["stages"]
     assert set(plan) == {"acquire", *STAGES, *SHARED_STAGES}
     for stage in plan.values():
-        script = re.search(r"python (\S+)", stage["cmd"])[1]
+        script = re.search(r"python (\S+\.py)", stage["cmd"])[1]
         assert stage["wdir"] == "../.."
         assert (ROOT / script).is_file()
         assert script in stage["deps"]
