@@ -18,7 +18,6 @@ from typing import Any
 
 import yaml
 from dvc.exceptions import DvcException
-from dvc.logger import setup
 from dvc.repo import Repo
 
 from sustain.config import load_params
@@ -48,7 +47,6 @@ def main() -> None:
 
 def run(pipeline: Path) -> None:
     """Run what has changed, without DVC's advice on git and remotes."""
-    setup()
     logging.getLogger("dvc").setLevel(logging.INFO)
     logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
     with Repo() as repo:

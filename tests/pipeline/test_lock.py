@@ -59,6 +59,7 @@ def test_a_run_with_other_bytes_leaves_git_clean_says_so_and_is_not_repeated(pro
     done = repro(project)
     assert done.returncode == 0, done.stderr
     assert "Other bytes than dvc.lock records: one." in done.stdout
+    assert done.stdout.count("Running stage") == 1
     assert "git" not in done.stdout
     assert "push" not in done.stdout
     assert (project / "out").read_text() == "another machine's"
