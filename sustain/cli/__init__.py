@@ -16,6 +16,7 @@ from sustain.cli import data, debias
 from sustain.cli.bench import bench
 from sustain.cli.distribution import distribution
 from sustain.cli.effect import effect
+from sustain.cli.extras import advice
 from sustain.cli.maps import areas, map_, publish, serve
 from sustain.cli.models import predict, train
 from sustain.errors import SustainError
@@ -75,6 +76,10 @@ def main() -> None:
         except SustainError as error:
             # Notes say where: in which block of a map.
             sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
+        except ModuleNotFoundError as error:
+            if (what := advice(error)) is None:
+                raise
+            sys.exit(f"error: {what}")
         except OSError as error:
             named = (
                 f"{error.filename}: {error.strerror}. Check the path."
