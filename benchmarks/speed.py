@@ -163,7 +163,7 @@ def write_source(path: Path, side: int) -> None:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from sustain.maps.geotiff import BLOCK_PX, create_geotiff
+    from sustain.maps.writing import BLOCK_PX, create_geotiff
 
     rng = np.random.default_rng(0)
     columns = np.arange(side)
@@ -205,7 +205,7 @@ def write_again(source: Path, path: Path) -> None:
     """Write the bands of a corrected raster by the same two steps, with nothing computed."""
     import rasterio
 
-    from sustain.maps.geotiff import BLOCK_PX, copy_as_cog, create_geotiff
+    from sustain.maps.writing import BLOCK_PX, copy_as_cog, create_geotiff
 
     plain = path.with_name("plain.tif")
     with (

@@ -112,3 +112,7 @@ class MissingDataWarning(SustainWarning):
 
 class MirrorWarning(SustainWarning):
     """The mirror that was named could not give a file, so it came from elsewhere."""
+
+
+class BandWarning(SustainWarning):
+    """A raster's only band was taken, though its name is another one than expected."""

@@ -15,6 +15,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
             artefacts.maps / f"{name}.tif",
             target=TARGET,
             predictor=f"yeh2020-{model}",
+            band=1,
         )
 
 

@@ -74,12 +74,12 @@ def make_card(low=-1.0, high=1.0, unit="index points", predictor="mean-012345678
     )
 
 
-def write_raster(path, bands, names, units=None, tags=None, **changes):
-    """A float32 raster of cells of 960 m, NaN where there is nothing."""
-    bands = np.asarray(bands, dtype=np.float32)
+def write_raster(path, bands, names, units=None, tags=None, mask=None, dtype="float32", **changes):
+    """A raster of cells of 960 m, by default float32 with NaN where there is nothing."""
+    bands = np.asarray(bands, dtype=dtype)
     profile = {
         "driver": "GTiff",
-        "dtype": "float32",
+        "dtype": dtype,
         "count": len(bands),
         "height": bands.shape[1],
         "width": bands.shape[2],
@@ -92,4 +92,6 @@ def write_raster(path, bands, names, units=None, tags=None, **changes):
         raster.descriptions = names
         raster.units = units or [None] * len(bands)
         raster.update_tags(**(tags or {}))
+        if mask is not None:
+            raster.write_mask(mask)
     return path

@@ -22,7 +22,7 @@ from shapely import Polygon
 from sustain.debias import CalibrationCard
 from sustain.errors import RasterError
 from sustain.maps.correct.raster import correct_values
-from sustain.maps.geotiff import create_geotiff
+from sustain.maps.writing import create_geotiff
 from sustain.maps.read import area_means
 from sustain.viewer import MapLayers, make_app
 from sustain.viewer import app as app_module

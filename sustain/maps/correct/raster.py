@@ -15,8 +15,8 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from sustain.debias import CalibrationCard
-from sustain.errors import RasterError, SupportWarning
-from sustain.files import atomic_path, require_free_space
+from sustain.errors import DataWarning, RasterError, SupportWarning
+from sustain.files import require_free_space
 from sustain.maps.geotiff import (
     BLOCK_PX,
     NO_IMAGERY,
@@ -26,13 +26,14 @@ from sustain.maps.geotiff import (
     WEALTH,
     WEALTH_RAW,
     WEALTH_SE,
-    copy_as_cog,
-    create_geotiff,
     open_raster,
-    read_values,
+    read_window,
+    require_crs,
     target_of,
-    write_failures,
+    value_band,
+    values_of,
 )
+from sustain.maps.writing import copy_as_cog, create_geotiff, whole_raster
 
 __all__ = [
     "BANDS",
@@ -50,20 +51,25 @@ _WORTH_A_WARNING = 0.02
 
 
 def correct_raster(
-    src: str | Path, dst: str | Path, card: CalibrationCard | str | Path, method: str = "linear"
+    src: str | Path,
+    dst: str | Path,
+    card: CalibrationCard | str | Path,
+    method: str = "linear",
+    band: int | str | None = None,
 ) -> Path:
     """Correct a raw wealth map with a calibration card.
 
     Parameters
     ----------
     src : str or Path
-        Raster with the raw predictions: in the band named ``wealth_raw``, or in its only band. NaN, and its nodata
-        number if it declares one, mean no prediction.
+        Raster with the raw predictions, of any kind of numbers and lying as it likes (south-up, rotated); its scale
+        and offset are applied. NaN, an infinite number, its nodata number, its mask and its alpha band mean no
+        prediction.
     dst : str or Path
         Cloud Optimised GeoTIFF to write, float32 with NaN for no data, on the grid of `src`. Bands:
 
         - ``wealth``: corrected by `method`, in the target's unit;
-        - ``wealth_raw``: as in `src`;
+        - ``wealth_raw``: the value of `src`;
         - ``wealth_se``: standard error of ``wealth`` (`CalibrationCard.standard_error`), in the target's unit;
         - ``support``: 0 where the prediction lies within the calibration sample's range, 1 outside it (the
           correction is an extrapolation), 2 without imagery (the other bands are NaN).
@@ -73,6 +79,9 @@ def correct_raster(
         The calibration card or its file.
     method : str
         A correction that the card holds, or ``"none"``.
+    band : int or str, optional
+        Band of the raw predictions, by number from 1 or by name. By default the one named ``wealth_raw``, else the
+        only one.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def correct_raster(
     Raises
     ------
     RasterError
-        When the raw band cannot be told or holds no finite value, when `src` declares another unit, target or
+        When the raw band cannot be told, holds no finite value or codes instead of values, when `src` has no
+        coordinate system, when `src` declares another unit, target or
         predictor than the card's, or when `dst` is `src`.
     CardError, CalibrationError
         When the card is unreadable or lacks `method`.
@@ -95,6 +105,10 @@ def correct_raster(
     -----
     SupportWarning
         When more than 2 % of the predictions lie outside the calibration sample's range.
+    DataWarning
+        When infinite numbers were taken as no prediction.
+    BandWarning
+        When the only band is taken, which has another name than ``wealth_raw``.
 
     Notes
     -----
@@ -107,11 +121,12 @@ def correct_raster(
     with open_raster(src) as source:
         if dst.exists() and Path(src).exists() and dst.samefile(src):
             raise RasterError(f"{dst}: is the raw map itself. Write the corrected map to another path.")
-        index = _raw_band(source)
+        require_crs(source)
+        index = value_band(source, band)
         _check_same_quantity(source, index, card)
         n_bytes = 4 * len(BANDS) * source.height * source.width
         require_free_space(dst.parent, 3 * n_bytes, f"correcting {source.height} x {source.width} cells")
-        with atomic_path(dst) as partial, write_failures(dst), _scratch_folder(dst) as scratch:
+        with whole_raster(dst) as partial, _scratch_folder(dst) as scratch:
             _correct_into(scratch / "plain.tif", source, index, card, method)
             copy_as_cog(scratch / "plain.tif", scratch / "cog.tif")
             (scratch / "cog.tif").replace(partial)
@@ -136,7 +151,7 @@ def _correct_into(
 ) -> None:
     name, unit = target_of(card.target)
     inherited = {key: text for key, text in source.tags().items() if key.startswith("SUSTAIN_")}
-    n_cells = n_outside = 0
+    n_cells = n_outside = n_infinite = 0
     with (
         create_geotiff(
             plain,
@@ -158,14 +173,21 @@ def _correct_into(
         ) as progress,
     ):
         for _, window in target.block_windows(1):
-            raw = _read_raw(source, index, window)
+            raw, infinite = _read_raw(source, index, window)
             corrected = correct_values(raw, card, method)
             target.write(corrected, window=window)
+            n_infinite += infinite
             n_cells += int(np.isfinite(raw).sum())
             n_outside += int((corrected[BANDS.index(SUPPORT)] == OUTSIDE_SUPPORT).sum())
             progress.update(raw.size)
     if not n_cells:
         raise RasterError(f"{source.name}: band {index} holds no value at all; there is nothing to correct.")
+    if n_infinite:
+        warnings.warn(
+            f"{source.name}: band {index} holds {n_infinite} infinite numbers, which are taken as no prediction.",
+            DataWarning,
+            stacklevel=3,
+        )
     warn_outside_support(source.name, n_outside, n_cells, card)
 
 
@@ -235,26 +257,13 @@ def require_card(name: str | Path, tags: Mapping[str, str], card: CalibrationCar
         )
 
 
-def _read_raw(source: rasterio.io.DatasetReader, index: int, window: Window) -> npt.NDArray[np.float64]:
-    raw: npt.NDArray[np.float64] = read_values(source, [index], window)[0]
-    if np.isinf(raw).any():
-        raise RasterError(
-            f"{source.name}: band {index} holds {int(np.isinf(raw).sum())} infinite values at or below row "
-            f"{window.row_off}. Mark cells without a prediction as NaN, or set the band's nodata number."
-        )
-    return raw
-
-
-def _raw_band(source: rasterio.io.DatasetReader) -> int:
-    named = [index for index, text in enumerate(source.descriptions, start=1) if text == WEALTH_RAW]
-    if len(named) == 1:
-        return named[0]
-    if source.count == 1:
-        return 1
-    raise RasterError(
-        f"{source.name}: cannot tell which of {source.count} bands holds the raw predictions; the bands are "
-        f"{', '.join(str(text) for text in source.descriptions)}. Describe one of them as {WEALTH_RAW!r}."
-    )
+def _read_raw(
+    source: rasterio.io.DatasetReader, index: int, window: Window
+) -> tuple[npt.NDArray[np.float64], int]:
+    """Read raw predictions of a window, NaN where there is none; and count the infinite numbers among these."""
+    stored = read_window(source, [index], window)
+    n_infinite = int(np.isinf(stored).sum()) if stored.dtype.kind == "f" else 0
+    return values_of(source, [index], stored, window)[0], n_infinite
 
 
 def _check_same_quantity(source: rasterio.io.DatasetReader, index: int, card: CalibrationCard) -> None:

@@ -19,14 +19,12 @@ from tqdm import tqdm
 import sustain
 from sustain.config import MapParams
 from sustain.errors import DataWarning, RasterError
-from sustain.files import atomic_path, require_free_space
+from sustain.files import require_free_space
 from sustain.maps.geotiff import (
     COVERAGE,
     PREDICTIVE_SD,
     WEALTH_RAW,
-    create_geotiff,
     target_of,
-    write_failures,
 )
 from sustain.maps.grid import Block, Grid
 from sustain.maps.imagery.bands import ModelNumbers
@@ -39,6 +37,7 @@ from sustain.maps.predict.dense import require_dense
 from sustain.maps.predict.exact import BlockWork, Predictor
 from sustain.maps.predict.finished_blocks import BlockStore
 from sustain.maps.predict.workers import Finished, predict_here, predict_on_cluster
+from sustain.maps.writing import create_geotiff, whole_raster
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -204,8 +203,7 @@ def _write_map(out: Path, work: BlockWork, store: BlockStore) -> None:
     if work.has_sd:
         bands, units = [*bands, PREDICTIVE_SD], [*units, unit]
     with (
-        atomic_path(out) as partial,
-        write_failures(out),
+        whole_raster(out) as partial,
         create_geotiff(
             partial,
             like=grid.geobox,
