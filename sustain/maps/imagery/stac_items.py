@@ -14,7 +14,7 @@ import pystac
 from sustain.errors import ConfigError, FileFormatError, RasterError
 from sustain.files import read_json
 from sustain.maps.imagery.bands import Imagery, StoredBand
-from sustain.maps.imagery.lattice import Outline
+from sustain.maps.imagery.sentinel2 import is_reflectance, reflectance_numbers
 from sustain.maps.remote import fetch_json, is_remote, plain
 
 __all__ = ["BandSource", "ItemBands", "find_bands", "read_items"]
@@ -32,19 +32,21 @@ class BandSource(StoredBand):
         Key of the item's asset.
     href : str
         Absolute path or address of the asset.
+    reflectance : bool
+        Whether it is one of Sentinel-2's reflectances.
     """
 
     asset: str
     href: str
+    reflectance: bool = False
 
 
 @dataclass(frozen=True)
 class ItemBands:
-    """An item's bands, in the model's order, and where it lies if it says so."""
+    """An item's bands, in the model's order."""
 
     name: str
     bands: tuple[BandSource, ...]
-    outline: Outline | None
 
 
 def read_items(places: Sequence[str | Path]) -> list[pystac.Item]:
@@ -95,8 +97,13 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
     Raises
     ------
     RasterError
-        When a band is missing or ambiguous, or when the item does not state its numbers (scale and offset) while the
-        model's are scaled.
+        When a band is missing or ambiguous; when the item does not state its numbers (scale and offset) while the
+        model's are scaled; when what it states of Sentinel-2's offset is a contradiction.
+
+    Warns
+    -----
+    DataWarning
+        When Sentinel-2's numbers are not stated and those of the item's processing baseline are taken.
     """
     from odc.stac import parse_item  # comes with the extra [pipeline], which maps of rasters do not need
 
@@ -109,7 +116,7 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
             "projection and raster extensions."
         ) from error
     offered = [(*label, key) for key in parsed.bands for label in _labels(item, key, parsed.bands)]
-    sources, outline = [], None
+    sources = []
     for band, scale, offset in zip(imagery.bands, imagery.scale, imagery.offset, strict=True):
         wanted = names.get(band, band)
         found = _best(offered, wanted)
@@ -122,7 +129,8 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
             )
         key = found.pop()
         source: Any = parsed.bands[key]
-        stated = _numbers(name, item.assets[key[0]], key)
+        reflectance = is_reflectance(item, key[0], (label for label, _ in _labels(item, key, parsed.bands)))
+        stated = _numbers(name, item, key, reflectance)
         if stated is None:
             if (scale, offset) != (1, 0):
                 raise RasterError(
@@ -130,12 +138,13 @@ def find_bands(item: pystac.Item, imagery: Imagery, names: Mapping[str, str]) ->
                     f"number {offset:+}. State them in raster:bands (1 and 0 for plain values)."
                 )
             stated = 1.0, 0.0
+        nodata = _number(source.meta.nodata)
         sources.append(
-            BandSource(band, source.band, *stated, _number(source.meta.nodata), asset=key[0], href=source.uri)
+            BandSource(
+                band, source.band, *stated, nodata, asset=key[0], href=source.uri, reflectance=reflectance
+            )
         )
-        if outline is None and source.geobox is not None:
-            outline = Outline(name, source.geobox)
-    return ItemBands(name, tuple(sources), outline)
+    return ItemBands(name, tuple(sources))
 
 
 def _documents(place: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -232,21 +241,29 @@ def _described(asset: pystac.Asset, field: str, index: int) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def _numbers(name: str, asset: pystac.Asset, key: tuple[str, int]) -> tuple[float, float] | None:
-    """Scale and offset of a band as an asset states them, by version 1 or 2 of the raster extension; None if not."""
-    index = key[1]
-    stated = asset.extra_fields | _described(asset, "raster:bands", index) | _described(asset, "bands", index)
-    scale, offset = (stated.get(f"raster:{name}", stated.get(name)) for name in ("scale", "offset"))
-    if scale is None and offset is None:
-        return None
-    scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
-    sensible = all(isinstance(number, int | float) and math.isfinite(number) for number in (scale, offset))
+def _numbers(
+    name: str, item: pystac.Item, key: tuple[str, int], reflectance: bool
+) -> tuple[float, float] | None:
+    """Scale and offset of a band as an item states them, by version 1 or 2 of the raster extension; None if not."""
+    asset, index = item.assets[key[0]], key[1]
+    described = (
+        asset.extra_fields | _described(asset, "raster:bands", index) | _described(asset, "bands", index)
+    )
+    scale, offset = (described.get(f"raster:{name}", described.get(name)) for name in ("scale", "offset"))
+    sensible = all(
+        number is None or (isinstance(number, int | float) and math.isfinite(number))
+        for number in (scale, offset)
+    )
     if not sensible or scale == 0:
         raise RasterError(
             f"{name}, asset {key[0]}: scale and offset of its band {index} must be numbers, the scale not 0; got "
             f"{scale!r} and {offset!r}. Mend the item."
         )
-    return float(scale), float(offset)
+    if reflectance:
+        return reflectance_numbers(item, key[0], (scale, offset))
+    if scale is None and offset is None:
+        return None
+    return (1.0 if scale is None else float(scale), 0.0 if offset is None else float(offset))
 
 
 def _number(value: Any) -> float | None:

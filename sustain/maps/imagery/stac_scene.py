@@ -24,6 +24,7 @@ from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, ha
 from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.lattice import Lattice, Outline, ResamplingName, choose_lattice
 from sustain.maps.imagery.mosaic import Mosaic
+from sustain.maps.imagery.sentinel2 import warn_of_negative
 from sustain.maps.imagery.stac_items import BandSource, ItemBands, find_bands, read_items
 from sustain.maps.remote import gdal_options, is_remote, plain, remote_identity
 
@@ -113,7 +114,8 @@ class StacScene:
                 with NumberedRaster(
                     name, dataset, bands, self._numbers, self._lattice, self.geobox
                 ) as raster:
-                    pixels[places] = raster.read(window)
+                    pixels[places] = found = raster.read(window)
+            self._look_at_reflectances(name, sources, places, found)
         except (RasterioError, FileFormatError) as error:
             cause = str(error.__cause__ or error).replace(href, plain(href))
             if not is_remote(href):
@@ -125,6 +127,14 @@ class StacScene:
                 f"{name}: does not answer, or not with imagery ({cause}). Check the address and the network. Finished "
                 "blocks are kept, so that the same command goes on from them."
             ) from error
+
+    def _look_at_reflectances(
+        self, name: str, sources: list[BandSource], places: list[int], found: npt.NDArray[np.uint16]
+    ) -> None:
+        for source, place, numbers in zip(sources, places, found, strict=True):
+            if source.reflectance and source.offset < 0:
+                values = numbers * self._numbers.scale[place] + self._numbers.offset[place]
+                warn_of_negative(name, source.band, np.where(numbers == self._numbers.nodata, np.nan, values))
 
     def _name_of(self, href: str) -> str:
         assets = dict.fromkeys(source.asset for source in self._item.bands if source.href == href)
@@ -162,7 +172,8 @@ class StacImagery(Mosaic):
         names: Mapping[str, str] | None = None,
     ) -> None:
         items = [find_bands(item, imagery, names or {}) for item in read_items(places)]
-        outlines = [item.outline or _look(item) for item in items]
+        with ThreadPoolExecutor(_ASKED_AT_ONCE, "look-at-asset") as pool:
+            outlines = list(pool.map(_look, items))
         lattice = choose_lattice(outlines, crs or "auto", imagery.pixel_m, resampling)
         super().__init__(
             [
@@ -179,7 +190,10 @@ class StacImagery(Mosaic):
 
 
 def _look(item: ItemBands) -> Outline:
-    """Outline of an item that does not state one: that of its first band's file."""
+    """Outline of an item: that of its first band's file.
+
+    Not ``proj:shape`` and ``proj:transform``: left from another resolution, they would name a part of the file.
+    """
     source = item.bands[0]
     name = f"{item.name}, asset {source.asset} ({plain(source.href)})"
     try:
