@@ -10,19 +10,22 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from sustain.errors import DataError, DiskSpaceError, FileFormatError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+fcntl: Any = None
+with suppress(ImportError):  # Windows has none
+    fcntl = import_module("fcntl")
 
 __all__ = [
     "atomic_directory",
@@ -37,12 +40,18 @@ __all__ = [
 ]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_COUNT = count()
+_PARTIAL = re.compile(
+    r"(?:\.partial-)+([0-9a-f]{8})-(\d+)-\d+-.+", re.DOTALL
+)  # also what lies beside a partial
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # numpy's words, without the system's number
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block ends without error.
+
+    Of several runs that write one file at the same time, the last to end wins, and the file is whole.
 
     Parameters
     ----------
@@ -61,8 +70,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     final = _behind_links(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".partial-{final.name}")
-    partial.unlink(missing_ok=True)
+    partial = _beside(final)
     try:
         with _full_disk_named(final):
             yield partial
@@ -75,31 +83,87 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; swap it in for `path` when the block succeeds.
 
-    Where `path` is a symbolic link, such as to a larger disk, it stays, and the folder it points to is replaced.
+    The folder in place is whole or, for the moment between two renames, absent; a run that is killed there is healed by
+    the next. Of several runs at the same time, the last to end wins. Where `path` is a symbolic link, such as to a
+    larger disk, it stays, and the folder it points to is replaced.
 
     Raises
     ------
+    DataError
+        When there is a file in its place.
     DiskSpaceError
         When the disk fills up while writing, or a quota or file-size limit is met.
     """
     final = _behind_links(path)
+    if final.is_file():
+        raise DataError(f"{path}: is a file. Name a folder.")
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".partial-{final.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = _beside(final), _beside(final)
     partial.mkdir()
     try:
         with _full_disk_named(final):
             yield partial
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(partial, final)
+            _swap(partial, final, old)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for rest in (partial, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _swap(partial: Path, final: Path, old: Path) -> None:
+    while True:
+        with suppress(FileNotFoundError):
+            os.replace(final, old)
+        try:
+            os.replace(partial, final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                with suppress(OSError):
+                    os.replace(old, final)
+                raise
+            shutil.rmtree(old, ignore_errors=True)  # another run was quicker
+        else:
+            return
 
 
 def _behind_links(path: str | Path) -> Path:
     """Where a path leads in the end, so that the move into place stays on one disk."""
     return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+
+
+def _beside(final: Path) -> Path:
+    """Temporary name beside `final` that no other run has: it says which machine and process it belongs to."""
+    _sweep(final.parent)
+    return final.with_name(f".partial-{_machine()}-{os.getpid()}-{next(_COUNT)}-{final.name}")
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove, once a process, what killed runs of this machine left in a folder."""
+    for rest in folder.glob(".partial-*"):
+        owner = _PARTIAL.fullmatch(rest.name)
+        if owner is None or owner[1] != _machine() or _runs(int(owner[2])):
+            continue
+        if rest.is_dir() and not rest.is_symlink():
+            shutil.rmtree(rest, ignore_errors=True)
+        else:
+            rest.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # nothing there asks without ending it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,85 @@ def test_a_killed_writer_leaves_nothing_in_place_and_the_next_one_cleans_up(tmp_
     with atomic_path(target) as partial:
         partial.write_text("whole")
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("move", [1, 2])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_folder_whose_swap_is_killed_is_whole_or_absent_and_the_next_run_heals_it(tmp_path, move, after):
+    code = (
+        "import os, signal, sys\n"
+        "from sustain.files import atomic_directory\n"
+        "moved, real = 0, os.replace\n"
+        "def replace(a, b):\n"
+        "    global moved\n"
+        "    moved += 1\n"
+        f"    if moved == {move} and not {after}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(a, b)\n"
+        f"    if moved == {move}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.replace = replace\n"
+        "with atomic_directory(sys.argv[1]) as p:\n"
+        "    (p / 'x').write_text('new'); (p / 'mark').write_text('new')\n"
+    )
+    target = tmp_path / "d"
+    target.mkdir()
+    (target / "x").write_text("old")
+    (target / "mark").write_text("old")
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    if target.exists():
+        assert {(target / name).read_text() for name in ("x", "mark")} in ({"old"}, {"new"})
+    require_replaceable(target, "mark")
+    with atomic_directory(target) as partial:
+        (partial / "y").write_text("newest")
+    assert os.listdir(target) == ["y"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypatch):
+    target = tmp_path / "d"
+    target.mkdir()
+    (target / "x").write_text("old")
+    real = os.replace
+
+    def replace(source, final):
+        if (Path(source) / "new").exists():
+            raise PermissionError(errno.EPERM, "no")
+        real(source, final)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError), atomic_directory(target) as partial:
+        (partial / "new").write_text("new")
+    assert (target / "x").read_text() == "old"
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_runs_at_the_same_time_leave_one_whole_result_and_none_fails(tmp_path):
+    code = (
+        "import sys\n"
+        "from sustain.files import atomic_directory, atomic_path\n"
+        "me = sys.argv[2] * 100_000\n"
+        "for _ in range(40):\n"
+        "    with atomic_path(sys.argv[1] + '/file') as p:\n"
+        "        p.write_text(me)\n"
+        "    with atomic_directory(sys.argv[1] + '/folder') as p:\n"
+        "        for name in 'abc':\n"
+        "            (p / name).write_text(me)\n"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "123"]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0, 0]
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    wholes = {name * 100_000 for name in "123"}
+    assert (tmp_path / "file").read_text() in wholes
+    assert sorted(os.listdir(tmp_path / "folder")) == ["a", "b", "c"]
+    assert len({(tmp_path / "folder" / name).read_text() for name in "abc"} & wholes) == 1
+
+
+def test_another_machine_s_unfinished_file_is_left_alone(tmp_path):
+    (tmp_path / ".partial-0123abcd-1-0-x").write_text("on a shared disk")
+    (tmp_path / ".partial-downloads").mkdir()
+    with atomic_path(tmp_path / "x") as partial:
+        partial.write_text("x")
+    assert sorted(os.listdir(tmp_path)) == [".partial-0123abcd-1-0-x", ".partial-downloads", "x"]
 
 
 @pytest.mark.parametrize("place", [atomic_path, atomic_directory])

@@ -25,7 +25,7 @@ from sustain.maps.grid import Block
 __all__ = ["BlockStore"]
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
-_BLOCK = re.compile(r"(\.partial-)?\d+-\d+\.npy")
+_BLOCK = re.compile(r"(\.partial-.+-)?\d+-\d+\.npy")
 
 
 class BlockStore:
