@@ -17,7 +17,9 @@ _MEASURES = "What is measured"
 def distribution(
     trial: Annotated[
         Path,
-        typer.Argument(help="Units, CSV or Parquet: lon, lat (or the key of polygons) and the treatment."),
+        typer.Argument(
+            help="Units (CSV, Parquet, Stata, SPSS, Excel): lon, lat (or the key of polygons) and the treatment."
+        ),
     ],
     card: Annotated[Path, typer.Option(help="The map's calibration card; it must hold a response.")],
     line: Annotated[
@@ -48,7 +50,7 @@ def distribution(
     outcome: Annotated[
         str | None,
         typer.Option(
-            help="Column of raw predictions; wealth_raw, a band of the map, by default.",
+            help="Column of raw predictions; with --map wealth_raw, the map's band.",
             rich_help_panel=_DESIGN,
         ),
     ] = None,
@@ -98,6 +100,19 @@ def distribution(
             rich_help_panel=_READING,
         ),
     ] = None,
+    band: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or number of the band of raw predictions; wealth_raw by default, else the only band.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
+    lon: Annotated[
+        str | None, typer.Option(help="Column of longitudes; lon by default.", rich_help_panel=_READING)
+    ] = None,
+    lat: Annotated[
+        str | None, typer.Option(help="Column of latitudes; lat by default.", rich_help_panel=_READING)
+    ] = None,
     buffer_m: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +122,7 @@ def distribution(
     displaced: Annotated[
         str | None,
         typer.Option(
-            help="Displaced survey coordinates: column, 1 urban (circles of 2 km), 0 rural (5 km).",
+            help="Displaced survey coordinates: column, 1 or U urban (circles of 2 km), 0 or R rural (5 km).",
             rich_help_panel=_READING,
         ),
     ] = None,
@@ -150,12 +165,16 @@ def distribution(
         polygons=polygons,
         key=key,
         weights=cell_weights,
+        band=band,
+        lon=lon,
+        lat=lat,
+        named=bool(formula or outcome),
     )
     asked: dict[str, Any] = {} if not quantile else {"quantiles": quantile}
     result = estimate_distribution(
         read.table,
         formula,
-        outcome=outcome if formula or outcome or map_ is None else "wealth_raw",
+        outcome=outcome if formula or outcome else read.outcome,
         treatment=treatment if formula or treatment else "treated",
         calibration=loaded,
         lines=line or (),
@@ -165,7 +184,7 @@ def distribution(
         estimator=estimator,
         weights=weights,
         strata=strata or None,
-        vcov=options.read_vcov(vcov),
+        vcov=options.read_vcov(vcov, lat, lon),
         level=level,
         seed=seed,
         **asked,

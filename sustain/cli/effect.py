@@ -22,7 +22,9 @@ _DESIGN, _CORRECTION, _ERRORS, _READING, _OUTPUT = PANELS
 def effect(
     trial: Annotated[
         Path,
-        typer.Argument(help="Units, CSV or Parquet: lon, lat (or the key of polygons) and the treatment."),
+        typer.Argument(
+            help="Units (CSV, Parquet, Stata, SPSS, Excel): lon, lat (or the key of polygons) and the treatment."
+        ),
     ],
     formula: Annotated[
         str | None,
@@ -35,7 +37,7 @@ def effect(
     outcome: Annotated[
         str | None,
         typer.Option(
-            help="Column of raw predictions; wealth_raw, a band of the map, by default.",
+            help="Column of raw predictions; with --map wealth_raw, the map's band.",
             rich_help_panel=_DESIGN,
         ),
     ] = None,
@@ -167,6 +169,19 @@ def effect(
             rich_help_panel=_READING,
         ),
     ] = None,
+    band: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or number of the band of raw predictions; wealth_raw by default, else the only band.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
+    lon: Annotated[
+        str | None, typer.Option(help="Column of longitudes; lon by default.", rich_help_panel=_READING)
+    ] = None,
+    lat: Annotated[
+        str | None, typer.Option(help="Column of latitudes; lat by default.", rich_help_panel=_READING)
+    ] = None,
     buffer_m: Annotated[
         str | None,
         typer.Option(
@@ -176,7 +191,7 @@ def effect(
     displaced: Annotated[
         str | None,
         typer.Option(
-            help="Displaced survey coordinates: column, 1 urban (circles of 2 km), 0 rural (5 km).",
+            help="Displaced survey coordinates: column, 1 or U urban (circles of 2 km), 0 or R rural (5 km).",
             rich_help_panel=_READING,
         ),
     ] = None,
@@ -237,11 +252,15 @@ def effect(
         polygons=polygons,
         key=key,
         weights=cell_weights,
+        band=band,
+        lon=lon,
+        lat=lat,
+        named=bool(formula or outcome),
     )
     analysis = Analysis.of(
         Roles.read(
             formula,
-            outcome=outcome if formula or outcome or not map_ else "wealth_raw",
+            outcome=outcome if formula or outcome else read.outcome,
             treatment=treatment if formula or treatment else "treated",
             covariates=covariates,
             fixed_effects=fixed_effects,
@@ -251,7 +270,7 @@ def effect(
             time=time,
         ),
         choice,
-        vcov=options.read_vcov(vcov),
+        vcov=options.read_vcov(vcov, lat, lon),
         weights=weights,
         level=level,
         n_folds=n_folds,
@@ -269,8 +288,8 @@ def effect(
         found["interval"] = _interval(result, interval)
     cutoffs = options.read_cutoffs(conley_profile)
     if cutoffs:
-        lat, lon = analysis.vcov.columns if analysis.vcov.kind == "conley" else ("lat", "lon")
-        profile = result.conley_profile(read.table, lat, lon, cutoffs)
+        places = analysis.vcov.columns if analysis.vcov.kind == "conley" else (lat or "lat", lon or "lon")
+        profile = result.conley_profile(read.table, places[0], places[1], cutoffs)
         typer.echo(f"\nConley's standard error by cutoff\n{profile.to_string(index=False)}")
         found["conley_profile"] = profile.to_dict("records")
     if sensitivity:

@@ -28,10 +28,12 @@ _OVERLAP = (
 _DISTANCES = {"conley": "cutoff_km", "block": "block_km"}
 
 
-def read_vcov(text: str | None) -> str | dict[str, Any] | None:
+def read_vcov(
+    text: str | None, lat: str | None = None, lon: str | None = None
+) -> str | dict[str, Any] | None:
     """Read ``HC1``, ``CRV1:adm2``, ``CRV1:adm2,year`` or ``conley:100,lat=y,lon=x`` as the `vcov` argument.
 
-    Coordinates are in columns ``lat`` and ``lon`` unless named.
+    Coordinates are in columns `lat` and `lon` (by default of these names) unless named there.
     """
     if text is None:
         return None
@@ -40,7 +42,7 @@ def read_vcov(text: str | None) -> str | dict[str, Any] | None:
         clusters = rest.split(",")
         return kind if not colon else {kind: rest if len(clusters) == 1 else clusters}
     distance, named = _parts("--vcov", text, rest, _VCOV)
-    options: dict[str, Any] = {"lat": "lat", "lon": "lon", **named}
+    options: dict[str, Any] = {"lat": lat or "lat", "lon": lon or "lon", **named}
     options[_DISTANCES[kind]] = _float("--vcov", text, distance, _VCOV)
     if options.get("n_boot", "").isdigit():
         options["n_boot"] = int(options["n_boot"])

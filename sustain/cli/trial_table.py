@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,20 +10,19 @@ import pandas as pd
 
 from sustain.cli.tables import read_table
 from sustain.errors import CardError, DataError
-from sustain.stats.columns import label_text
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
-    from sustain.maps.read import MapReading
 
 __all__ = ["TrialTable", "read_trial"]
 
 
 class TrialTable(NamedTuple):
-    """Units with their outcome, and what a reader must know about where it comes from."""
+    """Units with their outcome, what a reader must know about where it comes from, and the map's own outcome."""
 
     table: pd.DataFrame
     caveats: list[str]
+    outcome: str | None = None
 
 
 def read_trial(
@@ -36,6 +34,9 @@ def read_trial(
     *,
     polygons: Path | None,
     key: str | None,
+    lon: str | None = None,
+    lat: str | None = None,
+    named: bool = True,
     **reading: Any,
 ) -> TrialTable:
     """Read a trial's table and the maps at its units.
@@ -43,7 +44,7 @@ def read_trial(
     Parameters
     ----------
     path : Path
-        Table of units, CSV or Parquet.
+        Table of units.
     maps : sequence of str
         None, for an outcome in the table; one raster; or rasters as ``PERIOD=FILE``.
     period : str or None
@@ -52,7 +53,9 @@ def read_trial(
         Must be the one in the tags of the maps, if they carry any.
     method : str
         Correction, for what is said of means over cells.
-    polygons, key, **reading
+    named : bool
+        Whether the user said which column the outcome is; else the map's band of predictions must be clear.
+    polygons, key, lon, lat, **reading
         As of `sustain.maps.read.read_map_at_units`; polygons as a file.
 
     Raises
@@ -63,22 +66,33 @@ def read_trial(
         When a map was corrected with another card.
     """
     if not maps:
-        given = {"polygons": polygons, "key": key, **reading}
+        given = {"polygons": polygons, "key": key, "lon": lon, "lat": lat, **reading}
         needless = [name for name, value in given.items() if value is not None]
         if needless:
-            option = needless[0].replace("_", "-")
+            option = {"weights": "cell-weights"}.get(needless[0], needless[0].replace("_", "-"))
             raise DataError(f"--{option} says how to read a map, and there is none. Give --map.")
         table = read_table(path, [])
         hash_known = table.attrs.get("predictor_sha256") or table.attrs.get("predictor")
         unknown = [] if hash_known or card is None else [_UNKNOWN]
         return TrialTable(table, unknown)
-    from sustain.maps.read import read_polygons
+    from sustain.maps.geotiff import open_raster, value_band
+    from sustain.maps.read import read_map_at_units, read_polygons
+    from sustain.maps.read.panel import read_maps_at_units
 
+    if reading.get("weights") and not (polygons or reading.get("displaced") or reading.get("buffer_m")):
+        raise DataError(
+            "--cell-weights: a point has one cell and nothing to weigh. Give --buffer-m, --displaced or --polygons."
+        )
     if key and polygons:
         units = read_table(path, [key])
     else:
-        hint = "Units are read off the map at lon and lat, in degrees: rename yours, or give --polygons and --key."
-        units = read_table(path, ["lon", "lat"], hint)
+        lon, lat = lon or "lon", lat or "lat"
+        reading |= {"lon": lon, "lat": lat}
+        hint = (
+            "Units are read off the map at their longitude and latitude, in degrees: say which columns these are "
+            "(--lon, --lat), or give --polygons and --key."
+        )
+        units = read_table(path, [lon, lat], hint)
     reading |= {"key": key, "polygons": None if polygons is None else read_polygons(polygons)}
     if len(maps) == 1 and not _is_period(maps[0]):
         n_periods = 1 if period is None or period not in units else units[period].nunique()
@@ -87,9 +101,19 @@ def read_trial(
                 f"--map: one map for {n_periods} periods in column {period!r}, so no outcome would "
                 "change. Give one for each: --map 2010=before.tif --map 2015=after.tif."
             )
-        found = _read(Path(maps[0]), units, card, reading)
-        return TrialTable(found.table, found.caveats(method))
-    return _by_period(maps, period, units, card, method, reading)
+        files = {"": Path(maps[0])}
+    else:
+        files = _by_period(maps, period, units)
+    for raster in files.values():
+        _require_its_card(raster, card)
+    if "" in files:
+        found = read_map_at_units(files[""], units, **reading)
+    else:
+        found = read_maps_at_units(files, units, str(period), **reading)
+    if found.outcome is None and not named:
+        with open_raster(next(iter(files.values()))) as source:
+            value_band(source, option="--band")  # says which bands there are
+    return TrialTable(found.table, found.caveats(method), found.outcome)
 
 
 _UNKNOWN = (
@@ -98,14 +122,7 @@ _UNKNOWN = (
 )
 
 
-def _by_period(
-    maps: Sequence[str],
-    period: str | None,
-    units: pd.DataFrame,
-    card: CalibrationCard | None,
-    method: str,
-    reading: dict[str, Any],
-) -> TrialTable:
+def _by_period(maps: Sequence[str], period: str | None, units: pd.DataFrame) -> dict[str, Path]:
     if period is None or period not in units:
         raise DataError(
             f"--map: several maps need the column that says which one a row is of: --time or --map-period, got "
@@ -120,48 +137,20 @@ def _by_period(
                 "--map 2010=before.tif --map 2015=after.tif."
             )
         files[label] = Path(file)
-    labels = units[period].map(label_text)
-    absent = sorted(set(labels) - set(files))
-    if absent:
-        raise DataError(
-            f"--map: no map for {period} {', '.join(absent)}; there are maps for {', '.join(files)}. Add "
-            f"--map {absent[0]}=FILE, or leave these rows out."
-        )
-    found = {
-        label: _read(file, units[labels == label], card, reading)
-        for label, file in files.items()
-        if (labels == label).any()
-    }
-    first, *others = found.values()
-    for other in others:
-        for name in ("predictor", "unit"):
-            ours, theirs = first.table.attrs.get(name), other.table.attrs.get(name)
-            if ours != theirs:
-                raise DataError(
-                    f"--map: the maps differ in their {name} ({ours!r} and {theirs!r}), so that a change between them "
-                    "is no change of the outcome. Use maps of one model."
-                )
-    whole = pd.concat([part.table for part in found.values()]).loc[units.index]
-    whole.attrs.update(first.table.attrs)
-    each = ", ".join(f"{label} {files[label].name}" for label in found)
-    caveats = [
-        *replace(first, table=whole).caveats(method),
-        f"Each period is read from a map of its own ({each}).",
-    ]
-    return TrialTable(whole, caveats)
+    return files
 
 
-def _read(raster: Path, units: pd.DataFrame, card: CalibrationCard | None, reading: Any) -> MapReading:
-    from sustain.maps.read import read_map_at_units
+def _require_its_card(raster: Path, card: CalibrationCard | None) -> None:
+    """Raise `CardError` where the map says that it was corrected with another card."""
+    from sustain.maps.geotiff import open_raster
 
-    found = read_map_at_units(raster, units, **reading)
-    stamped = found.table.attrs.get("card_sha256")
+    with open_raster(raster) as source:
+        stamped = source.tags().get("SUSTAIN_CARD_SHA256")
     if card is not None and stamped and stamped != card.sha256:
         raise CardError(
             f"--card: its hash is {card.sha256[:12]}..., but {raster} was corrected with card {stamped[:12]}.... "
             "Use the card that was published with this map."
         )
-    return found
 
 
 def _is_period(text: str) -> bool:

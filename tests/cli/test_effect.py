@@ -330,7 +330,7 @@ BAD = {
     "no places": (
         "calibration.csv",
         "--map before.tif",
-        "at lon and lat, in degrees: rename yours, or give --polygons",
+        "say which columns these are (--lon, --lat), or give --polygons",
     ),
     "not a table": ("card.json", "", "not a readable CSV or Parquet table"),
     "no outcome": ("trial.csv", "--treatment given", "name both columns, or pass a formula"),
@@ -495,12 +495,12 @@ class TestMapsOfSeveralPeriods:
         ("line", "message"),
         [
             (f"--map before.tif {DID}", "one map for 2 periods in column 'year'"),
-            (f"--map 2010=before.tif {DID}", "no map for year 2015; there are maps for 2010"),
+            (f"--map 2010=before.tif {DID}", "none for year 2015; there are maps for 2010"),
             (f"--map 2010=before.tif --map after.tif {DID}", "got 'after.tif' among several maps"),
             (f"--map 2010=before.tif --map 2010=after.tif {DID}", "got '2010=after.tif' among several"),
             (MAPS, "--time or --map-period, got None"),
             (f"{MAPS} --map-period wave", "got 'wave'; the table has village, lon"),
-            (f"--map 2010=before.tif --map 2015=other_raw.tif {DID}", "the maps differ in their predictor"),
+            (f"--map 2010=before.tif --map 2015=other_raw.tif {DID}", "they differ in their predictor"),
             (f"--map 2010=before.tif --map 2015=absent.tif {DID}", "no such raster"),
             ("--map card.json", "cannot open this file as a raster"),
             (

@@ -15,14 +15,26 @@ import numpy as np
 import pandas as pd
 
 from sustain.errors import DataError
-from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW
+from sustain.maps.geotiff import (
+    NO_IMAGERY,
+    OUTSIDE_SUPPORT,
+    SUPPORT,
+    WEALTH_RAW,
+    open_raster,
+    value_band,
+    value_bands,
+)
 from sustain.maps.places import read
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
+from sustain.maps.read.zones import column_names
 
 __all__ = ["DISPLACED_M", "MapReading", "read_map_at_units"]
 
 DISPLACED_M = {"urban": 2000.0, "rural": 5000.0}
 """How far DHS surveys displace coordinates, in metres (99 in 100 rural places; the rest up to 10 km)."""
+
+_LETTERS = {"U": 1.0, "R": 0.0}
+_SAID = ("wealth_se", "extrapolated_share", "imagery_share")  # of the map, in its caveats
 
 
 @dataclass(frozen=True)
@@ -38,11 +50,14 @@ class MapReading:
         How the values were read.
     averaged : bool
         Whether a value is a mean over several cells.
+    outcome : str or None
+        Column of the predictions; None where the raster has several bands and none was named.
     """
 
     table: pd.DataFrame
     how: str
     averaged: bool
+    outcome: str | None = WEALTH_RAW
 
     def caveats(self, method: str) -> list[str]:
         """Say what a reader of an effect by `method` must know about the reading, one sentence each."""
@@ -62,8 +77,8 @@ class MapReading:
                     f"The correction {method!r} is a curve: it is applied to the mean prediction, which is not the "
                     "mean of corrected cells."
                 )
-        if WEALTH_RAW in self.table:
-            values = self.table[WEALTH_RAW].dropna()
+        if self.outcome in self.table:
+            values = self.table[self.outcome].dropna()
             if values.nunique() < len(values):
                 found.append(
                     f"{len(values)} rows hold {values.nunique()} different values: units in one cell or area share its "
@@ -92,25 +107,34 @@ def read_map_at_units(
     polygons: gpd.GeoDataFrame | None = None,
     key: str | None = None,
     weights: str | Path | None = None,
+    band: int | str | None = None,
+    lon: str = "lon",
+    lat: str = "lat",
 ) -> MapReading:
     """Read a map at the units of a trial.
 
     Parameters
     ----------
     raster : str or Path
-        A map of this package, or any raster whose bands are named.
+        A map of this package, or any raster of predictions.
     units : DataFrame
-        One row a unit, with ``lon`` and ``lat`` in degrees; with `polygons` the column `key` instead.
+        One row a unit, with columns `lon` and `lat`; with `polygons` the column `key` instead.
     buffer_m : float or str, optional
         Mean over a circle of this radius in metres, or of that of a column.
     displaced : str, optional
-        For displaced survey coordinates: a column that is 1 for urban and 0 for rural places; circles of 2 and 5 km.
+        For displaced survey coordinates: a column that is 1 (or, as in DHS files, ``U``) for urban and 0 (``R``) for
+        rural places; circles of 2 and 5 km.
     polygons : GeoDataFrame, optional
         Areas, whose column `key` says which unit they belong to.
     key : str, optional
         Column of `units` and of `polygons`.
     weights : str or Path, optional
         Raster of weights, such as people per cell, for circles and polygons.
+    band : int or str, optional
+        Number (from 1) or name of the band of predictions; by default ``wealth_raw``, else the only band. In a raster
+        without a band ``wealth_raw`` it becomes the column of that name.
+    lon, lat : str
+        Columns of `units` with coordinates in degrees.
 
     Returns
     -------
@@ -143,24 +167,25 @@ def read_map_at_units(
         raise DataError(
             "polygons and key go together: areas, and the column that says which unit each is of."
         )
-    read.require_columns(units, [key] if key else ["lon", "lat"], argument="units")
+    read.require_columns(units, [key] if key else [lon, lat], argument="units")
+    outcome, column, chosen = _outcome(raster, band)
     weighed = "" if weights is None else ", each cell weighed by the raster of weights"
     if polygons is not None and key is not None:
         values = zonal_mean(raster, _areas(units, polygons, key), weights)
         how = f"Map values are means over the units' polygons{weighed}."
     elif displaced is not None:
-        values = buffer_mean(raster, units["lon"], units["lat"], _displacement(units, displaced), weights)
+        values = buffer_mean(raster, units[lon], units[lat], _displacement(units, displaced), weights)
         how = (
             "Coordinates are displaced, so map values are means over circles of 2 km around urban and 5 km around "
             f"rural places{weighed}; a treatment that changes within that distance is blurred."
         )
     elif buffer_m is not None:
         radius = _radius(units, buffer_m)
-        values = buffer_mean(raster, units["lon"], units["lat"], radius, weights)
+        values = buffer_mean(raster, units[lon], units[lat], radius, weights)
         size = f"{radius:g} m" if isinstance(radius, float) else f"the radius in column {buffer_m!r}"
         how = f"Map values are means over circles of {size} around the units{weighed}."
     else:
-        values = sample_points(raster, units["lon"], units["lat"])
+        values = sample_points(raster, units[lon], units[lat])
         how = "Map values are those of the cells that contain the units' coordinates."
         if SUPPORT in values:
             flags = values.pop(SUPPORT)
@@ -168,14 +193,32 @@ def read_map_at_units(
                 extrapolated_share=(flags == OUTSIDE_SUPPORT).where(flags != NO_IMAGERY).astype(float),
                 imagery_share=(flags != NO_IMAGERY).astype(float),
             )
-    there = [name for name in values.columns if name in units.columns]
-    if there:
+    values = values.rename(columns={column: outcome})
+    kept = [name for name in values.columns if name in units.columns]
+    clash = [name for name in kept if name in (outcome, *_SAID)]
+    if clash:
         raise DataError(
-            f"units: column(s) {', '.join(there)} would be written over by the map's. Rename them."
+            f"units: column(s) {', '.join(clash)} would be written over by the map's. Rename them."
         )
-    table = pd.concat([units, values.set_axis(units.index)], axis=1)
+    if kept:
+        how += f" Column(s) {', '.join(kept)} are the units' own, not the map's."
+    table = pd.concat([units, values.drop(columns=kept).set_axis(units.index)], axis=1)
     table.attrs.update(values.attrs)
-    return MapReading(table, how, averaged=bool(ways))
+    return MapReading(table, how + chosen, averaged=bool(ways), outcome=outcome)
+
+
+def _outcome(raster: str | Path, band: int | str | None) -> tuple[str | None, str, str]:
+    """Column for the predictions, the name of their band, and what a reader must know of it."""
+    with open_raster(raster) as source:
+        names = column_names(source)
+        if band is None and WEALTH_RAW not in names and len(value_bands(source)) > 1:
+            return None, "", ""
+        name = names[value_band(source, band) - 1]
+    if name == WEALTH_RAW:
+        return name, name, ""
+    outcome = name if WEALTH_RAW in names else WEALTH_RAW
+    which = "Predictions are" if outcome == name else f"Predictions, in column {WEALTH_RAW!r}, are"
+    return outcome, name, f" {which} the raster's band {name!r}."
 
 
 def _radius(units: pd.DataFrame, buffer_m: float | str) -> Any:
@@ -187,10 +230,12 @@ def _radius(units: pd.DataFrame, buffer_m: float | str) -> Any:
 
 def _displacement(units: pd.DataFrame, column: str) -> Any:
     read.require_columns(units, [column], argument="units")
-    flag = read.vector(f"displaced: column {column!r}", units[column])
+    # DHS's own column, URBAN_RURA, has letters.
+    letters = units[column].map(lambda flag: _LETTERS.get(flag, flag) if isinstance(flag, str) else flag)
+    flag = read.vector(f"displaced: column {column!r}", letters.infer_objects())
     if not np.isin(flag, (0.0, 1.0)).all():
         raise DataError(
-            f"displaced: column {column!r} must be 1 for urban and 0 for rural places, and nothing else."
+            f"displaced: column {column!r} must be 1 (or U) for urban and 0 (or R) for rural places, and nothing else."
         )
     return np.where(flag == 1, DISPLACED_M["urban"], DISPLACED_M["rural"])
 
