@@ -98,6 +98,12 @@ def correct(
         str | None, typer.Option(help="Table only, with --method level: such as 'between region'.")
     ] = None,
     y_pred: Annotated[str, typer.Option(help="Table only: column of predictions.")] = "y_pred",
+    band: Annotated[
+        str | None,
+        typer.Option(
+            help="Raster only: band of predictions, by name or number; by default wealth_raw, else the only band."
+        ),
+    ] = None,
 ) -> None:
     """Correct a raster block by block, or a table's column; a table gets y_pred_corrected and y_pred_se."""
     from sustain.cli.tables import SUFFIXES, read_table, require_table, write_table
@@ -106,6 +112,7 @@ def correct(
 
     if source.suffix.lower() not in SUFFIXES:
         from sustain.maps.correct import correct_raster
+        from sustain.maps.geotiff import open_raster, value_band
 
         if stratum is not None:
             raise DataError(
@@ -116,9 +123,13 @@ def correct(
                 "--level: a corrected map serves contrasts at every level, so it takes no single level's slope. "
                 "Correct a table, or give the level to the estimate of the effect."
             )
-        correct_raster(source, out, card, method=method)
+        with open_raster(source) as raster:
+            index = value_band(raster, band, option="--band")
+        correct_raster(source, out, card, method=method, band=index)
         typer.echo(f"{out}: written, corrected by the method {method}")
         return
+    if band is not None:
+        raise DataError(f"--band: {source} is a table; name its column (--y-pred).")
     require_table(out)
     loaded = CalibrationCard.load(card)
     data = read_table(source, [y_pred])

@@ -108,7 +108,8 @@ def value_band(
     ----------
     dataset : rasterio.io.DatasetReader
     band : int or str, optional
-        Number from 1, or name (description). By default the band with a name of `ours`, else the only band.
+        Number from 1, or name (description); a text that is no name but a number counts as one. By default the band
+        with a name of `ours`, else the only band.
     ours : sequence of str
         Names by which this package calls the band, the first found counts.
     option : str
@@ -134,7 +135,7 @@ def value_band(
     candidates = value_bands(dataset)
     listed = ", ".join(f"{index} ({names[index - 1] or 'without a name'})" for index in candidates)
     if band is not None:
-        found = [index for index in candidates if names[index - 1] == str(band)]
+        found = [index for index in candidates if names[index - 1] == band]
         if not found and str(band).isdecimal():
             found = [index for index in candidates if index == int(band)]
         if len(found) != 1:

@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 
 from sustain.debias import CalibrationCard, linear_correct
 from tests.in_process import sustain
+from tests.maps.fakes import write_raster
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,30 @@ def test_a_table_is_corrected_as_in_python(sample, card, tmp_path):
     expected = linear_correct(before["y_pred"], CalibrationCard.load(card))
     np.testing.assert_allclose(after["y_pred_corrected"], expected, rtol=1e-12)
     assert (after["y_pred_se"] > 0).all()
+
+
+def test_a_band_of_somebodys_raster_is_named(card, tmp_path):
+    values = np.linspace(0.5, 2, 24).reshape(2, 3, 4)
+    raster = write_raster(tmp_path / "theirs.tif", values, ("mean", "sd"))
+    done = sustain("debias", "correct", raster, tmp_path / "out.tif", "--card", card)
+    assert done.returncode == 1
+    assert "which of 2 bands is meant; the bands are 1 (mean), 2 (sd). Say it (--band)" in done.stderr
+    for band, at in (("sd", 1), (1, 0)):
+        done = sustain(
+            "debias",
+            "correct",
+            raster,
+            tmp_path / "out.tif",
+            "--card",
+            card,
+            "--band",
+            band,
+            "--method",
+            "none",
+        )
+        assert done.returncode == 0, done.stderr
+        with rasterio.open(tmp_path / "out.tif") as out:
+            np.testing.assert_array_equal(out.read(1), values[at].astype(np.float32))
 
 
 def test_the_slope_for_an_effect_is_that_of_the_card(card):
