@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioIOError
 from tqdm import tqdm
 
 from sustain.config import LocalParams, TilesParams
 from sustain.data.csvtable import numbers, read_csv, refuse_duplicates
 from sustain.data.tiles.packed import INDEX_COLUMNS
+from sustain.data.tiles.raster import OwnTile, read_tile
 from sustain.data.tiles.shards import TileFormat, write_shard
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import DataError, DataWarning, FileFormatError
 from sustain.files import atomic_directory, write_json
+from sustain.sphere import arc_km, on_sphere
 
 __all__ = ["TABLE_FILE", "TILES_FOLDER", "copy_local", "copy_trials", "pack_local_tiles"]
 
@@ -30,6 +30,9 @@ TABLE_FILE = "sites.csv"
 TILES_FOLDER = "tiles"
 
 _FEW_BLOCKS = 10
+_STRETCHED = 0.05  # relative difference of a pixel's side on the ground from what it says
+_DISPLACED_KM = 15.0  # surveys displace places by up to 10 km
+_RANGES = {"lat": (-90, 90), "lon": (-180, 180), "year": (1900, 2100), "n": (1, 2**31 - 1)}
 _DEFAULTS: dict[str, Any] = {"year": 0, "country": "", "urban": False, "n": 1}
 _URBAN = {
     "1": True,
@@ -42,6 +45,7 @@ _URBAN = {
     "r": False,
 }
 _SUFFIXES = (".tif", ".tiff")
+_SIDE_CARS = (".msk", ".aux.xml")  # masks, nodata numbers and scales are often kept beside a tile
 
 
 def copy_local(params: LocalParams, out: str | Path) -> None:
@@ -69,7 +73,9 @@ def copy_local(params: LocalParams, out: str | Path) -> None:
         shutil.copyfile(table, folder / TABLE_FILE)
         (folder / TILES_FOLDER).mkdir()
         for path in tqdm(found, desc="copy tiles", unit="tile", disable=None):
-            shutil.copyfile(path, folder / TILES_FOLDER / path.name)
+            for part in (path, *(path.with_name(path.name + suffix) for suffix in _SIDE_CARS)):
+                if part.is_file():
+                    shutil.copyfile(part, folder / TILES_FOLDER / part.name)
 
 
 def copy_trials(trials: str | None, out: str | Path) -> None:
@@ -101,8 +107,10 @@ def copy_trials(trials: str | None, out: str | Path) -> None:
 def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed: int) -> None:
     """Pack GeoTIFF tiles and their labels, with a spatial split.
 
-    Tiles are north-up, all of one size, with named bands of uint16 DN, 0 for missing, and scale and offset tags that
-    are the same in all. The table has a row a tile: ``id`` (the file's name), ``lat``, ``lon``, the label, and
+    Tiles are all of one size and one size of pixels, with named bands of uint16 DN, and scale and offset tags that are
+    the same in all (`sustain.data.tiles.raster.read_tile`). The size of a pixel is read from them, unless
+    `params.pixel_m` is given: then they must have it. Each may be in a system of its own, such as its UTM zone. The
+    table has a row a tile: ``id`` (the file's name), ``lat``, ``lon``, the label, and
     optionally ``year``, ``country``, ``urban``, ``n`` (observations) and ``block`` (never divided by the split);
     `params.columns` says which of your columns is which.
 
@@ -133,12 +141,14 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
     """
     raw = Path(raw)
     sites = _read_sites(raw / TABLE_FILE, params)
-    tiles = _LocalTiles(raw / TILES_FOLDER, sites["id"].tolist(), params.pixel_m)
+    declared = params.pixel_m if "pixel_m" in params.model_fields_set else None
+    tiles = _LocalTiles(raw / TILES_FOLDER, sites, declared)
     with atomic_directory(out) as folder:
         stream = iter(tiles)
         for shard in count():
             if write_shard(folder, shard, stream, params.shard_size) < params.shard_size:
                 break
+        tiles.say_ground()
         sites["shard"], sites["row"] = np.divmod(np.arange(len(sites), dtype=np.int32), params.shard_size)
         if "block" not in sites:
             sites["block"] = spatial_block(sites["lat"], sites["lon"], params.block_km)
@@ -151,20 +161,60 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
 
 
 class _LocalTiles:
-    """Tiles by the names of their files, one after the other; `form` is that of the first, and all must have it."""
+    """Tiles of sites, one after the other; `form` is that of the first, and all must have it."""
 
-    def __init__(self, folder: Path, names: Sequence[str], pixel_m: float) -> None:
-        self.folder, self.names, self.pixel_m = folder, names, pixel_m
+    def __init__(self, folder: Path, sites: pd.DataFrame, pixel_m: float | None) -> None:
+        self.folder, self.sites, self.pixel_m = folder, sites, pixel_m
         self.form: TileFormat | None = None
+        self._ground: list[float] = []
 
     def __iter__(self) -> Iterator[NDArray[np.uint16]]:
-        for name in tqdm(self.names, desc="pack tiles", unit="tile", disable=None):
-            path = self.folder / name
-            tile, found = _read_tile(path, self.pixel_m)
-            if self.form is not None and (wrong := self.form.differences(found)):
-                raise FileFormatError(f"{path}: is not like the first tile: {wrong}.")
-            self.form = found
-            yield tile
+        places = self.sites[["id", "lat", "lon"]].itertuples(index=False, name=None)
+        for name, lat, lon in tqdm(
+            places, total=len(self.sites), desc="pack tiles", unit="tile", disable=None
+        ):
+            tile = read_tile(self.folder / name, self.pixel_m, self.form)
+            self.form = self.form or tile.form
+            if np.isfinite(tile.lat):
+                _require_near(self.folder / name, tile, lat, lon)
+                self._ground.append(tile.ground_m)
+            yield tile.pixels
+
+    def say_ground(self) -> None:
+        """Warn where pixels cover another area of ground than they say."""
+        if self.form is None or not self._ground:
+            return
+        size, low, high = self.form.pixel_m, min(self._ground), max(self._ground)
+        if max(abs(low / size - 1), abs(high / size - 1)) > _STRETCHED:
+            warnings.warn(
+                f"{self.folder}: pixels of {size:g} m cover {low:.3g} to {high:.3g} m of ground in their coordinate "
+                "system (Web Mercator's shrink towards the poles). A model of these tiles fits imagery of the same "
+                "system and latitude only; tiles in UTM zones or an equal-area system have no such limit.",
+                DataWarning,
+                stacklevel=3,
+            )
+
+
+def _require_near(path: Path, tile: OwnTile, lat: float, lon: float) -> None:
+    """Refuse a row that lies elsewhere than its tile: exchanged columns, a wrong sign, another row's tile."""
+
+    def apart_km(there: float, here: float) -> float:
+        ends = on_sphere([tile.lat, there], [tile.lon, here])
+        return float(arc_km(np.linalg.norm(ends[0] - ends[1])))
+
+    allowed = _DISPLACED_KM + tile.form.tile_px * tile.form.pixel_m / 1000
+    if (found := apart_km(lat, lon)) > allowed:
+        ways = {
+            "lat and lon exchanged": (lon, lat),
+            "the sign of lat": (-lat, lon),
+            "the sign of lon": (lat, -lon),
+        }
+        meant = [way for way, place in ways.items() if apart_km(*place) <= allowed]
+        hint = f" It fits with {meant[0]}: mend tiles.columns or the table." if meant else " Mend the table."
+        raise DataError(
+            f"{path}: the table places it at lat {lat:g}, lon {lon:g}, but the tile's middle is at lat {tile.lat:.4f}, "
+            f"lon {tile.lon:.4f}, {found:,.0f} km away.{hint}"
+        )
 
 
 def _say_few_blocks(sites: pd.DataFrame) -> None:
@@ -202,9 +252,36 @@ def _read_sites(path: Path, params: TilesParams) -> pd.DataFrame:
             sites[name] = _is_urban(table[column], path)
         else:
             sites[name] = _finite(numbers(table, column, str(path), whole=name in ("year", "n")), path)
+            if name in _RANGES:
+                _require_range(sites[name], column, *_RANGES[name], path)
     sites = sites.astype({"year": "int32", "n": "int32"})
     refuse_duplicates(sites["id"], str(path), f"id {wanted['id']}")
+    _refuse_null_island(sites, path)
     return sites.sort_values("id", ignore_index=True)
+
+
+_OUT_OF_RANGE = {
+    "lat": "Are lat and lon exchanged (tiles.columns)?",
+    "lon": "Are lat and lon exchanged (tiles.columns)? Where longitudes go from 0 to 360, subtract 360 over 180.",
+    "n": "It counts observations, such as households; leave rows without any out.",
+}
+
+
+def _require_range(values: pd.Series[float], column: str, low: float, high: float, path: Path) -> None:
+    if (wrong := (values < low) | (values > high)).any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{path}: column {column} holds {values.iloc[row]:g} in data row {row + 1}; expected {low:g} to {high:g}. "
+            f"{_OUT_OF_RANGE.get(str(values.name), 'Mend these rows, or leave them out.')}"
+        )
+
+
+def _refuse_null_island(sites: pd.DataFrame, path: Path) -> None:
+    if (wrong := (sites["lat"] == 0) & (sites["lon"] == 0)).any():
+        raise DataError(
+            f"{path}: {int(wrong.sum())} row(s) lie at latitude 0, longitude 0, which stands for an unknown place; the "
+            f"first is {sites['id'][wrong].iloc[0]}. Leave them out."
+        )
 
 
 def _given(values: pd.Series[str], path: Path) -> pd.Series[str]:
@@ -231,29 +308,3 @@ def _is_urban(values: pd.Series[str], path: Path) -> pd.Series[bool]:
             f"{path}: column {values.name} holds {values[wrong].iloc[0]!r}; expected one of {', '.join(_URBAN)}."
         )
     return found.astype(bool)
-
-
-def _read_tile(path: Path, pixel_m: float) -> tuple[NDArray[np.uint16], TileFormat]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such tile, but the table has a row for it.")
-    try:
-        with rasterio.open(path) as source:
-            tile = source.read()
-            names, scale, offset = source.descriptions, source.scales, source.offsets
-            nodata, north_up = source.nodata, source.transform.e < 0
-    except RasterioIOError as error:
-        raise FileFormatError(f"{path}: not a readable GeoTIFF ({error}).") from error
-    if tile.dtype != np.uint16 or nodata not in (0, None):
-        raise FileFormatError(
-            f"{path}: holds {tile.dtype} with nodata {nodata}; expected uint16 DN with nodata 0, and scale and offset "
-            "tags that give their meaning."
-        )
-    if not all(names) or tile.shape[1] != tile.shape[2] or not north_up:
-        raise FileFormatError(
-            f"{path}: expected a square, north-up tile whose bands have names; got {tile.shape[1:]} pixels, bands "
-            f"{names}, {'north' if north_up else 'south'}-up."
-        )
-    form = TileFormat(
-        bands=names, scale=scale, offset=offset, nodata=0, pixel_m=pixel_m, tile_px=tile.shape[1]
-    )
-    return tile, form
