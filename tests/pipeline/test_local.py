@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import rasterio
 import yaml
+from pyproj import Transformer
 
 from sustain.data.tiles.packed import TileStore
 from sustain.debias import CalibrationCard
@@ -40,12 +41,14 @@ def write_survey(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
             "town": np.arange(N) % 3 == 0,  # neither year nor country
         }
     )
+    to_mercator = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
     for k, name in enumerate(table["picture"]):
         tile = rng.normal(3000 + 900 * table["wealth"][k], 200, (3, SIDE, SIDE)).clip(1, 60000).astype("u2")
         tile[:, :2, :2] = 0  # clouds
+        x, y = to_mercator.transform(table["longitude"][k], table["latitude"][k])
         with rasterio.open(
             folder / "tiles" / name, "w", driver="GTiff", width=SIDE, height=SIDE, count=3, dtype="uint16", nodata=0,
-            crs="EPSG:3857", transform=rasterio.transform.from_origin(0, 0, 30, 30),
+            crs="EPSG:3857", transform=rasterio.transform.from_origin(x - 15 * SIDE, y + 15 * SIDE, 30, 30),
         ) as target:  # fmt: skip
             target.write(tile)
             target.descriptions, target.scales, target.offsets = (
