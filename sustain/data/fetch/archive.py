@@ -2,7 +2,8 @@
 
 An archive may hold names that point elsewhere, links, devices, a few kilobytes that swell to terabytes, or simply end
 too early. Here a member is a plain file with a plain relative name, or the archive is refused; what comes out is
-counted against `Limits`; and damage is one typed error that names the archive and the member.
+counted against `Limits`; and damage is one typed error that names the archive and the member. No member is passed over
+in silence: behind the last member of a tar only zeros may lie, and a zip must hold as many as its end mark counts.
 
 `iter_members` reads strictly forward, one member at a time, so that 100 GB can be read without being unpacked first.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import gzip
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -29,8 +31,22 @@ __all__ = ["Limits", "iter_members", "unpack"]
 
 CHUNK = 1 << 18
 # Names and extended headers between two members of a tar are read into memory; honest ones are far smaller.
-_MAX_HEADERS = 1 << 24
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, NotImplementedError)
+_MAX_HEADERS = 1 << 16  # tarfile searches them in quadratic time
+_MAX_PADDING = 1 << 24  # behind the last member
+_BLOCK = 512  # of a tar
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+    OSError,
+    NotImplementedError,
+    RecursionError,  # a header of a header of a header
+    ValueError,  # a number that is none
+    OverflowError,
+    LookupError,  # struct, and names of encodings
+)
+_END_MARK = struct.Struct("<4s4H2LH")  # of a zip
 
 
 @dataclass(frozen=True)
@@ -192,9 +208,9 @@ class _Member(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             content = self._source.read(len(view))
+        except (FileFormatError, ArchiveError):
+            raise
         except _DAMAGE as error:
-            if isinstance(error, FileFormatError):
-                raise
             raise _damaged(self._where, error) from error
         view[: len(content)] = content
         return len(content)
@@ -212,9 +228,14 @@ def _zip_members(path: Path, limits: Limits) -> Iterator[tuple[str, BinaryIO]]:
     budget = _Budget(path, limits)
     try:
         archive = zipfile.ZipFile(path)
-    except (*_DAMAGE, ValueError) as error:
+    except (*_DAMAGE, struct.error) as error:
         raise _damaged(str(path), error) from error
     with archive:
+        if (stated := _stated_members(path)) not in {None, len(archive.infolist())}:
+            raise FileFormatError(
+                f"{path}: its end mark counts {stated} members, its directory lists {len(archive.infolist())}. "
+                "Get the archive again."
+            )
         # The directory tells all sizes beforehand, and no member gives more than it states: zipfile cuts there.
         for info in archive.infolist():
             name, kind = _plain_name(path, info.filename), stat.S_IFMT(info.external_attr >> 16)
@@ -224,15 +245,30 @@ def _zip_members(path: Path, limits: Limits) -> Iterator[tuple[str, BinaryIO]]:
                 raise ArchiveError(f"{path}: member {name} is a link or a device. Refused.")
             budget.admit(name, info.file_size)
         for info in archive.infolist():
-            if info.is_dir():
-                continue
             where = f"{path}: member {info.filename}"
             try:
-                source = archive.open(info)
+                source = archive.open(info)  # compares the name with the one beside the content
             except (*_DAMAGE, RuntimeError) as error:
                 raise _damaged(where, error) from error
             with source, _opened(source, where) as member:
+                if info.is_dir():
+                    if info.file_size:
+                        raise FileFormatError(f"{where}: a folder with content. Get the archive again.")
+                    continue
                 yield str(PurePosixPath(info.filename)), member
+
+
+def _stated_members(path: Path) -> int | None:
+    """Members that the end mark of a zip counts; None where it cannot say (from 65,535)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END_MARK.size - 0xFFFF))
+        rest = file.read()
+    start = rest.rfind(b"PK\x05\x06")
+    if start < 0 or len(rest) - start < _END_MARK.size:
+        return None
+    total: int = _END_MARK.unpack_from(rest, start)[4]
+    return None if total == 0xFFFF else total
 
 
 class _Forward:
@@ -241,10 +277,13 @@ class _Forward:
     def __init__(self, source: BinaryIO, path: Path) -> None:
         self._source, self._path = source, path
         self._position, self._mark = 0, _MAX_HEADERS
+        self._last_byte = self._end = 0
         self.tail = b""
 
     def read(self, size: int) -> bytes:
         block = self._source.read(size)
+        if kept := len(block.rstrip(b"\0")):
+            self._last_byte = self._position + kept
         self._position += len(block)
         if self._position > self._mark:
             raise ArchiveError(
@@ -254,12 +293,18 @@ class _Forward:
         return block
 
     def allow(self, member: tarfile.TarInfo) -> None:
-        self._mark = member.offset_data + member.size + _MAX_HEADERS
+        self._end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+        self._mark = self._end + _MAX_HEADERS
 
-    def drain(self) -> None:
-        """Read to the end, where gzip compares its checksum."""
+    def drain(self) -> bool:
+        """Read to the end, where gzip compares its checksum; say whether only zeros follow the last member.
+
+        tarfile takes a header that it cannot read for the end.
+        """
+        self._mark = self._position + _MAX_PADDING
         while self.read(CHUNK):
             pass
+        return self._last_byte <= self._end
 
 
 def _tar_members(path: Path, limits: Limits, packed: bool) -> Iterator[tuple[str, BinaryIO]]:
@@ -282,10 +327,14 @@ def _tar_members(path: Path, limits: Limits, packed: bool) -> Iterator[tuple[str
                         with _opened(content, f"{path}: {last}") as member:
                             yield name, member
                     archive.members.clear()  # else every header stays in memory
-            stream.drain()
-        except FileFormatError:
+            clean = stream.drain()
+        except (FileFormatError, ArchiveError):
             raise
         except _DAMAGE as error:
             raise _damaged(f"{path}: at or after {last}", error) from error
+        if not clean:
+            raise FileFormatError(
+                f"{path}: what follows {last} is no member and no end: damaged. Get the archive again."
+            )
         if not packed and stream.tail.strip(b"\0"):
             raise FileFormatError(f"{path}: breaks off after {last}: no end mark. Get the archive again.")

@@ -241,6 +241,15 @@ def test_headers_that_fill_the_memory_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.tar.gz", tmp_path, "bytes of headers")
 
 
+def test_a_header_of_digits_does_not_hang(tmp_path: Path) -> None:
+    # Searching these for "digits and a blank" takes quadratic time: minutes for the 8 MB that a few kilobytes give.
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, 8 << 20
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
+        stream.write(header.tobuf(tarfile.USTAR_FORMAT) + b"1" * (8 << 20))
+    refused(tmp_path / "a.tar.gz", tmp_path, "bytes of headers")
+
+
 # ---- damage
 
 
@@ -271,6 +280,38 @@ def test_a_flipped_bit_is_noticed_or_harmless(kind: str, tmp_path: Path) -> None
             continue
         # Times, modes and names have no checksum in a zip; contents have one.
         assert set(found.values()) <= set(members.values())
+
+
+@kinds
+def test_no_flipped_bit_loses_a_member(kind: str, tmp_path: Path) -> None:
+    members = {f"f{number}.csv": b"x" * 500 for number in range(20)}
+    whole = MAKERS[kind](tmp_path / "whole", members).read_bytes()
+    path = tmp_path / "flipped"
+    draw = random.Random(5)
+    first = (
+        whole.find(b"PK\x01\x02") if kind == "zip" else 0
+    )  # contents of a zip have checksums; its directory none
+    for _ in range(400):
+        content = bytearray(whole)
+        content[draw.randrange(first, len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            found = read_all(path)
+        except (FileFormatError, ArchiveError):
+            continue
+        assert len(found) == len(members)
+
+
+@pytest.mark.parametrize("depth", [30, 3000])
+def test_headers_of_headers_end_in_a_typed_error(depth: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, 11
+    record = header.tobuf(tarfile.USTAR_FORMAT) + b"11 path=ab\n".ljust(512, b"\0")
+    with gzip.open(path, "wb") as stream:
+        stream.write(record * depth)
+    with pytest.raises((FileFormatError, ArchiveError), match=r"a\.tar\.gz"):
+        read_all(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
