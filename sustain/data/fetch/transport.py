@@ -7,12 +7,15 @@ request (granted, ignored, refused), and sorting what went wrong into "ask again
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import requests
+import urllib3
 
 __all__ = [
     "Interrupted",
@@ -27,6 +30,10 @@ __all__ = [
 
 CHUNK = 1 << 15  # also what a break can lose
 LONGEST_WAIT = 120  # seconds that a server may ask for
+SLOWEST = 1000  # bytes a second, over `PATIENCE` times the seconds of silence that are borne
+PATIENCE = 3
+# What requests lets through, of hostile addresses, headers and encodings.
+_ODD = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
 # Too early, too many, or the server's own trouble: another attempt may succeed.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -121,16 +128,19 @@ def open_url(
     """Open an http(s) address, as `open_stream` does; cookies go into `session`."""
     # Compressed on the way, sizes and ranges would be those of other bytes.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    get = (session or requests).get
     try:
-        response = (session or requests).get(url, headers=headers, stream=True, timeout=timeout)
+        response = _within(
+            PATIENCE * timeout, lambda: get(url, headers=headers, stream=True, timeout=timeout)
+        )
     except (requests.ConnectionError, requests.Timeout) as error:
         raise Interrupted(f"it cannot be reached ({_cause(error)})") from error
-    except requests.RequestException as error:
+    except _ODD as error:
         raise Refused(f"it cannot be asked for ({error})") from error
     with response:
         status = response.status_code
         granted = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        misses = status == 206 and (granted is None or int(granted[1]) != start)
+        misses = status == 206 and (granted is None or _number(granted[1]) != start)
         if start and (
             status == 416 or misses
         ):  # no such range, or another one than asked for: the whole file then
@@ -138,25 +148,61 @@ def open_url(
                 yield stream
             return
         if status in PASSING:
-            wait = response.headers.get("Retry-After", "")
-            seconds = min(int(wait), LONGEST_WAIT) if wait.isdecimal() else 0
+            seconds = min(_number(response.headers.get("Retry-After", "")) or 0, LONGEST_WAIT)
             raise Interrupted(f"the server answers {status} {response.reason}", seconds)
         if status not in {200, 206}:
             raise Refused(f"the server answers {status} {response.reason}")
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else None
+        encoded = "Content-Encoding" in response.headers
+        total = None if encoded else _number(response.headers.get("Content-Length", ""))
         if status == 206 and granted is not None:
-            total = int(granted[2]) if granted[2] != "*" else None
+            total = _number(granted[2])
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        yield Stream(start if status == 206 else 0, total, kind == "text/html", _chunks(response), version)
+        chunks = _chunks(response, PATIENCE * timeout)
+        yield Stream(start if status == 206 else 0, total, kind == "text/html", chunks, version)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _within(seconds: float, call: Callable[[], requests.Response]) -> requests.Response:
+    """Give what `call` gives; a server that drips its headers byte by byte is never silent, but is not waited for."""
+    outcome: list[requests.Response | BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:  # handed to the caller
+            outcome.append(error)
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise Interrupted(f"no whole answer within {seconds:g} seconds")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _chunks(response: requests.Response, window: float) -> Iterator[bytes]:
+    """Content as it comes; `Refused` where less than `SLOWEST` bytes a second come over a window of so many seconds."""
+    since, came = time.monotonic(), 0
     try:
-        yield from response.iter_content(CHUNK)
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        while chunk := response.raw.read1(CHUNK, decode_content=True):
+            yield chunk
+            came += len(chunk)
+            passed = time.monotonic() - since
+            if passed > window:
+                if came < SLOWEST * passed:
+                    raise Refused(f"it gives {came / passed:.0f} bytes a second, fewer than {SLOWEST:,}")
+                since, came = time.monotonic(), 0
+    except urllib3.exceptions.DecodeError as error:
+        raise Refused(f"what it sends is not encoded as it says ({error})") from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
         raise Interrupted(f"the connection broke off ({_cause(error)})") from error
+
+
+def _number(text: str) -> int | None:
+    """Read a number in a header; None where it is none, or longer than any size of a file."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else None
 
 
 def _cause(error: BaseException) -> str:

@@ -223,6 +223,69 @@ def test_a_busy_server_says_how_long_to_wait(server: Server, tmp_path: Path) -> 
     assert stop.waits == [7, 120, 2.0]  # the third is its own pause, doubled twice
 
 
+def drip(content: bytes) -> Callable[[Handler], None]:
+    """Send one byte after the other, never silent and never done."""
+
+    def answer(handler: Handler) -> None:
+        for byte in content:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(0.05)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 10_000, "no whole answer within"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + DATA, "bytes a second, fewer than"),
+    ],
+    ids=["headers", "content"],
+)
+def test_a_server_that_drips_is_given_up(server: Server, tmp_path: Path, content: bytes, said: str) -> None:
+    server.answers["/f"] = drip(content)
+    attempts = Attempts(limit=2, pause=0.01, timeout=1)
+    out = tmp_path / "raw"
+    with pytest.raises(DownloadError, match=said):
+        fetch(manifest_for(server.address("/f")), out, attempts=attempts)
+    assert nothing_in_place(out)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "9" * 5000},
+        {"Content-Length": "-5"},
+        {"Content-Encoding": "gzip"},
+        {"Location": "http://[::1", "status": "302"},
+        {"Location": "file:///etc/passwd", "status": "302"},
+        {"Location": "/f", "status": "302"},
+        {"Retry-After": "9" * 5000, "status": "429"},
+    ],
+    ids=lambda headers: " ".join(f"{name} {text[:12]}" for name, text in headers.items()),
+)
+def test_absurd_headers_end_in_a_typed_error(
+    server: Server, tmp_path: Path, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sustain.data.fetch.transport.LONGEST_WAIT", 0)
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(int(headers.get("status", "200")))
+        for name, text in headers.items():
+            if name != "status":
+                handler.send_header(name, text)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(b"" if "status" in headers else DATA[:-1])
+
+    server.answers["/f"] = answer
+    out = tmp_path / "raw"
+    with pytest.raises(DownloadError):
+        fetch(manifest_for(server.address("/f")), out, attempts=QUICK)
+    assert nothing_in_place(out)
+
+
 def test_an_earlier_part_of_something_else_is_thrown_away(server: Server, tmp_path: Path) -> None:
     part = tmp_path / ".partial-raw" / "deep" / "file.bin"
     part.parent.mkdir(parents=True)
