@@ -67,7 +67,7 @@ def make_app(layers: MapLayers, hosts: tuple[str, ...] = ("127.0.0.1", "localhos
     @app.get("/at")
     def at(
         lon: Annotated[float, Field(ge=-180, le=180)], lat: Annotated[float, Field(ge=-90, le=90)]
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         return _or_bad_request(lambda: layers.at(lon, lat))
 
     @app.post("/region")

@@ -21,7 +21,7 @@ sys.argv = ["sustain", *sys.argv[1:]]
 main()
 """
 TRAIN = {"torch", "torchvision", "torchgeo", "timm", "lightning", "safetensors", "torchmetrics"}
-PIPELINE = {"dvc", "jinja2", "distributed", "odc_stac", "fastapi", "uvicorn", "rio_tiler"}
+PIPELINE = {"dvc", "jinja2", "distributed", "odc_stac", "fastapi", "uvicorn"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import rasterio
 from fastapi.testclient import TestClient
 from rasterio.transform import from_origin
 
-from sustain.errors import DataError, RasterError
+from sustain.errors import DataError
 from sustain.maps.correct.raster import correct_values
 from sustain.viewer import MapLayers, make_app
 from sustain.viewer.regions import region_on_map
@@ -142,28 +142,15 @@ def test_every_click_is_answered(layers):
     client = TestClient(make_app(layers, hosts=("testserver",)))
     west, south, east, north = layers.bounds
     middle = ((west + east) / 2 + 180) % 360 - 180, (south + north) / 2
-    values = client.get("/at", params={"lon": middle[0], "lat": middle[1]}).json()
+    values = client.get("/at", params={"lon": middle[0], "lat": middle[1]}).json()["values"]
     assert values["wealth_raw"] == pytest.approx(0, abs=0.03)
     swapped = (middle[1], middle[0]) if abs(middle[0]) <= 90 else (middle[1], 90)
     opposite = (middle[0] + 360) % 360 - 180, -middle[1]
     for lon, lat in ((0, 80), (0, 90), (-180, -90), (80, 0), swapped, opposite):
         answer = client.get("/at", params={"lon": lon, "lat": lat})
         assert answer.status_code == 200, (lon, lat)
-        assert set(answer.json().values()) == {None}
-
-
-def test_longitudes_beyond_180_are_refused_with_what_to_do(tmp_path):
-    path = write_raster(
-        tmp_path / "far.tif",
-        np.ones((1, 4, 4)),
-        ("wealth",),
-        crs="EPSG:4326",
-        transform=from_origin(178, 5, 1, 1),
-    )
-    with pytest.raises(
-        RasterError, match=r"far\.tif: its longitudes go from 178 to 182, beyond 180.*gdalwarp"
-    ):
-        MapLayers(path)
+        assert set(answer.json()["values"].values()) == {None}
+        assert answer.json()["cell"] is None
 
 
 def test_a_region_is_that_of_the_polygon_as_drawn(tmp_path):

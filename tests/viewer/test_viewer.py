@@ -22,8 +22,8 @@ from shapely import Polygon
 from sustain.debias import CalibrationCard
 from sustain.errors import RasterError
 from sustain.maps.correct.raster import correct_values
-from sustain.maps.writing import create_geotiff
 from sustain.maps.read import area_means
+from sustain.maps.writing import create_geotiff
 from sustain.viewer import MapLayers, make_app
 from sustain.viewer import app as app_module
 from sustain.viewer import layers as layers_module
@@ -32,6 +32,7 @@ from tests.maps.fakes import make_card
 
 from .test_regions import published
 
+HALVES = ((-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5))  # of a cell, from its centre: corners in turn
 BANDS = ("wealth", "wealth_raw", "wealth_se", "support")
 
 
@@ -84,11 +85,16 @@ def test_corrected_and_raw_share_their_colour_scale(client):
 
 
 def test_values_at_a_point_are_the_cell_s(client, folder):
-    values = client.get("/at", params=place(folder, 30, 60)).json()
+    answer = client.get("/at", params=place(folder, 30, 60)).json()
+    values = answer["values"]
     with rasterio.open(folder / "wealth.tif") as source:
         expected = source.read()[:, 30, 60]
     assert list(values.values()) == pytest.approx(expected.tolist())
-    assert client.get("/at", params=place(folder, 3, 3)).json()["wealth"] is None
+    corners = [place(folder, 30 + down, 60 + across) for down, across in HALVES]
+    np.testing.assert_allclose(
+        answer["cell"], [[corner["lon"], corner["lat"]] for corner in corners], atol=1e-9
+    )
+    assert client.get("/at", params=place(folder, 3, 3)).json()["values"]["wealth"] is None
 
 
 def test_a_region_s_mean_is_the_mean_of_its_cells(client, folder):
@@ -108,7 +114,7 @@ def test_a_region_s_mean_is_the_mean_of_its_cells(client, folder):
 
 def test_support_is_drawn_as_kinds(client, folder):
     (layer,) = (item for item in client.get("/map.json").json()["layers"] if item["name"] == "support")
-    assert layer["kinds"] == ["within range", "extrapolated", "no imagery"]
+    assert layer["kinds"] == ["within the calibration's range", "beyond it: extrapolated", "no imagery"]
     assert len(set(layer["colours"])) == 3
     spot = place(folder, 3, 3)
     z = 9
@@ -299,6 +305,7 @@ def test_a_visitor_sees_the_map_clicks_it_and_draws_a_region(address, folder):
         page.goto(address)
         page.wait_for_selector(".leaflet-tile-loaded")
         assert page.inner_text("h1") == "asset index"
+        page.wait_for_selector(".country")
         box = page.locator("#map path.frame").bounding_box()
         assert box["x"] + box["width"] <= page.locator("#panel").bounding_box()["x"]
 

@@ -1,4 +1,5 @@
-"use strict";
+import { addBorders } from "./borders.js";
+import { swipe } from "./swipe.js";
 
 const titles = {
   wealth: "corrected", wealth_raw: "as predicted", wealth_se: "standard error", support: "within calibrated range",
@@ -8,11 +9,12 @@ const support = ["yes", "no: extrapolated", "no imagery"];
 const element = (id) => document.getElementById(id);
 const number = (value) => (value === null ? "none" : String(Number(value.toPrecision(3))).replace("-", "\u2212"));
 
-const narrow = window.matchMedia("(max-width: 520px)").matches;  // the panel lies below the map then
 // Quarters of a zoom level, so that a map fills the window.
 const map = L.map("map", { zoomSnap: 0.25, attributionControl: false, doubleClickZoom: false });
-L.control.scale({ imperial: false, position: narrow ? "topright" : "bottomleft" }).addTo(map);
-let shown = null;
+L.control.scale({ imperial: false, position: "bottomleft" }).addTo(map);
+let shown = null;  // the layer on the map, and its scale in the legend
+let takeAway = () => {};
+let clicked = null;  // values of the clicked cell
 let about = null;
 let corners = null;  // of the region being drawn
 let outline = null;
@@ -20,6 +22,7 @@ let dots = null;  // its corners, while it is being drawn
 
 // Lines of longitude and latitude below the tiles, so that a reader knows where in the world he is.
 map.createPane("graticule").style.zIndex = 150;
+map.createPane("degrees").style.zIndex = 355;
 const graticule = L.layerGroup().addTo(map);
 
 function drawGraticule() {
@@ -29,8 +32,10 @@ function drawGraticule() {
   const step = steps.find((size) => map.getSize().x / (view.getEast() - view.getWest()) * size >= 110) || 90;
   const options = { pane: "graticule", color: "#c2c7cc", weight: 1, interactive: false };
   const degrees = (value, ends) => `${Number(Math.abs(value).toFixed(2))}\u00b0${value ? ` ${ends[value < 0 ? 1 : 0]}` : ""}`;
+  const controls = map.getContainer().querySelector(".leaflet-control-zoom").getBoundingClientRect().bottom;
+  const hidden = (place) => map.latLngToContainerPoint(place).y < controls + 8; // behind the buttons
   const label = (place, text, anchor) => L.marker(place, {
-    pane: "graticule", interactive: false, keyboard: false,
+    pane: "degrees", interactive: false, keyboard: false,
     icon: L.divIcon({ className: "degrees", html: text, iconSize: null, iconAnchor: anchor }),
   }).addTo(graticule);
   for (let i = Math.ceil(view.getWest() / step); i * step <= view.getEast(); i++) {
@@ -39,18 +44,35 @@ function drawGraticule() {
   }
   for (let i = Math.ceil(Math.max(view.getSouth(), -85) / step); i * step <= Math.min(view.getNorth(), 85); i++) {
     L.polyline([[i * step, view.getWest()], [i * step, view.getEast()]], options).addTo(graticule);
-    label([i * step, view.getWest()], degrees(i * step, "NS"), [-3, -2]);
+    const west = [i * step, view.getWest()];
+    if (!hidden(west)) label(west, degrees(i * step, "NS"), [-3, -2]);
   }
 }
 
 map.on("moveend", drawGraticule);
 
+// Across 180 degrees tiles are those of the other end of the world, so they must be let wrap.
+const tilesOf = (layer) => L.tileLayer(`tiles/${encodeURIComponent(layer.name)}/{z}/{x}/{y}.png`, { maxZoom: 24 });
+
 function show(layer) {
-  if (shown) shown.remove();
-  // Across 180 degrees tiles are those of the other end of the world, so they must be let wrap.
-  shown = L.tileLayer(`tiles/${encodeURIComponent(layer.name)}/{z}/{x}/{y}.png`, { maxZoom: 18 }).addTo(map);
+  takeAway();
+  const tiles = tilesOf(layer).addTo(map);
+  takeAway = () => tiles.remove();
+  explain(layer, layer.title);
+}
+
+function compare() {
+  takeAway();
+  const [before, after] = ["wealth_raw", "wealth"].map((name) => about.layers.find((layer) => layer.name === name));
+  takeAway = swipe(map, tilesOf(before), tilesOf(after), ["as predicted", "corrected"]);
+  explain(after, "Wealth: as predicted | corrected");
+}
+
+function explain(layer, title) {
+  shown = layer;
   const kinds = layer.kinds.length > 0;
   for (const id of ["ramp", "ends"]) element(id).hidden = kinds;
+  element("shown").textContent = title;
   element("kinds").replaceChildren(...layer.kinds.map((kind, i) => {
     const entry = document.createElement("li");
     const swatch = document.createElement("span");
@@ -58,13 +80,21 @@ function show(layer) {
     entry.append(swatch, kind);
     return entry;
   }));
-  const one = layer.name.startsWith("wealth") && layer.name !== "wealth_se" && about.one_scale;
+  const one = about.compared && ["wealth", "wealth_raw"].includes(layer.name);
   element("remark").textContent = kinds ? "" : "No colour: no value." + (one ? " One scale for both maps of wealth." : "");
-  if (kinds) return;
   element("ramp").style.backgroundImage = `linear-gradient(to right, ${layer.colours.join(", ")})`;
-  element("low").textContent = (layer.low > 0 || layer.low < 0 ? "\u2264 " : "") + number(layer.low);
-  element("high").textContent = `\u2265 ${number(layer.high)}`;
+  [element("low").textContent, element("high").textContent] = layer.ends;
   element("unit").textContent = about.unit;
+  needle();
+}
+
+// A needle on the legend at the clicked cell's value.
+function needle() {
+  const value = clicked && clicked[shown.name];
+  element("needle").hidden = value === null || value === undefined;
+  if (!element("needle").hidden) {
+    element("needle").style.left = `${100 * Math.min(1, Math.max(0, (value - shown.low) / (shown.high - shown.low)))}%`;
+  }
 }
 
 function tell(caption, rows) {
@@ -90,9 +120,25 @@ async function ask(address, options) {
 const inUnit = () => (about.unit ? ` (${about.unit})` : "");
 const line = ([name, value]) => [titles[name] || name, name === "support" ? support[value] || "" : number(value)];
 
-async function look(clicked) {
-  const point = clicked.wrap(); // beyond 180 degrees Leaflet goes on counting
-  const values = await ask(`at?lon=${point.lng}&lat=${point.lat}`);
+// The clicked cell: its outline, and a ring that is seen where cells are small. Not filled, so that its colour can be read.
+const mark = L.layerGroup().addTo(map);
+
+function markCell(place, cell) {
+  mark.clearLayers();
+  const corners = (cell || []).map(([lon, lat]) => [lat, lon]);
+  const middle = cell ? L.polygon(corners).getBounds().getCenter() : place;
+  for (const [color, weight] of [["#fff", 4], ["#111", 2]]) {
+    const look = { color, weight, fill: false, interactive: false };
+    if (cell) L.polygon(corners, { ...look, className: "cell" }).addTo(mark);
+    L.circleMarker(middle, { ...look, radius: 10, className: "marker" }).addTo(mark);
+  }
+  map.fire("marked", { place: middle });
+}
+
+async function look(place) {
+  const point = place.wrap(); // beyond 180 degrees Leaflet goes on counting
+  const { values, cell } = await ask(`at?lon=${point.lng}&lat=${point.lat}`);
+  markCell(place, cell && cell.map(([lon, lat]) => [lon + place.lng - point.lng, lat]));
   const known = Object.entries(values).some(([name, value]) => name !== "support" && value !== null);
   const degrees = (value, ends) => `${Math.abs(value).toFixed(4)}\u00b0 ${ends[value < 0 ? 1 : 0]}`;
   const rows = Object.entries(values).map(line);
@@ -100,6 +146,8 @@ async function look(clicked) {
     ? "The 95% interval is that of this one cell: 1.96 standard errors either way."
     : known ? "" : "No value here: there is no imagery, or the place is outside of the map.";
   tell(`Cell at ${degrees(point.lat, "NS")}, ${degrees(point.lng, "EW")}${inUnit()}`, rows);
+  clicked = values;
+  needle();
 }
 
 const interval = (low, high) => (low === null ? "none" : `${number(low)} to ${number(high)}`);
@@ -152,6 +200,9 @@ function fail(error) {
 
 function startDrawing() {
   if (outline) outline.remove();
+  mark.clearLayers();
+  clicked = null;
+  needle();
   corners = [];
   // Not filled: a tint would change the colours that are to be read.
   outline = L.polygon([], { color: "#d55e00", weight: 3, fill: false, interactive: false }).addTo(map);
@@ -199,23 +250,49 @@ map.on("click", (event) => {
 
 map.on("dblclick", () => (corners ? finish() : map.zoomIn(1)));
 
-ask("map.json").then((content) => {
-  about = content;
+// Title, period, terms.
+function introduce() {
+  element("title").textContent = document.title = about.title;
+  element("period").textContent = about.period;
+  const texts = [
+    about.licence && `Licence: ${about.licence}.`,
+    about.citation,
+    about.method && `Correction: ${about.method}. Card ${about.card.slice(0, 12)}.`,
+    "Borders and names: Natural Earth, public domain, 1:50 million; they are for orientation and say nothing of anybody\u2019s claims.",
+  ];
+  element("source").replaceChildren(...texts.filter(Boolean).map((text) => {
+    const paragraph = document.createElement("p");
+    paragraph.textContent = text;
+    return paragraph;
+  }));
+}
+
+function offer(value, title, act, checked) {
+  const label = document.createElement("label");
+  const radio = document.createElement("input");
+  Object.assign(radio, { type: "radio", name: "layer", value, checked });
+  radio.addEventListener("change", act);
+  label.append(radio, title);
+  element("layers").append(label);
+}
+
+async function start() {
+  about = await ask("map.json");
   const [west, south, east, north] = about.bounds;
-  element("title").textContent = document.title = about.title.replaceAll("_", " ");
-  element("source").textContent = about.method ? `Correction: ${about.method}. Card ${about.card.slice(0, 12)}.` : "";
-  about.layers.forEach((layer, i) => {
-    const label = document.createElement("label");
-    const radio = document.createElement("input");
-    Object.assign(radio, { type: "radio", name: "layer", value: layer.name, checked: i === 0 });
-    radio.addEventListener("change", () => show(layer));
-    label.append(radio, layer.title);
-    element("layers").append(label);
-  });
-  show(about.layers[0]);
-  // Room for the panel: beside the map, or below it where it grows to half of the window.
-  const padding = narrow ? [12, window.innerHeight / 2 + 16] : [element("panel").offsetWidth + 24, 12];
-  const frame = [[south, west], [north, east]];
-  map.fitBounds(frame, { paddingTopLeft: narrow ? [12, 24] : [44, 24], paddingBottomRight: padding });
+  introduce();
+  about.layers.forEach((layer, i) => offer(layer.name, layer.title, () => show(layer), i === 0));
+  if (about.compared) offer("compare", "As predicted beside corrected", compare, false);
+  // The world fills the window, and no more than that.
+  map.setMinZoom(Math.floor(4 * Math.log2(map.getSize().x / 256)) / 4);
+  map.setMaxZoom(about.max_zoom);
+  const frame = [[Math.max(south, -85), west], [Math.min(north, 85), east]];
+  map.fitBounds(frame, { paddingTopLeft: [44, 24], paddingBottomRight: [12, 36] });
   L.rectangle(frame, { color: "#666", weight: 1, fill: false, interactive: false, className: "frame" }).addTo(map);
-}).catch(fail);
+  show(about.layers[0]);
+  const showBorders = await addBorders(map);
+  const box = element("borders");
+  box.addEventListener("change", () => showBorders(box.checked));
+  showBorders(box.checked);
+}
+
+start().catch(fail);
