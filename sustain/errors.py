@@ -116,3 +116,7 @@ class MirrorWarning(SustainWarning):
 
 class BandWarning(SustainWarning):
     """A raster's only band was taken, though its name is another one than expected."""
+
+
+class GridWarning(SustainWarning):
+    """A raster lies on other cells than the map, and its counts were shared out over the map's cells."""

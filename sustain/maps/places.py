@@ -8,21 +8,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 from rasterio.windows import Window
 
-from sustain.errors import DataError, RasterError
+from sustain.errors import DataError
+from sustain.maps.geotiff import require_crs
 from sustain.stats.columns import ColumnReader
 
 __all__ = [
     "WGS84",
     "cells_of",
+    "degrees_of",
+    "first_longitude",
     "inside_of",
     "points_by_block",
     "read",
     "read_coordinates",
     "refuse_exchanged",
-    "require_crs",
+    "system_of",
 ]
 
 WGS84 = "EPSG:4326"
@@ -56,12 +59,6 @@ def read_coordinates(lon: Any, lat: Any) -> tuple[npt.NDArray[np.float64], npt.N
     return lon, lat
 
 
-def require_crs(source: rasterio.io.DatasetReader) -> None:
-    """Raise `RasterError` if the raster has no coordinate system."""
-    if source.crs is None:
-        raise RasterError(f"{source.name}: no coordinate system is set, so places cannot be found in it.")
-
-
 def cells_of(
     source: rasterio.io.DatasetReader, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -71,8 +68,8 @@ def cells_of(
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     # pyproj puts at infinity what a projection cannot hold; GDAL gives up on all points for one.
     x, y = Transformer.from_crs(WGS84, source.crs.to_wkt(), always_xy=True).transform(lon, lat)
-    if source.crs.is_geographic:  # longitudes may be counted from 0 to 360, or beyond 180
-        left = min(source.bounds.left, source.bounds.right)
+    if source.crs.is_geographic:
+        left = first_longitude(source)
         x = left + (x - left) % 360
     x, y = (np.where(np.isfinite(x) & np.isfinite(y), v, np.nan) for v in (x, y))
     cols, rows = ~source.transform @ (x, y)
@@ -80,6 +77,37 @@ def cells_of(
         np.floor(np.where(np.isfinite(v), v, -1)).clip(-1, 2**40).astype(np.int64) for v in (rows, cols)
     )
     return rows, cols
+
+
+def system_of(source: rasterio.io.DatasetReader) -> CRS:
+    """Coordinate system of a raster as pyproj knows it, without heights."""
+    require_crs(source)
+    return CRS.from_wkt(source.crs.to_wkt()).to_2d()
+
+
+def degrees_of(crs: CRS) -> CRS:
+    """Longitude and latitude by which a system is defined; itself, if it is one of degrees."""
+    return crs.geodetic_crs or CRS.from_user_input(WGS84)
+
+
+def first_longitude(source: rasterio.io.DatasetReader) -> float:
+    """Longitude from which a raster counts: all places lie on it between this and 360 degrees more.
+
+    In degrees that is its western edge, so that longitudes from 0 to 360, or beyond 180, are found. In a projection it
+    is the meridian opposite to its own, where those are torn that are.
+    """
+    if source.crs.is_geographic:
+        corners = [
+            (source.transform @ (col, row))[0] for col in (0, source.width) for row in (0, source.height)
+        ]
+        return float(min(corners))
+    operation = system_of(source).coordinate_operation
+    middles = (
+        [item.value for item in operation.params if item.name.startswith("Longitude of ")]
+        if operation
+        else []
+    )
+    return float(middles[0]) - 180.0 if middles else -180.0
 
 
 def inside_of(

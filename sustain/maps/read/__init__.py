@@ -3,9 +3,9 @@
 from sustain.maps.read.areas import area_means, areas_table, published_card
 from sustain.maps.read.cells import iter_cells, write_cells
 from sustain.maps.read.panel import panel_from_maps
+from sustain.maps.read.polygons import read_polygons
 from sustain.maps.read.trial_units import MapReading, read_map_at_units
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
-from sustain.maps.read.zones import read_polygons
 
 __all__ = [
     "MapReading",

@@ -12,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio
-import shapely
 from rasterio.warp import transform as to_degrees
 from scipy.spatial.distance import cdist
 
 from sustain.debias import CalibrationCard
-from sustain.errors import DataError, WeakCalibrationWarning
+from sustain.errors import WeakCalibrationWarning
 from sustain.maps.correct.raster import require_corrected_with
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
 from sustain.maps.read.area_variance import AreaErrors, BlockSums
+from sustain.maps.read.people import open_people
+from sustain.maps.read.polygons import read_polygons
 from sustain.maps.read.zonal import warn_of_holes
-from sustain.maps.read.zones import Piece, cells_in_zones, column_names, read_polygons, zones_on_grid
+from sustain.maps.read.zones import Piece, cells_in_zones, value_names, zones_on_grid
 from sustain.sphere import arc_km, on_sphere
 from sustain.stats.covariance import critical_value
 
@@ -55,6 +56,8 @@ def area_means(
     areas: gpd.GeoDataFrame,
     card: CalibrationCard | str | Path,
     weights: str | Path | None = None,
+    *,
+    weights_per_km2: bool = False,
 ) -> pd.DataFrame:
     """Mean wealth of every area, with its standard errors.
 
@@ -123,22 +126,18 @@ def area_means(
     """
     if isinstance(card, str | Path):
         card = CalibrationCard.load(card)
-    with open_raster(raster) as source:
-        require_corrected_with(source, card)
-        names = column_names(source)
-        cell_area = abs(source.transform.determinant)
-        zones = zones_on_grid(source, areas)
-        n_cells = shapely.area(zones.to_numpy()) / cell_area
-        reader = _Reader(source, names, card, source.tags()["SUSTAIN_METHOD"])
     if (doubt := _doubt(card)) is not None:
         warnings.warn(doubt, WeakCalibrationWarning, stacklevel=2)
-    sums = [_Sums() for _ in range(len(zones))]
-    for piece in cells_in_zones(raster, zones, weights):
-        reader.add(piece, sums[piece.zone])
-    rows = [
-        reader.finish(found, None if weights is not None else float(size))
-        for found, size in zip(sums, n_cells, strict=True)
-    ]
+    with open_raster(raster) as source, open_people(source, weights, per_km2=weights_per_km2) as people:
+        require_corrected_with(source, card)
+        reader = _Reader(source, value_names(source), card, source.tags()["SUSTAIN_METHOD"])
+        zones = zones_on_grid(source, areas)
+        sums = [_Sums() for _ in range(len(zones))]
+        for piece in cells_in_zones(source, zones, people):
+            reader.add(piece, sums[piece.zone])
+    for zone, found in enumerate(sums if weights is None else ()):
+        found.weight = zones.size(zone, found.weight)
+    rows = [reader.finish(found) for found in sums]
     table = pd.DataFrame(rows, index=areas.index, columns=list(COLUMNS))
     warn_of_holes(raster, len(table), 0, int((~(table["imagery_share"] > 0)).sum()), "areas")
     return table
@@ -150,17 +149,23 @@ def areas_table(
     key: str,
     card: CalibrationCard | str | Path,
     weights: str | Path | None = None,
+    *,
+    layer: str | None = None,
+    weights_per_km2: bool = False,
 ) -> pd.DataFrame:
     """Table of the areas of a vector file: their names, then the columns of `area_means`.
 
     Parameters
     ----------
-    raster, card, weights
+    raster, card, weights, weights_per_km2
         As for `area_means`.
     areas : str or Path
-        Any vector file that GDAL reads: GeoPackage, GeoJSON, Shapefile.
+        Any vector file of `sustain.maps.read.read_polygons`: GeoPackage, GeoJSON, Shapefile, GeoParquet.
     key : str
-        Its column of names, each there once.
+        Its column of names, each there once. It is the first column of the table; where it is called like one of
+        `COLUMNS`, with ``area_`` before it.
+    layer : str, optional
+        Layer of the file, where it has several.
 
     Raises
     ------
@@ -169,18 +174,10 @@ def areas_table(
     RasterError, CardError
         As `area_means`.
     """
-    polygons = read_polygons(areas)
-    if key not in polygons.columns or key == polygons.geometry.name:
-        names = [str(name) for name in polygons.columns if name != polygons.geometry.name]
-        raise DataError(f"{areas}: no column {key!r}; it has {', '.join(names)}.")
-    if (wrong := polygons[key].isna() | polygons[key].duplicated()).any():
-        raise DataError(
-            f"{areas}: {key!r} must name every area once; {int(wrong.sum())} rows repeat a name or have none, the "
-            f"first {polygons.loc[wrong, key].iloc[0]!r}. Dissolve them first, or choose another column."
-        )
-    table = area_means(raster, polygons, card, weights)
-    table.insert(0, key, polygons[key])
-    return table
+    polygons = read_polygons(areas, layer=layer, key=key)
+    table = area_means(raster, polygons, card, weights, weights_per_km2=weights_per_km2)
+    table.insert(0, f"area_{key}" if key in COLUMNS else key, polygons[key])
+    return table.reset_index(drop=True)
 
 
 def published_card(folder: Path) -> CalibrationCard | None:
@@ -223,7 +220,7 @@ def _doubt(card: CalibrationCard) -> str | None:
 class _Sums:
     """What is gathered of one area, piece by piece."""
 
-    weight: float = 0.0  # of all cells, with imagery or not
+    weight: float = 0.0  # of the whole area, with imagery or not: square kilometres, or people
     seen: float = 0.0
     outside: float = 0.0
     raw: float = 0.0
@@ -256,11 +253,8 @@ class _Reader:
         there = np.isfinite(piece.bands[self._raw]) & (piece.weight > 0)
         if not there.any():
             return
-        # Weights may be finer than the map: what lies in one cell of it has one error.
-        col, row = (np.floor(v).astype(np.int64) for v in ~self._transform @ (piece.x[there], piece.y[there]))
-        _, first, which = np.unique(row * 2**32 + col, return_index=True, return_inverse=True)
-        weight = np.asarray(np.bincount(which, weights=piece.weight[there]), np.float64)
-        x, flags = (piece.bands[band][there][first] for band in (self._raw, self._support))
+        row, col, weight = piece.row[there], piece.col[there], piece.weight[there]
+        x, flags = (piece.bands[band][there] for band in (self._raw, self._support))
         error = np.asarray(self._card.standard_error(x, method=self._method))
         noise = np.sqrt(np.maximum(error**2 - self._draws.variance(x), 0))
         corrected = self._card.transform(x, method=self._method, check_support=False)
@@ -272,11 +266,11 @@ class _Reader:
         sums.own += (columns**2).sum(axis=0)
         sums.cells += x.size
         sums.draws = sums.draws + self._draws.weighted_sum(x, weight)
-        sums.blocks.add(row[first], col[first], columns)
+        sums.blocks.add(row, col, columns)
 
-    def finish(self, sums: _Sums, n_cells: float | None) -> dict[str, float]:
-        """Figures of one area; `n_cells` is its size, parts outside the raster included, unless cells are weighed."""
-        total = sums.weight if n_cells is None else n_cells
+    def finish(self, sums: _Sums) -> dict[str, float]:
+        """Figures of one area."""
+        total = sums.weight
         found = dict.fromkeys(COLUMNS, math.nan)
         found |= {"imagery_share": sums.seen / total if total > 0 else math.nan, "cells": sums.cells}
         if not sums.seen > 0:

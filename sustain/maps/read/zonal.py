@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio
-import shapely
 from pyproj import Geod
 from shapely import Polygon
 
 from sustain.errors import DataError, SupportWarning
-from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_raster, read_values
+from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_raster, read_values, value_bands
 from sustain.maps.places import (
     WGS84,
     cells_of,
@@ -26,7 +25,9 @@ from sustain.maps.places import (
     read_coordinates,
     refuse_exchanged,
 )
-from sustain.maps.read.zones import Piece, cells_in_zones, column_names, zones_on_grid
+from sustain.maps.read.longitudes import whole_ring
+from sustain.maps.read.people import open_people
+from sustain.maps.read.zones import Piece, cells_in_zones, value_names, zones_on_grid
 
 __all__ = ["buffer_mean", "sample_points", "warn_of_holes", "zonal_mean"]
 
@@ -70,11 +71,12 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
         rows, cols = cells_of(source, lon, lat)
         inside = inside_of(source, rows, cols)
         refuse_exchanged(source, lon, lat, inside)
-        values = np.full((lon.size, source.count), np.nan)
+        bands = value_bands(source)
+        values = np.full((lon.size, len(bands)), np.nan)
         for points, window in points_by_block(source, rows, cols, np.flatnonzero(inside)):
-            block = read_values(source, source.indexes, window)
+            block = read_values(source, bands, window)
             values[points] = block[:, rows[points] - window.row_off, cols[points] - window.col_off].T
-        names, attrs = column_names(source), _attrs(source)
+        names, attrs = value_names(source), _attrs(source)
     table = pd.DataFrame(values, columns=names, index=index)
     table.attrs.update(attrs)
     empty = inside & np.isnan(table[names[0]].to_numpy())
@@ -85,7 +87,13 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
 
 
 def buffer_mean(
-    raster: str | Path, lon: Any, lat: Any, radius_m: Any, weights: str | Path | None = None
+    raster: str | Path,
+    lon: Any,
+    lat: Any,
+    radius_m: Any,
+    weights: str | Path | None = None,
+    *,
+    weights_per_km2: bool = False,
 ) -> pd.DataFrame:
     """Mean of the map in a circle around each point, for places that are known only roughly.
 
@@ -131,12 +139,17 @@ def buffer_mean(
         np.repeat(radius, bearing.size),
     )
     corners = np.stack([corner_lon, corner_lat], axis=-1).reshape(lon.size, bearing.size, 2)
-    circles = gpd.GeoDataFrame(geometry=[Polygon(circle) for circle in corners], crs=WGS84, index=index)
-    return zonal_mean(raster, circles, weights)
+    rings = [Polygon(whole_ring(np.concatenate([circle, circle[:1]]))) for circle in corners]
+    circles = gpd.GeoDataFrame(geometry=rings, crs=WGS84, index=index)
+    return zonal_mean(raster, circles, weights, weights_per_km2=weights_per_km2)
 
 
 def zonal_mean(
-    raster: str | Path, polygons: gpd.GeoDataFrame, weights: str | Path | None = None
+    raster: str | Path,
+    polygons: gpd.GeoDataFrame,
+    weights: str | Path | None = None,
+    *,
+    weights_per_km2: bool = False,
 ) -> pd.DataFrame:
     """Mean of every band in every polygon, counting each cell by the share of it that the polygon covers.
 
@@ -173,17 +186,15 @@ def zonal_mean(
     SupportWarning
         When some polygons meet no cell that holds a value.
     """
-    with open_raster(raster) as source:
-        names, attrs = column_names(source), _attrs(source)
+    with open_raster(raster) as source, open_people(source, weights, per_km2=weights_per_km2) as people:
+        names, attrs = value_names(source), _attrs(source)
         zones = zones_on_grid(source, polygons)
-        n_cells = shapely.area(zones.to_numpy()) / abs(source.transform.determinant)
-    sums = np.zeros((len(zones), 2 * len(names) + 3))
-    for piece in cells_in_zones(raster, zones, weights):
-        sums[piece.zone] += _sums(piece, names)
-    parts = [
-        _zone_means(found, names, size if weights is None else None)
-        for found, size in zip(sums, n_cells, strict=True)
-    ]
+        sums = np.zeros((len(zones), 2 * len(names) + 3))
+        for piece in cells_in_zones(source, zones, people):
+            sums[piece.zone] += _sums(piece, names)
+    for zone, found in enumerate(sums if weights is None else ()):
+        found[-3] = zones.size(zone, found[-3])
+    parts = [_zone_means(found, names) for found in sums]
     table = pd.DataFrame(parts, index=polygons.index)
     table.attrs.update(attrs)
     if len(table):
@@ -215,18 +226,15 @@ def _sums(piece: Piece, names: list[str]) -> npt.NDArray[np.float64]:
     return np.concatenate([values, weight.sum(axis=1), [piece.weight.sum(), seen, outside]])
 
 
-def _zone_means(sums: npt.NDArray[np.float64], names: list[str], n_cells: float | None) -> dict[str, float]:
-    """Means of one zone.
-
-    `n_cells` is its size in cells, parts outside the raster included; None with weights, which are unknown there.
-    """
+def _zone_means(sums: npt.NDArray[np.float64], names: list[str]) -> dict[str, float]:
+    """Means of one zone, from its sums."""
     values, weights, (total, seen, outside) = np.split(sums, [len(names), 2 * len(names)])
     means = {
         name: _ratio(value, weight)
         for name, value, weight in zip(names, values, weights, strict=True)
         if name != SUPPORT
     }
-    means["imagery_share"] = _ratio(seen, total if n_cells is None else n_cells)
+    means["imagery_share"] = _ratio(seen, total)
     if SUPPORT in names:
         means["extrapolated_share"] = _ratio(outside, seen)
     return means

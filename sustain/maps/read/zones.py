@@ -1,173 +1,255 @@
-"""The cells of a raster that polygons cover, and by how much; large polygons piece by piece."""
+"""The cells of a raster that polygons cover, and by how much; large polygons piece by piece.
+
+All is done in pixels: polygons are brought onto the raster's columns and rows, so that rasters of any orientation and
+of any type of number are alike, and each value is read by the package's one reader.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import exactextract
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import rasterio
-from shapely import MultiPolygon, box, get_parts, make_valid
+import shapely
+from exactextract.feature import GeoPandasFeatureSource
+from exactextract.raster import RasterSource
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from sustain.errors import DataError, FileFormatError, RasterError
-from sustain.maps.geotiff import open_raster
-from sustain.maps.places import require_crs
+from sustain.errors import DataError
+from sustain.maps.geotiff import read_values, value_bands
+from sustain.maps.places import WGS84, degrees_of, first_longitude, system_of
+from sustain.maps.read.ground import CellAreas, ground_km2
+from sustain.maps.read.longitudes import counted_from, in_degrees, is_finite
+from sustain.maps.read.people import People
+from sustain.maps.read.polygons import mend, polygonal, row_names
 
-__all__ = ["Piece", "cells_in_zones", "column_names", "read_polygons", "zones_on_grid"]
+__all__ = ["Piece", "Zones", "cells_in_zones", "column_names", "value_names", "zones_on_grid"]
 
-# exactextract leaves out cells without data unless it is told what to put in their place.
-_MISSING = "-1e30"
-_PRESENT = -1e29  # larger numbers are values
 _SIDE = 512  # cells along the side of a piece of a large zone
 _CELLS_AT_A_TIME = 1 << 21  # that exactextract is asked for at once; 100 to 200 bytes each
+_ON_THE_EDGE = 1e-6  # of a cell: as far as a zone may reach beyond the raster and lie in it
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Cells of a zone, or of a part of one that is large.
+    """Cells of a zone, or of a part of one that is large; each cell is in one piece of it.
 
     Attributes
     ----------
     zone : int
         Position of the zone.
+    row, col : ndarray of int, shape (n,)
+        The cells.
     bands : ndarray, shape (bands, n)
-        Values of every band, NaN where there is none.
+        Their values, NaN where there is none.
     weight : ndarray, shape (n,)
-        Share of the cell that the zone covers, times the cell's weight.
-    x, y : ndarray, shape (n,)
-        Centres, in the raster's coordinate system.
+        What the zone covers of each: square kilometres of ground, or people.
     """
 
     zone: int
+    row: npt.NDArray[np.int64]
+    col: npt.NDArray[np.int64]
     bands: npt.NDArray[np.float64]
     weight: npt.NDArray[np.float64]
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Polygons on the pixels of a raster.
+
+    Attributes
+    ----------
+    shapes : ndarray of polygons, shape (n,)
+        Their x is the column, their y the row below zero, so that up is up; empty far from the raster.
+    beyond_km2 : dict
+        Whole ground of the zones that reach beyond the raster, by position.
+    """
+
+    shapes: Any
+    beyond_km2: dict[int, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def size(self, zone: int, covered_km2: float) -> float:
+        """Ground of a zone in square kilometres, given what it covers of the raster."""
+        return max(covered_km2, self.beyond_km2.get(zone, 0.0))
 
 
 def column_names(source: rasterio.io.DatasetReader) -> list[str]:
-    """Descriptions of the bands, ``band_1`` and so on where there is none."""
+    """Descriptions of all bands, ``band_1`` and so on where there is none."""
     return [text or f"band_{index}" for index, text in enumerate(source.descriptions, start=1)]
 
 
-def read_polygons(path: str | Path) -> gpd.GeoDataFrame:
-    """Read a vector file of any format that GDAL knows: GeoPackage, GeoJSON, Shapefile.
+def value_names(source: rasterio.io.DatasetReader) -> list[str]:
+    """Names of the bands that hold values: all but alpha bands."""
+    names = column_names(source)
+    return [names[index - 1] for index in value_bands(source)]
+
+
+def zones_on_grid(source: rasterio.io.DatasetReader, polygons: gpd.GeoDataFrame) -> Zones:
+    """Polygons on the pixels of an open raster, whatever their system and wherever its longitudes begin.
 
     Raises
     ------
     DataError
-        When there is no such file.
-    FileFormatError
-        When it cannot be read, or has no geometry.
-    """
-    if not Path(path).exists():
-        raise DataError(f"{path}: no such file of polygons. Check the path.")
-    try:
-        polygons = gpd.read_file(path)
-    except (RuntimeError, ValueError) as error:  # pyogrio's are RuntimeErrors
-        raise FileFormatError(f"{path}: not a readable vector file ({error}).") from error
-    if not isinstance(polygons, gpd.GeoDataFrame):
-        raise FileFormatError(f"{path}: a table without geometry. Give a file of polygons.")
-    return polygons
-
-
-def zones_on_grid(source: rasterio.io.DatasetReader, polygons: gpd.GeoDataFrame) -> gpd.GeoSeries:
-    """Polygons in the coordinate system of an open raster, numbered from 0.
-
-    Raises
-    ------
-    DataError
-        When `polygons` has no coordinate system, or holds an empty geometry.
+        As `sustain.maps.read.polygons.polygonal`, and when a polygon cannot be brought into the raster's system.
     RasterError
-        When the raster has none.
+        When the raster has no coordinate system.
     """
-    if polygons.crs is None:
+    shapes = polygonal(polygons)
+    index, own, crs = shapes.index, pyproj.CRS.from_user_input(shapes.crs).to_2d(), system_of(source)
+    given = np.asarray(shapes.to_numpy(), dtype=object)
+    if not len(given):
+        return Zones(given)
+    # A system of its own that is no system of degrees has no longitudes to tell apart.
+    same = own.equals(crs, ignore_axis_order=True) and not crs.is_geographic
+    degrees = None if same else in_degrees(given, own, degrees_of(crs), index)
+    placed = given if degrees is None else _placed(source, crs, degrees, index)
+
+    def onto_pixels(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        col, row = ~source.transform @ (xy[:, 0], xy[:, 1])
+        return np.column_stack([col, -row])
+
+    found = np.asarray(shapely.transform(placed, onto_pixels), dtype=object)
+    for place in np.flatnonzero(~shapely.is_valid(found)):
+        found[place] = mend(found[place])
+    left, bottom, right, top = np.nan_to_num(shapely.bounds(found), nan=-1.0).T
+    frame = np.array([0, -source.height, source.width, 0]) + _ON_THE_EDGE * np.array([-1, -1, 1, 1])
+    out = np.flatnonzero((left < frame[0]) | (bottom < frame[1]) | (right > frame[2]) | (top > frame[3]))
+    if not out.size:
+        return Zones(found)
+    if not (crs.is_geographic or crs.is_projected):
+        return Zones(found, dict(zip(out.tolist(), shapely.area(found[out]).tolist(), strict=True)))
+    whole = in_degrees(given[out], own, degrees_of(crs), index[out]) if degrees is None else degrees[out]
+    return Zones(found, dict(zip(out.tolist(), ground_km2(whole).tolist(), strict=True)))
+
+
+def _placed(source: rasterio.io.DatasetReader, crs: pyproj.CRS, degrees: Any, index: Any) -> Any:
+    """Polygons in degrees in the raster's system."""
+    shapes = counted_from(degrees, first_longitude(source), torn=not crs.is_geographic)
+    if crs.is_geographic:
+        return shapes
+    to_map = pyproj.Transformer.from_crs(degrees_of(crs), crs, always_xy=True)
+
+    def moved(some: Any) -> Any:
+        return shapely.transform(some, lambda xy: np.column_stack(to_map.transform(xy[:, 0], xy[:, 1])))
+
+    placed = np.asarray(moved(shapes), dtype=object)
+    lost = np.flatnonzero(~is_finite(placed))
+    if not lost.size:
+        return placed
+    # What a projection cannot hold lies far from the raster: so cut it off, and look again.
+    west, south, east, north = transform_bounds(source.crs, WGS84, *source.bounds, densify_pts=21)
+    east += 360 if east < west else 0
+    near = shapely.MultiPolygon(
+        [shapely.box(west - 1 + turn, south - 1, east + 1 + turn, north + 1) for turn in (-360, 0, 360)]
+    ).buffer(0)
+    placed[lost] = moved(np.array([mend(shape & near) for shape in shapes[lost]], dtype=object))
+    if (still := ~is_finite(placed)).any():
         raise DataError(
-            "polygons have no coordinate system. Set it (polygons.set_crs) to what they were drawn in."
+            f"polygons: {int(still.sum())} rows cannot be brought into the system of {source.name}: "
+            f"{row_names(index, still)}. Cut them to the map."
         )
-    hollow = polygons.geometry.isna() | polygons.geometry.is_empty
-    if hollow.any():
-        raise DataError(
-            f"polygons: {int(hollow.sum())} rows have no geometry, the first at {hollow.idxmax()!r}."
-        )
-    require_crs(source)
-    return polygons.geometry.to_crs(source.crs.to_wkt()).reset_index(drop=True)
+    return placed
 
 
 def cells_in_zones(
-    raster: str | Path, zones: gpd.GeoSeries, weights: str | Path | None = None
+    source: rasterio.io.DatasetReader, zones: Zones, people: People | None = None
 ) -> Iterator[Piece]:
-    """Cells that each zone meets, some millions at a time at most: a large zone comes in several pieces.
+    """Cells that each zone meets, some hundred thousands at a time at most: a large zone comes in several pieces.
 
-    Where cells of `weights` are smaller than those of the raster, the cells are the small ones.
-
-    Raises
-    ------
-    RasterError
-        When the weights' coordinate system is another one than the raster's, or their cells do not fit it.
+    Without `people` a cell weighs the ground that the zone covers of it. With them it weighs its people, those on the
+    covered part where people are known on smaller cells than the map's.
     """
-    _check_weights(raster, weights)
-    with open_raster(raster) as source:
-        n_bands, side = source.count, _SIDE
-        if weights is not None:
-            with open_raster(weights) as other:
-                side = max(1, int(_SIDE * min(1.0, other.res[0] / source.res[0])))
-        parts = list(_split(source, zones, side))
-    operations = [
-        f"{name}(default_value={_MISSING})" for name in ("values", "coverage", "center_x", "center_y")
-    ]
-    if weights is not None:
-        operations.append(f"weights(default_value={_MISSING},default_weight=0)")
-    for some in _batches(parts):
-        frame = gpd.GeoDataFrame(geometry=[shape for _, shape, _ in some], crs=zones.crs)
-        try:
-            found = exactextract.exact_extract(
-                str(raster),
-                frame,
-                operations,
-                weights=None if weights is None else str(weights),
-                output="pandas",
+    areas, bands = CellAreas(source), value_bands(source)
+    across, down = (1, 1) if people is None else people.parts
+    grid = _Grid(source.height, source.width, across, down)
+    for some in _batches(list(_split(source, zones, max(1, _SIDE // max(across, down))))):
+        frame = gpd.GeoDataFrame(geometry=[shape for _, shape, _ in some])
+        found = exactextract.exact_extract(grid, _Shapes(frame), ["cell_id", "coverage"], output="pandas")
+        cells = zip(found["cell_id"], found["coverage"], strict=True)
+        for (zone, _, _), (numbers, cover) in zip(some, cells, strict=True):
+            row, col = np.divmod(numbers.astype(np.int64), source.width * across)
+            if not row.size:
+                continue
+            top, left = int(row.min()) // down, int(col.min()) // across
+            height, width = int(row.max()) // down - top + 1, int(col.max()) // across - left + 1
+            values = read_values(source, bands, Window(left, top, width, height))
+            if people is None:
+                weight = cover * areas(top, left, height, width)[row - top, col - left]
+            else:
+                counts = people.counts(top, left, height, width)[row - top * down, col - left * across]
+                weight = cover * people.known(counts)
+                # What lies in one cell of the map has one value, and one error.
+                place, which = np.unique(row // down * source.width + col // across, return_inverse=True)
+                weight = np.bincount(which, weights=weight)
+                row, col = np.divmod(place, source.width)
+            yield Piece(
+                zone, row, col, values[:, row - top, col - left], np.asarray(weight, dtype=np.float64)
             )
-        except RuntimeError as error:
-            raise RasterError(
-                f"{weights or raster}: exactextract cannot combine these rasters and polygons ({error})."
-            ) from error
-        for (zone, _, _), cells in zip(some, found.to_dict("records"), strict=True):
-            yield _piece(zone, cells, n_bands, weights is not None)
+    if people is not None:
+        people.warn()
+
+
+class _Grid(RasterSource):  # type: ignore[misc]  # exactextract has no types
+    """Pixels without values: of a raster, or of its cells cut into equal parts."""
+
+    def __init__(self, height: int, width: int, across: int, down: int) -> None:
+        super().__init__()
+        self._height, self._width, self._across, self._down = height, width, across, down
+
+    def res(self) -> tuple[float, float]:
+        return 1 / self._across, 1 / self._down
+
+    def extent(self) -> tuple[float, float, float, float]:
+        return 0.0, -float(self._height), float(self._width), 0.0
+
+    def srs_wkt(self) -> None:
+        return None
+
+    def nodata_value(self) -> None:
+        return None
+
+    def read_window(self, x0: int, y0: int, nx: int, ny: int) -> npt.NDArray[np.uint8]:
+        return np.zeros((ny, nx), dtype=np.uint8)
+
+
+class _Shapes(GeoPandasFeatureSource):  # type: ignore[misc]
+    """Polygons on pixels have no coordinate system, which exactextract would ask for."""
+
+    def srs_wkt(self) -> None:
+        return None
 
 
 def _split(
-    source: rasterio.io.DatasetReader, zones: gpd.GeoSeries, side: int
+    source: rasterio.io.DatasetReader, zones: Zones, side: int
 ) -> Iterator[tuple[int, BaseGeometry, int]]:
     """Zones, those that are large cut along the raster's cells: position, shape and number of cells at most."""
-    for zone, shape in enumerate(zones):
+    for zone, shape in enumerate(zones.shapes):
+        if shape.is_empty:
+            continue
         bounds = shape.bounds
-        cols, rows = ~source.transform @ (np.array(bounds[::2]), np.array(bounds[1::2]))
-        left, right = np.clip([np.floor(cols.min()), np.ceil(cols.max())], 0, source.width).astype(int)
-        top, bottom = np.clip([np.floor(rows.min()), np.ceil(rows.max())], 0, source.height).astype(int)
+        left, right = np.clip([np.floor(bounds[0]), np.ceil(bounds[2])], 0, source.width).astype(int)
+        top, bottom = np.clip([np.floor(-bounds[3]), np.ceil(-bounds[1])], 0, source.height).astype(int)
         if max(right - left, bottom - top) <= side:
             yield zone, shape, int((right - left) * (bottom - top))
             continue
-        whole = make_valid(shape)
+        shapely.prepare(shape)
         for row in range(top, bottom, side):
             for col in range(left, right, side):
-                x, y = source.transform @ (
-                    np.array([col, min(col + side, right)]),
-                    np.array([row, min(row + side, bottom)]),
-                )
-                part = _polygons_of(whole.intersection(box(x.min(), y.min(), x.max(), y.max())))
+                square = shapely.box(col, -min(row + side, bottom), min(col + side, right), -row)
+                part = square if shape.contains(square) else mend(shape & square)
                 if not part.is_empty:
                     yield zone, part, side * side
-
-
-def _polygons_of(shape: BaseGeometry) -> MultiPolygon:
-    """Polygons of a geometry, without the lines and points that a cut may leave."""
-    return MultiPolygon([part for part in get_parts(get_parts(shape)) if part.geom_type == "Polygon"])
 
 
 def _batches(
@@ -183,26 +265,3 @@ def _batches(
         room -= part[2]
     if batch:
         yield batch
-
-
-def _piece(zone: int, cells: dict[str, npt.NDArray[np.float64]], n_bands: int, weighed: bool) -> Piece:
-    # exactextract prefixes its columns only where a raster has several bands.
-    prefixes = [""] if n_bands == 1 else [f"band_{index}_" for index in range(1, n_bands + 1)]
-    first = prefixes[0]
-    values = np.stack([cells[f"{prefix}values"] for prefix in prefixes]).astype(np.float64)
-    weight = np.asarray(cells[f"{first}coverage"], dtype=np.float64)
-    if weighed:
-        weight = weight * cells[f"{first}weights"]
-    values[values < _PRESENT] = np.nan
-    return Piece(zone, values, weight, cells[f"{first}center_x"], cells[f"{first}center_y"])
-
-
-def _check_weights(raster: str | Path, weights: str | Path | None) -> None:
-    if weights is None:
-        return
-    with open_raster(raster) as source, open_raster(weights) as other:
-        if source.crs != other.crs:
-            raise RasterError(
-                f"{weights}: weights are in {other.crs or 'no coordinate system'}, but {raster} is in {source.crs}. "
-                "Reproject the weights (gdalwarp -t_srs ... -r sum)."
-            )

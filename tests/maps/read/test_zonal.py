@@ -154,7 +154,7 @@ def test_a_raster_whose_longitudes_go_from_0_to_360(tmp_path):
 
 def test_no_coordinate_system(tmp_path):
     path = write_raster(tmp_path / "lost.tif", np.ones((1, 4, 4)), ("wealth",), crs=None)
-    with pytest.raises(RasterError, match=r"lost\.tif: no coordinate system"):
+    with pytest.raises(RasterError, match=r"lost\.tif: declares no coordinate system"):
         sample_points(path, [0.0], [0.0])
 
 
@@ -192,21 +192,12 @@ def test_zones_are_reprojected(corrected, bands):
     assert zonal_mean(corrected, lonlat)["wealth"].item() == pytest.approx(bands[0, 9, 10])
 
 
-def test_bad_zones(corrected, tmp_path):
+def test_bad_zones(corrected):
     zone = gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)])
     with pytest.raises(DataError, match="polygons have no coordinate system"):
         zonal_mean(corrected, zone)
-    with pytest.raises(DataError, match="1 rows have no geometry, the first at 'x'"):
+    with pytest.raises(DataError, match="1 of 1 rows have no geometry: 'x'"):
         zonal_mean(corrected, gpd.GeoDataFrame(geometry=[None], index=["x"], crs="EPSG:3857"))
-    zone = zone.set_crs(3857)
-    degrees = write_raster(tmp_path / "degrees.tif", np.ones((1, 20, 30)), ("people",), crs="EPSG:4326")
-    with pytest.raises(RasterError, match="weights are in EPSG:4326, but"):
-        zonal_mean(corrected, zone, weights=degrees)
-    shifted = write_raster(
-        tmp_path / "shifted.tif", np.ones((1, 20, 30)), ("p",), transform=from_origin(-9500, 9600, 700, 960)
-    )
-    with pytest.raises(RasterError, match=r"shifted\.tif: exactextract cannot combine"):
-        zonal_mean(corrected, zone, weights=shifted)
 
 
 def test_circles_are_round_on_the_ground(tmp_path):
@@ -238,6 +229,7 @@ def test_published_nigeria_raster_by_people(tmp_path):
     wealth, people = SHARED / "nigeria_2012_2014_ms_vals.tif", SHARED / "nigeria_pop.tif"
     with rasterio.open(wealth) as raster:
         values, everywhere = raster.read(1), box(*raster.bounds)
+        _, y = raster.transform @ (0.0, np.arange(raster.height) + 0.5)
     with rasterio.open(people) as raster:
         weights = raster.read(1)
     zone = gpd.GeoDataFrame(geometry=[everywhere], crs="EPSG:3857")
@@ -247,8 +239,10 @@ def test_published_nigeria_raster_by_people(tmp_path):
     assert zonal_mean(wealth, zone, weights=people)["wealthpooled_pred_mean"].item() == pytest.approx(
         expected, rel=1e-5
     )
+    # A metre of Web Mercator is shorter on the ground the farther north: by the cosine of the latitude, nearly.
+    ground = np.where(np.isnan(values), 0, 1 / np.cosh(y / 6378137)[:, None] ** 2)
     assert zonal_mean(wealth, zone)["wealthpooled_pred_mean"].item() == pytest.approx(
-        np.nanmean(values.astype(float)), rel=1e-5
+        np.nansum(values * ground) / ground.sum(), rel=1e-4
     )
 
 
