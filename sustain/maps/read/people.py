@@ -31,7 +31,7 @@ Edges = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 _SAME = 1e-4  # of a cell: grids that differ by less are one
 _MOST_PARTS = 64  # into which the side of a cell of the map is cut for smaller cells of people
-_POINTS = 8  # along the side of a cell of people, where the two grids are not parallel
+_CRUMBS = 4  # along the side of a cell of people, where the two grids are not parallel
 _NO_COUNT = 1e30  # larger numbers stand for nothing
 
 
@@ -93,7 +93,7 @@ class People:
         self._parallel = self._direct is not None and max(abs(self._direct.b), abs(self._direct.d)) < _SAME
         sides = self._sides()
         self.parts = (_parts(sides[0]), _parts(sides[1]))
-        # Cells of people that are much larger than those of the map are cut, so that few points do for each piece.
+        # Cells of people that are much larger than those of the map are cut, so that few crumbs do for each piece.
         longest = max(side * parts for side, parts in zip(sides, self.parts, strict=True))
         self._cut = max(1, int(np.ceil(longest)))
         self._n_cells = self._n_uncovered = self._n_odd = 0
@@ -261,7 +261,11 @@ class People:
         found: Floats,
         covered: npt.NDArray[np.bool_],
     ) -> None:
-        """Add the counts of other cells: each is spread over a lattice of points, each point goes where it lies."""
+        """Add the counts of other cells: each is cut into crumbs, and a crumb goes to the cells in which it lies.
+
+        Crumbs are taken for rectangles along the map's cells, so that cells which lie nearly like those of the map are
+        shared out nearly exactly.
+        """
         (_, edges), (row, col, height, width) = turn, window
         numbers, first_row, first_col = self._read(edges, 2)
         if not numbers.size:
@@ -274,23 +278,25 @@ class People:
         bottom = min((first_row + numbers.shape[0]) * cut, int(edges[3] * cut) + 3)
         right = min((first_col + numbers.shape[1]) * cut, int(edges[2] * cut) + 3)
         pieces = np.ix_(np.arange(top, bottom) // cut - first_row, np.arange(left, right) // cut - first_col)
-        each = numbers[pieces] / (cut * _POINTS) ** 2
+        each = numbers[pieces] / (cut * _CRUMBS) ** 2
         rows, cols = np.mgrid[top : bottom + 1, left : right + 1]
         x, y = self._ours(cols / cut, rows / cut, window)
         x, y = (x - col) * across, (y - row) * down
+        crumb_x, crumb_y = (_side(z) / _CRUMBS for z in (x, y))
         flat, there = found.reshape(-1), covered.reshape(-1)
-        steps = (np.arange(_POINTS) + 0.5) / _POINTS
+        steps = (np.arange(_CRUMBS) + 0.5) / _CRUMBS
         for u, v in itertools.product(steps, steps):
             at = [
                 (1 - v) * ((1 - u) * z[:-1, :-1] + u * z[:-1, 1:])
                 + v * ((1 - u) * z[1:, :-1] + u * z[1:, 1:])
                 for z in (x, y)
             ]
-            with np.errstate(invalid="ignore"):
-                inside = (at[0] >= 0) & (at[0] < width * across) & (at[1] >= 0) & (at[1] < height * down)
-            place = at[1][inside].astype(np.int64) * (width * across) + at[0][inside].astype(np.int64)
-            flat += np.bincount(place, each[inside], minlength=flat.size)
-            there[place] = True
+            for in_x, part_x in _neighbours(at[0], crumb_x, width * across):
+                for in_y, part_y in _neighbours(at[1], crumb_y, height * down):
+                    inside = (part_x > 0) & (part_y > 0)
+                    place = in_y[inside] * (width * across) + in_x[inside]
+                    flat += np.bincount(place, (each * part_x * part_y)[inside], minlength=flat.size)
+                    there[place] = True
 
     def _ours(self, col: Floats, row: Floats, window: tuple[int, int, int, int]) -> tuple[Floats, Floats]:
         """Places on the pixels of people, on the map's pixels; longitudes are those of a window of it."""
@@ -308,3 +314,20 @@ class People:
 def _parts(side: float) -> int:
     """Parts of a cell of the map about as long as a cell of people, whose side is in cells of the map."""
     return int(np.clip(np.round(1 / side), 1, _MOST_PARTS))
+
+
+def _side(place: Floats) -> Floats:
+    """Length along one axis of the map of cells whose corners are given, as of rectangles of the same spread."""
+    return np.hypot(place[:-1, 1:] - place[:-1, :-1], place[1:, :-1] - place[:-1, :-1])
+
+
+def _neighbours(middle: Floats, side: Floats, n: int) -> list[tuple[npt.NDArray[np.int64], Floats]]:
+    """Give the two of n cells in which crumbs of less than a cell lie along one axis, and the part in each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low = middle - side / 2
+        first = np.where(np.isfinite(low), np.clip(np.floor(low), -2, n), -2).astype(np.int64)
+        part = np.nan_to_num(np.clip((first + 1 - low) / side, 0, 1), nan=0.0)
+    return [
+        (first, np.where((first >= 0) & (first < n), part, 0.0)),
+        (first + 1, np.where((first >= -1) & (first < n - 1), 1 - part, 0.0)),
+    ]
