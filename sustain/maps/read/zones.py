@@ -19,13 +19,12 @@ import rasterio
 import shapely
 from exactextract.feature import GeoPandasFeatureSource
 from exactextract.raster import RasterSource
-from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from sustain.errors import DataError
 from sustain.maps.geotiff import read_values, value_bands
-from sustain.maps.places import WGS84, degrees_of, first_longitude, system_of
+from sustain.maps.places import degrees_of, first_longitude, system_of
 from sustain.maps.read.ground import CellAreas, ground_km2
 from sustain.maps.read.longitudes import counted_from, in_degrees, is_finite
 from sustain.maps.read.people import People
@@ -35,6 +34,7 @@ __all__ = ["Piece", "Zones", "cells_in_zones", "column_names", "value_names", "z
 
 _SIDE = 512  # cells along the side of a piece of a large zone
 _CELLS_AT_A_TIME = 1 << 21  # that exactextract is asked for at once; 100 to 200 bytes each
+_AROUND = 5.0  # degrees around a raster beyond which no part of a zone matters
 _ON_THE_EDGE = 1e-6  # of a cell: as far as a zone may reach beyond the raster and lie in it
 
 
@@ -138,28 +138,36 @@ def _placed(source: rasterio.io.DatasetReader, crs: pyproj.CRS, degrees: Any, in
     shapes = counted_from(degrees, first_longitude(source), torn=not crs.is_geographic)
     if crs.is_geographic:
         return shapes
+    # What lies far from the raster counts for nothing on it, and may be more than its projection can hold.
+    near = _around(source, crs)
+    far = np.flatnonzero(~shapely.covered_by(shapes, near))
+    shapes[far] = [mend(shape & near) for shape in shapes[far]]
     to_map = pyproj.Transformer.from_crs(degrees_of(crs), crs, always_xy=True)
-
-    def moved(some: Any) -> Any:
-        return shapely.transform(some, lambda xy: np.column_stack(to_map.transform(xy[:, 0], xy[:, 1])))
-
-    placed = np.asarray(moved(shapes), dtype=object)
-    lost = np.flatnonzero(~is_finite(placed))
-    if not lost.size:
-        return placed
-    # What a projection cannot hold lies far from the raster: so cut it off, and look again.
-    west, south, east, north = transform_bounds(source.crs, WGS84, *source.bounds, densify_pts=21)
-    east += 360 if east < west else 0
-    near = shapely.MultiPolygon(
-        [shapely.box(west - 1 + turn, south - 1, east + 1 + turn, north + 1) for turn in (-360, 0, 360)]
-    ).buffer(0)
-    placed[lost] = moved(np.array([mend(shape & near) for shape in shapes[lost]], dtype=object))
-    if (still := ~is_finite(placed)).any():
+    placed = np.asarray(
+        shapely.transform(shapes, lambda xy: np.column_stack(to_map.transform(xy[:, 0], xy[:, 1]))),
+        dtype=object,
+    )
+    if (lost := ~is_finite(placed)).any():
         raise DataError(
-            f"polygons: {int(still.sum())} rows cannot be brought into the system of {source.name}: "
-            f"{row_names(index, still)}. Cut them to the map."
+            f"polygons: {int(lost.sum())} rows cannot be brought into the system of {source.name}: "
+            f"{row_names(index, lost)}. Cut them to the map."
         )
     return placed
+
+
+def _around(source: rasterio.io.DatasetReader, crs: pyproj.CRS) -> BaseGeometry:
+    """Longitudes and latitudes of a raster and some degrees around it, however often round the Earth."""
+    x, y = source.transform @ (np.array([0, source.width] * 2), np.array([0, 0] + [source.height] * 2))
+    to_degrees = pyproj.Transformer.from_crs(crs, degrees_of(crs), always_xy=True)
+    west, south, east, north = to_degrees.transform_bounds(x.min(), y.min(), x.max(), y.max())
+    if not np.isfinite([west, south, east, north]).all():
+        return shapely.box(-720, -90, 720, 90)
+    east += 360 if east < west else 0
+    boxes = [
+        shapely.box(west - _AROUND + turn, south - _AROUND, east + _AROUND + turn, north + _AROUND)
+        for turn in (-360, 0, 360)
+    ]
+    return shapely.union_all(boxes)
 
 
 def cells_in_zones(
