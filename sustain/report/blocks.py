@@ -1,4 +1,4 @@
-"""What a page is made of: sections of figures and tables, each of which can explain itself."""
+"""What a page is made of: sections of figures, tables and notes that explain themselves, some of them folded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-__all__ = ["Cell", "Figure", "Headline", "Panel", "Row", "Section", "Table"]
+__all__ = ["Cell", "Figure", "Fold", "Note", "Panel", "Row", "Section", "Table"]
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,45 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Headline:
-    """A figure that the page is remembered by."""
+class Note:
+    """A few paragraphs under a heading."""
 
-    value: str
-    label: str
-    note: str
+    title: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What only some readers want: closed on the screen under a title that says what is in it, open in print."""
+
+    id: str
+    title: str
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not (self.figures or self.tables or self.notes)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: opening words, figures, tables, and notes as (term, text)."""
+    """A part of the page: opening words; figures, tables and notes that all see; then what is folded.
+
+    `aside` are notes that stand beside the figure or table where the page is wide enough.
+    """
 
     id: str
     title: str
     intro: str
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
-    notes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    aside: tuple[Note, ...] = ()
+    folds: tuple[Fold, ...] = ()
+
+    @property
+    def folded(self) -> bool:
+        """Whether nothing of it is open, so that it is folded whole."""
+        return not (self.figures or self.tables or self.aside)

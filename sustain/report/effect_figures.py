@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -18,33 +19,41 @@ __all__ = ["contrast_scatter", "distribution_curves", "effects_forest", "respons
 
 Interval = tuple[str, float, float, float]
 
-# A longer title leaves no room for the truth beside it.
-_LONG = 38
+# Letters of a title in one line, alone and with the truth beside it.
+_ALONE, _BESIDE = 50, 36
 
 
 def effects_forest(
-    trials: Sequence[tuple[str, float | None, str, Sequence[Interval]]], *, unit: str, alt: str
+    trials: Sequence[tuple[str, float | None, str, str, Sequence[Interval]]], *, unit: str, alt: str
 ) -> Markup:
     """Draw every trial's estimates with intervals on one axis, the truth marked where it is known.
 
     Parameters
     ----------
-    trials : sequence of (title, truth, reported, estimates)
-        `reported` is the method that the trial's assumption leads to; an estimate is (method, estimate, low, high).
+    trials : sequence of (title, truth, reported, few, estimates)
+        `reported` is the method that the trial's assumption leads to; `few` names an arm of few units, as
+        ``3 treated units``, or is empty; an estimate is (method, estimate, low, high).
     unit : str
         Unit of wealth.
     alt : str
         Text alternative.
     """
-    rows = sum(1 + len(estimates) for _, _, _, estimates in trials)
+    titles = [wrap(title, _ALONE if truth is None else _BESIDE) for title, truth, _, _, _ in trials]
+    rows = sum(len(e) + len(lines) + bool(few) for lines, (*_, few, e) in zip(titles, trials, strict=True))
     with canvas(70 + 24 * rows) as (figure, axes):
         beside = axes.get_yaxis_transform()
         y = 0.0
         labels: list[tuple[float, str, bool]] = []
-        for title, truth, reported, estimates in trials:
-            axes.text(-0.15, y, title, transform=beside, weight="bold", va="center")
-            if truth is not None and len(title) <= _LONG:
+        for lines, (_, truth, reported, few, estimates) in zip(titles, trials, strict=True):
+            for line in lines:
+                axes.text(-0.15, y, line, transform=beside, weight="bold", va="center")
+                y -= 0.8
+            y += 0.8
+            if truth is not None:
                 axes.text(1, y, f"truth {truth:.2f}", transform=beside, ha="right", va="center", fontsize=10)
+            if few:
+                y -= 0.8
+                axes.text(-0.15, y, f"only {few}", transform=beside, va="center", fontsize=10)
             top = y - 0.5
             for method, estimate, low, high in estimates:
                 y -= 1
@@ -101,7 +110,7 @@ def contrast_scatter(
         Text alternative.
     """
     limits = padded(np.concatenate([table["truth"].to_numpy(float), table["estimate"].to_numpy(float)]))
-    with canvas(380) as (figure, axes):
+    with canvas(350) as (figure, axes):
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         axes.plot(limits, limits, color=MUTED, linewidth=1, dashes=(1, 2))
         methods = list(dict.fromkeys(table["method"]))
@@ -168,7 +177,7 @@ def response_curve(model: ResponseModel, *, unit: str, alt: str) -> Markup:
     alt : str
         Text alternative.
     """
-    with canvas(380) as (figure, axes):
+    with canvas(320) as (figure, axes):
         draw_response(model, axes)
         axes.set(xlabel=f"Wealth, {unit}", ylabel=f"Predicted wealth, {unit}")
         axes.legend(loc="upper left", borderaxespad=0.2)

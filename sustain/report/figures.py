@@ -63,7 +63,7 @@ def prediction_against_truth(
     both = np.concatenate([truth, pred])
     # The ends of the axes must not tell the extreme values of a confidential survey.
     limits = padded(both if min_count == 1 else np.percentile(both, [0.5, 99.5]))
-    with canvas(380) as (figure, axes):
+    with canvas(350) as (figure, axes):
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         cells = axes.hexbin(
             truth, pred, gridsize=24, extent=(*limits, *limits), mincnt=min_count, linewidths=0.2, zorder=1
@@ -173,7 +173,7 @@ def calibration_curves(
     span = high - low
     view = (low - 0.1 * span, high + 0.1 * span)
     shown = curves[curves["x"].between(*view)]
-    with canvas(380) as (figure, axes):
+    with canvas(320) as (figure, axes):
         bounds = shown.loc[shown["x"].between(low, high), ["lo", "hi", "h"]].to_numpy(float)
         finite = bounds[np.isfinite(bounds)]
         axes.set(xlim=view, ylim=padded(np.concatenate([finite, np.array(view)]), 0.08))

@@ -14,35 +14,50 @@ from sustain.trials.results import TrialResult
 __all__ = ["Accuracy", "Findings", "Published", "Survey", "model_label"]
 
 _LABELS = {
-    "cnn": "CNN (the map's model)",
+    "cnn": "Network on images (the map's model)",
     "nightlights": "Night lights alone",
-    "ridge_histograms": "Ridge on histograms",
-    "ridge_statistics": "Ridge on statistics of bands",
+    "ridge_histograms": "Ridge regression on histograms of bands",
+    "ridge_statistics": "Ridge regression on statistics of bands",
     "forest_statistics": "Random forest on statistics of bands",
 }
-# Words of published models' names that are not spelled as plain words.
-_WORDS = {
-    "gbt": "GBT",
-    "knn": "KNN",
-    "ms": "MS",
-    "msnl": "MS+NL",
-    "nl": "NL",
-    "resnet": "ResNet",
-    "rgb": "RGB",
-    "rgbnl": "RGB+NL",
-    "ridge": "Ridge",
+# Parts of published models' names: what learns, what it sees, and in which form.
+_LEARNERS = {
+    "gbt": "Boosted trees",
+    "knn": "Nearest neighbours",
+    "resnet_18": "ResNet of 18 layers",
+    "ridge": "Ridge regression",
+}
+_SEEN = {
+    "ms": "all daytime bands",
+    "msnl": "all daytime bands and night lights",
+    "nl": "night lights",
+    "rgb": "visible bands",
+    "rgbnl": "visible bands and night lights",
+}
+_FORMS = {
+    "": "",
+    "concat": "",
+    "hist": ", as histograms",
+    "mean_scalar": ", their mean",
+    "transfer": ", trained on night lights first",
 }
 # Models that see the brightness of the night and nothing else, the best first.
 _LIGHTS = ("nightlights", "knn_nl_mean_scalar")
 
 
 def model_label(name: str) -> str:
-    """Return a model's name as people write it.
+    """Return a model's name as people write it; one that follows no known pattern is spelled with spaces.
 
     >>> model_label("resnet_18_msnl_concat")
-    'ResNet 18 MS+NL concat'
+    'ResNet of 18 layers on all daytime bands and night lights'
     """
-    return _LABELS.get(name) or " ".join(_WORDS.get(word, word) for word in name.split("_"))
+    if label := _LABELS.get(name):
+        return label
+    for key, learner in _LEARNERS.items():
+        seen, _, form = name.removeprefix(f"{key}_").partition("_")
+        if name.startswith(f"{key}_") and seen in _SEEN and form in _FORMS:
+            return f"{learner} on {_SEEN[seen]}{_FORMS[form]}"
+    return name.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "MUTED", "MethodStyle", "method_style"]
+__all__ = ["METHODS", "MUTED", "MethodStyle", "method_style", "methods_said"]
 
 MUTED = "#5d5e5f"
 
@@ -16,6 +17,7 @@ class MethodStyle:
     label: str
     colour: str
     marker: str
+    words: str = ""
 
     @property
     def name(self) -> str:
@@ -39,10 +41,10 @@ _SHAPES = {
 
 # Okabe and Ito's colours (Color Universal Design, 2008), told apart by shape as well.
 METHODS = {
-    "none": MethodStyle("Naive", "#D55E00", "o"),
-    "response": MethodStyle("Response", "#CC79A7", "D"),
-    "linear": MethodStyle("Linear", "#0072B2", "s"),
-    "tweedie": MethodStyle("Tweedie", "#009E73", "^"),
+    "none": MethodStyle("Naive", "#D55E00", "o", "the map as it is"),
+    "response": MethodStyle("Response", "#CC79A7", "D", "read back through the response curve"),
+    "linear": MethodStyle("Linear", "#0072B2", "s", "divided by one slope"),
+    "tweedie": MethodStyle("Tweedie", "#009E73", "^", "by a curve for single places"),
     "tweedie_scott": MethodStyle("Tweedie as published", MUTED, "P"),
     "level": MethodStyle("Level", "#E69F00", "v"),
 }
@@ -51,3 +53,10 @@ METHODS = {
 def method_style(method: str) -> MethodStyle:
     """Return the style of a method; an unknown one is drawn in muted ink under its own name."""
     return METHODS.get(method, MethodStyle(method.replace("_", " ").capitalize(), MUTED, "P"))
+
+
+def methods_said(methods: Iterable[str]) -> str:
+    """Return a few words on each of the methods, each once."""
+    known = [METHODS[method] for method in dict.fromkeys(methods) if method in METHODS]
+    said = "; ".join(f"{style.name}: {style.words}" for style in known if style.words)
+    return f"{said[:1].upper()}{said[1:]}." if said else ""

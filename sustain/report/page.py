@@ -13,14 +13,17 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sustain import __version__
-from sustain.config import Params, SurveyPredictionsParams, SyntheticWorldParams
+from sustain.config import DownloadParams, Params, SurveyPredictionsParams, SyntheticWorldParams
 from sustain.files import atomic_path, write_json, write_text
 from sustain.maps.correct import CELLS_FILE
 from sustain.report import map_figures
-from sustain.report.blocks import Headline, Section
+from sustain.report.blocks import Section
+from sustain.report.countries import country_names
+from sustain.report.doubts import Doubt, card_doubts
 from sustain.report.findings import Findings
 from sustain.report.gather import gather
 from sustain.report.glossary import GLOSSARY
+from sustain.report.links import linked
 from sustain.report.methods import method_style
 from sustain.report.metrics import report_metrics
 from sustain.report.rasters import MapView, read_map
@@ -34,10 +37,11 @@ from sustain.report.sections import (
     survey_section,
 )
 from sustain.report.tile_view import read_tile_map
-from sustain.report.verdict import FAMILY, Verdict, verdict
-from sustain.report.words import count, interval, number, percent
+from sustain.report.verdict import Verdict, verdict
+from sustain.report.words import number
 from sustain.stage import Artefacts
-from sustain.trials.results import TrialResult, effects_table, method_scores
+from sustain.trials.family import median_gaps
+from sustain.trials.results import effects_table
 
 __all__ = ["Page", "build_report", "compose", "render"]
 
@@ -53,7 +57,6 @@ class Page:
     synthetic: bool
     unit: str
     verdict: Verdict
-    headlines: tuple[Headline, ...]
     sections: tuple[Section, ...]
     provenance: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
@@ -90,9 +93,9 @@ def build_report(artefacts: Artefacts, params: Params) -> None:
     with atomic_path(artefacts.report / "effects.csv") as partial:
         effects_table(findings.trials).to_csv(partial, index=False)
     if view is not None:
-        limits = map_figures.shared_limits(view)
+        scale = map_figures.shared_scale(view)
         picture = map_figures.maps_picture(
-            view, limits, unit=findings.card.target.unit, method=method_style(view.method).name
+            view, scale, unit=findings.card.target.unit, method=method_style(view.method).name
         )
         with atomic_path(artefacts.report / "maps.png") as partial:
             partial.write_bytes(picture)
@@ -108,6 +111,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["linked"] = linked
     template = environment.get_template("page.html.j2")
     return template.render(page=page, style=method_style, version=__version__)
 
@@ -119,6 +123,8 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
     synthetic = isinstance(params.acquire, SyntheticWorldParams)
     truth_name = "truth" if synthetic else "survey"
     accuracy = survey.accuracy if survey is not None else ()
+    doubts = card_doubts(card, findings.trials, "" if view is None else view.method)
+    stability = findings.published.stability
     return Page(
         title=params.report.title if params.report else f"Wealth map and effects: {findings.source}",
         source=findings.source,
@@ -132,9 +138,10 @@ def compose(findings: Findings, view: MapView | None, endline: MapView | None, p
             unit=unit,
             truth_name=truth_name,
             held_out="in places that training never saw" if synthetic else "that the calibration never saw",
+            gaps=None if stability is None else median_gaps(stability),
+            doubts=doubts,
         ),
-        headlines=_headlines(findings, truth_name),
-        sections=_sections(findings, view, endline, unit, truth_name, confidential=not synthetic),
+        sections=_sections(findings, view, endline, doubts, unit, truth_name, confidential=not synthetic),
         provenance=_provenance(findings, view, params),
         files=findings.files,
         parameters=yaml.safe_dump(params.model_dump(mode="json", exclude_none=True), sort_keys=True),
@@ -147,6 +154,7 @@ def _sections(
     findings: Findings,
     view: MapView | None,
     endline: MapView | None,
+    doubts: tuple[Doubt, ...],
     unit: str,
     truth_name: str,
     *,
@@ -159,10 +167,9 @@ def _sections(
     if view is not None:
         sections.append(map_section(view, endline, unit=unit))
     sections.append(survey_section(published, findings.mapped, unit=unit))
-    if survey is not None:
-        sections.append(
-            errors_section(survey, card, findings.diagnosis, unit=unit, confidential=confidential)
-        )
+    sections.append(
+        errors_section(survey, card, findings.diagnosis, doubts, unit=unit, confidential=confidential)
+    )
     if findings.curves is not None:
         test = survey.test if survey is not None else None
         sections.append(correction_section(findings.curves, card, view, test, unit=unit))
@@ -172,60 +179,22 @@ def _sections(
     return tuple(section for section in sections if section is not None)
 
 
-def _headlines(findings: Findings, truth_name: str) -> tuple[Headline, ...]:
-    card, survey = findings.card, findings.survey
-    items = []
-    if survey is not None and survey.accuracy:
-        first, *others = survey.accuracy
-        lights = next((a for a in others if a.lights), None)
-        note = f"at {count(first.n)} held-out sites"
-        if lights is not None:
-            note += f"; night lights alone {number(lights.r2)}"
-        items.append(Headline(number(first.r2), "R² of the map's model", note))
-    bounds = card.prediction_on_truth.interval()
-    items.append(
-        Headline(number(card.slope), "slope of prediction on truth", f"95% interval {interval(*bounds)}")
-    )
-    places = f" in {count(card.sample.n_groups)} groups" if card.sample.n_groups else ""
-    items.append(Headline(count(card.sample.n), "calibration sites", f"predicted out of sample{places}"))
-    known = [t for t in findings.trials if t.truth is not None]
-    if len(known) >= FAMILY:
-        best = min(method_scores(known), key=lambda s: s.mean_abs_error)
-        name = method_style(best.method).label.lower()
-        items.append(
-            Headline(
-                number(best.mean_abs_error, 3),
-                f"mean absolute error of {len(known)} contrasts",
-                f"{card.target.unit}; {name}, the least; held against the {truth_name}",
-            )
-        )
-    elif len(findings.trials) < FAMILY:
-        items += [_effect_headline(t, truth_name, card.target.unit) for t in findings.trials]
-    return tuple(items)
-
-
-def _effect_headline(trial: TrialResult, truth_name: str, unit: str) -> Headline:
-    e = trial.headline
-    truth = "" if trial.truth is None else f"{truth_name} {number(trial.truth)}; "
-    bounds = f"{percent(e.level)} interval {interval(e.conf_low, e.conf_high)}"
-    note = f"{unit}; {truth}{bounds} ({method_style(e.method).label.lower()})"
-    return Headline(number(e.estimate), trial.title, note)
-
-
 def _provenance(findings: Findings, view: MapView | None, params: Params) -> tuple[tuple[str, str], ...]:
     card = findings.card
     rows = [
         ("Source", findings.source),
         ("Seed", str(params.seed)),
-        ("Predictor", card.predictor.id),
-        ("Calibration card", card.sha256),
+        ("Model, as the card names it", card.predictor.id),
+        ("Calibration card, checksum", card.sha256),
     ]
     if view is not None:
         rows.append(("Map", f"{view.shape[1]} x {view.shape[0]} cells of {number(view.native_m, 0)} m"))
         used = view.tags.get("SUSTAIN_CARD_SHA256", "")
         rows.append(("Card of the map", "the same" if used == card.sha256 else used or "not recorded"))
     if card.sample.countries:
-        rows.append(("Countries of the calibration", ", ".join(card.sample.countries).replace("_", " ")))
+        surveys = isinstance(params.acquire, DownloadParams) and "dhs" in params.acquire.manifests
+        names = country_names(card.sample.countries, dhs=surveys)
+        rows.append(("Countries of the calibration", ", ".join(names)))
     if card.sample.years:
         years = card.sample.years
         rows.append(

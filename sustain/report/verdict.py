@@ -1,4 +1,4 @@
-"""The plain-language verdict: every sentence is built from the numbers, and changes with them."""
+"""The plain-language verdict, in five points: every sentence is built from the numbers, and changes with them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sustain.causal.result.notes import FEW_UNITS
+from sustain.report.doubts import Doubt
 from sustain.report.findings import Accuracy
 from sustain.report.methods import method_style
 from sustain.report.words import interval, listing, number, percent, plural
+from sustain.trials.family import StabilityGaps
 from sustain.trials.results import MethodEstimate, TrialResult, method_scores
 
 __all__ = [
     "FAMILY",
     "Verdict",
     "accuracy_sentence",
+    "effects_sentence",
+    "few_units",
+    "reported_sentence",
     "shrinkage_sentence",
-    "trial_sentences",
     "verdict",
 ]
 
@@ -44,8 +49,10 @@ def verdict(
     unit: str,
     truth_name: str = "truth",
     held_out: str = "in places that training never saw",
+    gaps: StabilityGaps | None = None,
+    doubts: Sequence[Doubt] = (),
 ) -> Verdict:
-    """Say what was found.
+    """Say what was found, in five points at most.
 
     Parameters
     ----------
@@ -60,17 +67,39 @@ def verdict(
         What the estimates are held against ("truth", or a survey).
     held_out : str
         In what sense the sites behind `accuracy` are held out.
+    gaps : StabilityGaps, optional
+        How far a family of contrasts is from each assumption.
+    doubts : sequence of Doubt
+        What the card warns of.
     """
     points = []
-    if accuracy:
-        points.append(("The predictions", accuracy_sentence(accuracy, held_out)))
-    points.append(("Their shrinkage", shrinkage_sentence(slope, slope_interval)))
-    if len(trials) < FAMILY:
-        points += [(trial.title, trial_sentences(trial, unit, truth_name)) for trial in trials]
-    elif any(trial.truth is not None for trial in trials):
-        points.append(("Why", trials[0].why))
+    if trials and len(trials) < FAMILY:
+        points.append(("The effects", effects_sentence(trials, unit, truth_name)))
+    elif gaps is not None:
+        points.append(("Why", _gaps_sentence(gaps, unit)))
     points.append(("What decides", _assumption_sentence(trials)))
+    said = [accuracy_sentence(accuracy, held_out)] if accuracy else []
+    points.append(("The map", " ".join([*said, shrinkage_sentence(slope, slope_interval)])))
+    if doubts:
+        points.append(("Its card warns", _doubts_sentence(doubts)))
     return Verdict(lead=_lead(trials, truth_name), points=tuple(points))
+
+
+def effects_sentence(trials: Sequence[TrialResult], unit: str, truth_name: str) -> str:
+    """Give every trial's reported effect with its interval, the truth where it is known, and an arm that is small."""
+    parts = []
+    for trial in trials:
+        e = trial.headline
+        text = f"{trial.title}: {number(e.estimate)} ({interval(e.conf_low, e.conf_high)}"
+        text += ")" if trial.truth is None else f"; {truth_name} {number(trial.truth)})"
+        parts.append(text + (f", with only {few}" if (few := few_units(trial)) else ""))
+    return f"In {unit}, with {percent(trials[0].headline.level)} intervals. {'; '.join(parts)}."
+
+
+def few_units(trial: TrialResult) -> str:
+    """Name the smaller arm, such as ``3 treated units``, where it is too small for an interval to be relied on."""
+    fewest, name = min((trial.n_treated, "treated"), (trial.n_control, "control"))
+    return plural(fewest, f"{name} unit") if fewest < FEW_UNITS else ""
 
 
 def accuracy_sentence(accuracy: Sequence[Accuracy], held_out: str) -> str:
@@ -108,30 +137,22 @@ def shrinkage_sentence(slope: float, bounds: tuple[float, float]) -> str:
     return f"{seen}: no shrinkage can be told from chance."
 
 
-def trial_sentences(trial: TrialResult, unit: str, truth_name: str = "truth") -> str:
-    """Say what each method makes of one trial, and how that compares with the truth."""
+def reported_sentence(trial: TrialResult, unit: str, truth_name: str = "truth") -> str:
+    """Say which method a trial reports and why, what it gives, and how that compares with the truth."""
     chosen = trial.headline
     because = (
-        "reported because the image shows this contrast by itself"
+        "the image shows this contrast by itself (outcome stability)"
         if trial.assumption == "outcome"
-        else "reported because the effect reaches the image only through wealth"
+        else "the effect reaches the image only through wealth (measurement stability)"
     )
-    parts = []
-    if trial.truth is not None:
-        parts.append(f"The {truth_name} is {number(trial.truth)} {unit}.")
-    parts.append(
-        f"{_name(chosen, start=True)}, {because}, gives {_with_interval(chosen)}{_against(trial, chosen)}."
+    text = (
+        f"Reported: {_phrase(chosen.method)}, because {because}. It gives {number(chosen.estimate)} {unit} "
+        f"({percent(chosen.level)} interval {interval(chosen.conf_low, chosen.conf_high)})"
     )
-    rest = [e for e in trial.estimates if e is not chosen]
     if trial.truth is None:
-        parts += [f"{_name(e, start=True)} would give {_with_interval(e)}." for e in rest]
-        return " ".join(parts)
-    for e in rest:
-        parts.append(
-            f"{_name(e, start=True)} gives {number(e.estimate)}, "
-            f"{_distance(e, trial.truth)}{_coverage(trial, e)}."
-        )
-    return " ".join(parts)
+        return f"{text}."
+    holds = "contains" if chosen.covers(trial.truth) else "misses"
+    return f"{text}: {_distance(chosen, trial.truth, truth_name)}, which the interval {holds}."
 
 
 def _lead(trials: Sequence[TrialResult], truth_name: str) -> str:
@@ -151,7 +172,10 @@ def _lead(trials: Sequence[TrialResult], truth_name: str) -> str:
     scores = {s.method: s for s in method_scores(known)}
     if "none" in scores and len(scores) > 1:
         naive = scores.pop("none")
+        missed_by = {s.n - s.covered for s in scores.values()}
         others = listing([f"{_none(s.n - s.covered)} ({_label(s.method)})" for s in scores.values()])
+        if len(missed_by) == 1 and len(scores) > 1:
+            others = f"{_none(*missed_by)}, by whichever method"
         text += (
             f" Using the map as it is everywhere would have missed {_none(naive.n - naive.covered)} of "
             f"{n}; correcting everywhere, {others}."
@@ -178,33 +202,50 @@ def _lead_without_truth(trials: Sequence[TrialResult]) -> str:
 def _lead_of_family(trials: Sequence[TrialResult], truth_name: str) -> str:
     scores = sorted(method_scores(trials), key=lambda s: s.mean_abs_error)
     best, others = scores[0], scores[1:]
-    errors = listing([f"{number(s.mean_abs_error, 3)} ({_label(s.method)})" for s in others])
-    over = [s for s in others if s.method != "none" and s.ratio > 1 + _CLOSE]
     text = (
-        f"Over {len(trials)} contrasts, {_phrase(best.method)} comes closest to the {truth_name}: mean "
-        f"absolute error {number(best.mean_abs_error, 3)}, against {errors}."
+        f"Over {len(trials)} contrasts, {_phrase(best.method)} comes closest to the {truth_name}: its mean absolute "
+        f"error is {number(best.mean_abs_error, 3)}"
     )
+    if others:
+        text += f", that of the others {_range([number(s.mean_abs_error, 3) for s in others])}"
+    over = [s for s in others if s.method != "none" and s.ratio > 1 + _CLOSE]
     if best.method == "none" and over:
-        text += (
-            " These contrasts need no correction: the image shows by itself which places differ, and the "
-            "corrections overshoot by "
-            f"{listing([f'{percent(s.ratio - 1)} ({_label(s.method)})' for s in over])}."
+        return (
+            f"{text}. These contrasts need no correction: the image shows by itself which places differ, and "
+            f"corrections overshoot by {_range([percent(s.ratio - 1) for s in sorted(over, key=lambda s: s.ratio)])}."
         )
-    elif best.method != "none":
-        text += " Here the map as it is would mislead: the correction is needed."
-    return text
+    if best.method != "none":
+        return f"{text}. Here the map as it is would mislead: the correction is needed."
+    return f"{text}."
+
+
+def _range(texts: Sequence[str]) -> str:
+    """Name the ends of a sorted list of numbers."""
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+
+def _gaps_sentence(gaps: StabilityGaps, unit: str) -> str:
+    stable = (
+        "So the uncorrected map is right about them, and a correction overshoots."
+        if gaps.outcome_stable
+        else "So the uncorrected map is off, and a correction is due."
+    )
+    return (
+        f"Compared at equal predictions, treated places and others differ in survey wealth by {number(gaps.in_truth)} "
+        f"{unit} (median, without sign); at equal wealth their predictions differ by {number(gaps.in_prediction)}, "
+        f"which a correction makes {number(gaps.corrected)}. {stable}"
+    )
 
 
 def _assumption_sentence(trials: Sequence[TrialResult]) -> str:
     measured = [t.title for t in trials if t.assumption == "measurement"]
     shown = [t.title for t in trials if t.assumption == "outcome"]
     text = (
-        "Correct when the treatment can reach the image only through wealth (measurement stability); do "
-        "not when the image shows the contrast by itself (outcome stability). The map alone cannot tell "
-        "the two apart: the design of the trial must."
+        "Correct where a treatment can reach the image only through wealth; leave the map as it is where the image "
+        "shows the contrast by itself. The map cannot tell which holds: the design of the trial must."
     )
     if measured and shown and len(trials) < FAMILY:
-        text += f" Here the first is claimed for: {_quoted(measured)}; the second for: {_quoted(shown)}."
+        text += f" Corrected here: {_quoted(measured)}; left as it is: {_quoted(shown)}."
     elif shown and not measured:
         text += " All contrasts on this page are of the second kind."
     elif measured:
@@ -212,9 +253,9 @@ def _assumption_sentence(trials: Sequence[TrialResult]) -> str:
     return text
 
 
-def _name(e: MethodEstimate, start: bool = False) -> str:
-    text = _phrase(e.method)
-    return text[0].upper() + text[1:] if start else text
+def _doubts_sentence(doubts: Sequence[Doubt]) -> str:
+    text = listing([doubt.short for doubt in doubts])
+    return f"{text[:1].upper()}{text[1:]}. “How the predictions err” says what is done about each, or why nothing is."
 
 
 def _phrase(method: str) -> str:
@@ -226,34 +267,17 @@ def _label(method: str) -> str:
     return method_style(method).name
 
 
-def _with_interval(e: MethodEstimate) -> str:
-    return f"{number(e.estimate)} ({percent(e.level)} interval {interval(e.conf_low, e.conf_high)})"
-
-
-def _against(trial: TrialResult, e: MethodEstimate) -> str:
-    if trial.truth is None:
-        return ""
-    return (
-        f", {_distance(e, trial.truth)}; the interval {'contains' if e.covers(trial.truth) else 'misses'} it"
-    )
-
-
-def _coverage(trial: TrialResult, e: MethodEstimate) -> str:
-    contains = trial.truth is not None and e.covers(trial.truth)
-    return "; its interval still contains the truth" if contains else "; its interval misses the truth"
-
-
-def _distance(e: MethodEstimate, truth: float) -> str:
-    gap = e.error(truth)
+def _distance(e: MethodEstimate, truth: float, name: str) -> str:
+    gap, known = e.error(truth), f"the {name}, {number(truth)}"
     if truth == 0:
-        return f"{number(abs(gap))} away from it"
+        return f"{number(abs(gap))} away from {known}"
     share = gap / abs(truth)
     if abs(share) < _CLOSE:
-        return "close to it"
+        return f"close to {known}"
     if np.sign(e.estimate) != np.sign(truth):
-        return "of the wrong sign"
+        return f"of the wrong sign against {known}"
     beyond = abs(e.estimate) > abs(truth)
-    return f"{percent(abs(share))} {'too large' if beyond else 'too small'}"
+    return f"{percent(abs(share))} {'too large' if beyond else 'too small'} against {known}"
 
 
 def _none(value: int) -> str:

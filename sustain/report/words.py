@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["count", "interval", "listing", "number", "percent", "plural", "signed"]
+__all__ = ["MINUS", "count", "interval", "listing", "number", "percent", "plural", "signed"]
 
 MINUS = "\N{MINUS SIGN}"
 

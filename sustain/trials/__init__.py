@@ -6,6 +6,7 @@ from sustain.trials.family import as_trials, contrast_results, explain_gaps, exp
 from sustain.trials.results import (
     MethodEstimate,
     ReadBack,
+    TrialNote,
     TrialResult,
     effects_table,
     method_scores,
@@ -22,6 +23,7 @@ __all__ = [
     "Trial",
     "TrialDistribution",
     "TrialMeasure",
+    "TrialNote",
     "TrialResult",
     "as_trials",
     "contrast_results",

@@ -20,6 +20,7 @@ __all__ = [
     "MethodEstimate",
     "MethodScore",
     "ReadBack",
+    "TrialNote",
     "TrialResult",
     "effects_table",
     "method_scores",
@@ -28,6 +29,22 @@ __all__ = [
 ]
 
 EFFECTS_FILE = "effects.json"
+
+# Kinds of caveats that no reader of an effect may miss.
+_GRAVE = frozenset(
+    {
+        *(
+            "few_units",
+            "few_clusters",
+            "not_clustered",
+            "no_scatter",
+            "weights",
+            "overlap",
+            "corrected_already",
+        ),
+        *("weak_slope", "weak_calibration", "support", "extrapolated", "failed_draws"),
+    }
+)
 
 # There even where there is no trial.
 _COLUMNS = (
@@ -62,6 +79,20 @@ class ReadBack(BaseModel):
     extrapolated: Number
 
 
+class TrialNote(BaseModel):
+    """A caveat: its kind, as of `sustain.causal.estimate.Note`, and a sentence or two."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = ""
+    text: str
+
+    @property
+    def grave(self) -> bool:
+        """Whether it tells against the estimate or its interval, so that no reader may miss it."""
+        return self.kind in _GRAVE or self.kind.startswith("single_")
+
+
 class MethodEstimate(BaseModel):
     """One method's estimate of one trial's effect; `read_back` with the method ``"response"``."""
 
@@ -74,7 +105,7 @@ class MethodEstimate(BaseModel):
     conf_high: Number
     level: float
     share_var_calibration: Number = 0.0
-    notes: tuple[str, ...] = ()
+    notes: tuple[TrialNote, ...] = ()
     read_back: ReadBack | None = None
 
     def error(self, truth: float) -> float:

@@ -7,7 +7,9 @@ by the assumption and not by the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sustain.causal.distribution import estimate_distribution
 from sustain.causal.effect import estimate_effect
-from sustain.errors import EffectError
+from sustain.errors import EffectError, SustainWarning
 from sustain.files import read_json
 from sustain.trials.distribution import TrialDistribution, poverty_lines
-from sustain.trials.results import MethodEstimate, ReadBack, TrialResult
+from sustain.trials.results import MethodEstimate, ReadBack, TrialNote, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +117,11 @@ def estimate_trials(
             )
         held = [method for method in methods if method in card.effect_methods]
         reported = reported if reported in held else "linear"
-        effects = [_estimate(trial, units[trial.name], card, method, level) for method in held]
+        with _warned_once(trial):
+            effects = [_estimate(trial, units[trial.name], card, method, level) for method in held]
+            spread = (
+                _distribution(trial, units[trial.name], card, level, poor) if "response" in held else None
+            )
         results.append(
             TrialResult(
                 name=trial.name,
@@ -128,9 +134,7 @@ def estimate_trials(
                 n_treated=effects[-1].n_treated,
                 n_control=effects[-1].n_control,
                 reported=reported,
-                distribution=_distribution(trial, units[trial.name], card, level, poor)
-                if "response" in held
-                else None,
+                distribution=spread,
                 estimates=tuple(
                     MethodEstimate(
                         method=method,
@@ -140,7 +144,7 @@ def estimate_trials(
                         conf_high=effect.conf_int()[1],
                         level=level,
                         share_var_calibration=effect.share_calibration,
-                        notes=tuple(effect.notes),
+                        notes=tuple(TrialNote(kind=note.kind, text=str(note)) for note in effect.notes),
                         read_back=_read_back(effect),
                     )
                     for method, effect in zip(held, effects, strict=True)
@@ -148,6 +152,18 @@ def estimate_trials(
             )
         )
     return results
+
+
+@contextmanager
+def _warned_once(trial: Trial) -> Iterator[None]:
+    """Give each warning once, with the trial's title, though every method of the trial gives it."""
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        yield
+    for text, kind in dict.fromkeys((str(item.message), item.category) for item in given):
+        if issubclass(kind, SustainWarning):
+            text = f"“{trial.title}”: {text}"
+        warnings.warn(text, kind, stacklevel=4)
 
 
 def _distribution(

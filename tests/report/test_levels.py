@@ -1,13 +1,10 @@
 """What the sections on errors and corrections say of a card: its levels, and whether a line will do."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from sustain.debias import build_card
-from sustain.debias.judge.evaluation import correction_curves
-from sustain.report.rasters import MapView
-from sustain.report.sections.calibration import _slopes, correction_section
+from sustain.report.doubts import card_doubts, plain_words
+from sustain.report.sections.calibration import _slopes
 
 
 def test_levels_are_rows_of_the_table_of_slopes():
@@ -34,15 +31,27 @@ def test_levels_are_rows_of_the_table_of_slopes():
 def test_a_linear_map_that_the_diagnosis_finds_too_simple_says_so():
     rng = np.random.default_rng(1)
     truth = rng.normal(size=900)
-    view = MapView(*[np.zeros((2, 2))] * 4, cell_m=1, native_m=1, shape=(2, 2), method="linear", tags={})
     about = {"target": {"name": "w", "unit": "u"}, "predictor": "m", "methods": ("linear",), "n_boot": 20}
     told = {}
     for name, x in (("bent", np.tanh(truth)), ("straight", 0.6 * truth)):
         card = build_card(x + 0.15 * rng.normal(size=900), truth, **about)
-        section = correction_section(correction_curves(card), card, view, None, unit="u")
-        told[name] = "one line too simple here" in section.intro
-        other = correction_section(
-            correction_curves(card), card, replace(view, method="tweedie"), None, unit="u"
-        )
-        assert "one line too simple" not in other.intro
+        doubts = {doubt.subject: doubt for doubt in card_doubts(card, map_method="linear")}
+        told[name] = "linearity" in doubts
+        if told[name]:
+            assert "one slope does not serve all levels" in doubts["linearity"].said
+            assert "corrected by one line all the same" in doubts["linearity"].here
+            others = {doubt.subject: doubt for doubt in card_doubts(card, map_method="tweedie")}
+            assert "one line" not in others["linearity"].here
     assert told == {"bent": True, "straight": False}
+
+
+def test_words_of_a_card_name_no_function():
+    said = (
+        "variance (p = 4e-05): TweedieCalibration(heteroskedastic=False) and the published estimator assume that it "
+        "does not."
+    )
+    told = plain_words(said)
+    assert told.startswith(
+        "Variance (p = 4e\N{MINUS SIGN}05): Tweedie's correction with one variance, as published,"
+    )
+    assert "(heteroskedastic" not in told

@@ -174,9 +174,9 @@ def test_numbers_on_the_page_and_in_the_files(synthetic, page):
     assert metrics["trials"]["towns"]["linear"]["error"] == pytest.approx(0.83)
     assert metrics["scores"]["none"]["covered"] == 1
     assert metrics["survey"]["cnn"]["r2"] == 0.71
-    assert "0.71" in page.text["verdict"]
     assert "the map's model explains 71%" in page.text["verdict"]
-    assert "69% too large" in page.text["verdict"]
+    assert "A programme randomised over villages: 0.50 (0.42 to 0.58; truth 0.50)" in page.text["verdict"]
+    assert "+0.83" in page.text["effects-table"]
     assert "Slope of prediction on truth 0.578" in page.text["errors"]
 
 
@@ -188,7 +188,7 @@ def test_the_verdict_changes_with_the_numbers(tmp_path, page):
     assert text != page.text["verdict"]
     assert "In all 3 trials" in page.text["verdict"]
     assert "in 2 of 3 trials; it misses it in: “A programme randomised over villages”" in text
-    assert "80% too large" in text
+    assert "0.90 (0.82 to 0.98; truth 0.50)" in text
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_the_verdict_changes_with_the_numbers(tmp_path, page):
         ({"model": False}, ["maps", "errors", "correction"], ["model", "training"]),
         ({"maps": False}, ["errors", "correction", "model"], ["maps", "map"]),
         ({"endline": False}, ["maps", "errors"], ["endline"]),
-        ({"predictions": False}, ["maps", "correction"], ["errors", "deciles", "check"]),
+        ({"predictions": False}, ["maps", "errors", "correction"], ["prediction-truth", "deciles", "check"]),
         ({"truth": None}, ["maps", "errors", "effects"], []),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
@@ -262,7 +262,7 @@ def test_a_family_of_contrasts_is_judged_together(real):
     assert "12 contrasts" in outline.text["verdict"]
     assert {"contrasts", "contrast-scores", "contrasts-table"} <= set(outline.ids)
     assert "A made-up country" not in html(real)
-    assert "Because the design says so." in outline.text["verdict"]
+    assert "Because the design says so." in outline.text["contrasts-why"]
     assert "Over the 10 contrasts" in outline.text["map-scores"]
     metrics = json.loads((real.report / "metrics.json").read_text())
     assert metrics["scores"]["none"]["mean_abs_error"] == pytest.approx(0.03)
@@ -280,10 +280,11 @@ def test_published_models_and_maps_are_compared(real):
         "maps-compared",
         "models-table",
     } <= set(outline.ids)
-    assert "Admin-2 units (54)" in outline.text["agreement"]
+    assert "Districts (54)" in outline.text["agreement"]
     assert "nearer to the survey for none of them" in outline.text["models"]
-    assert "Ridge RGB+NL hist" in outline.text["models-table"]
-    assert "Tweedie as published, for ResNet 18 MS: slope 0.97, RMSE 0.75" in outline.text["models-table"]
+    assert "Ridge regression on visible bands and night lights, as histograms" in outline.text["models-table"]
+    told = "Tweedie as published, for ResNet of 18 layers on all daytime bands: slope 0.97, RMSE 0.75"
+    assert told in outline.text["models-table"]
 
 
 def test_a_confidential_survey_shows_no_single_site(real):

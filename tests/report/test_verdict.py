@@ -5,14 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sustain.report.doubts import Doubt
 from sustain.report.findings import Accuracy
 from sustain.report.verdict import (
     accuracy_sentence,
+    effects_sentence,
+    reported_sentence,
     shrinkage_sentence,
-    trial_sentences,
     verdict,
 )
 from sustain.report.words import count, interval, listing, number, percent, signed
+from sustain.trials.family import StabilityGaps
 from sustain.trials.results import MethodEstimate, TrialResult, method_scores
 
 
@@ -56,26 +59,25 @@ def test_reported_interval_misses_the_truth():
     assert "in 1 of 2 trials; it misses it in: “Villages”." in text
 
 
-def test_correction_that_overshoots_is_named_with_its_size():
-    text = trial_sentences(result(1.2, 2.1, truth=1.2, assumption="outcome"), "points")
-    assert "The map as it is, reported because the image shows this contrast by itself, gives 1.20" in text
-    assert "close to it; the interval contains it" in text
-    assert "The linear correction gives 2.10, 75% too large; its interval misses the truth." in text
-
-
-def test_naive_estimate_that_is_too_small():
-    text = trial_sentences(result(0.3, 0.52, truth=0.5), "points")
-    assert "The map as it is gives 0.30, 40% too small; its interval misses the truth." in text
+def test_the_reported_estimate_is_held_against_the_truth():
+    text = reported_sentence(result(1.2, 2.1, truth=1.2, assumption="outcome"), "points")
+    assert "the map as it is, because the image shows this contrast by itself" in text
+    assert (
+        "1.20 points (95% interval 1.10 to 1.30): close to the truth, 1.20, which the interval contains."
+        in text
+    )
+    text = reported_sentence(result(0.1, 0.3, truth=0.5), "points", "survey")
+    assert "40% too small against the survey, 0.50, which the interval misses." in text
 
 
 def test_negative_effects_are_compared_by_size():
-    assert "40% too small" in trial_sentences(result(-0.3, -0.5, truth=-0.5), "points")
-    assert "of the wrong sign" in trial_sentences(result(0.3, -0.5, truth=-0.5), "points")
+    assert "40% too small" in reported_sentence(result(-0.3, -0.3, truth=-0.5), "points")
+    assert "of the wrong sign" in reported_sentence(result(0.3, 0.3, truth=-0.5), "points")
 
 
 def test_truth_of_zero_has_no_percentages():
-    text = trial_sentences(result(0.2, 0.3, truth=0.0), "points")
-    assert "0.20 away from it" in text
+    text = reported_sentence(result(0.2, 0.3, truth=0.0), "points")
+    assert "0.30 away from the truth, 0.00" in text
     assert "%" not in text.replace("95%", "")
 
 
@@ -83,9 +85,36 @@ def test_without_truth_nothing_is_called_right():
     trial = result(0.3, 0.5)
     assert "decided by the assumption" in lead(trial)
     assert "differ by up to 0.20" in lead(trial)
-    text = trial_sentences(trial, "points")
+    text = reported_sentence(trial, "points")
     assert "truth" not in text
-    assert "The map as it is would give 0.30" in text
+    assert text.endswith("gives 0.50 points (95% interval 0.40 to 0.60).")
+
+
+def test_few_units_are_said_where_the_effect_stands():
+    few = result(0.3, 0.5, title="Three towns").model_copy(update={"n_treated": 3})
+    assert "Three towns: 0.50 (0.40 to 0.60), with only 3 treated units." in effects_sentence(
+        [few], "points", "truth"
+    )
+    assert "only" not in effects_sentence([result(0.3, 0.5)], "points", "truth")
+    one = few.model_copy(update={"n_treated": 40, "n_control": 1})
+    assert "with only 1 control unit." in effects_sentence([one], "points", "truth")
+
+
+def test_the_verdict_has_five_points_at_most():
+    doubts = [Doubt("strata", "kinds of places differ", "Slopes differ.", "Nothing is done.")]
+    gaps = StabilityGaps(0.09, 0.31, 0.46)
+    accuracy = [Accuracy("cnn", "CNN", 0.7, 1, 1, 9)]
+    few = verdict([result(0.3, 0.5)], accuracy, 0.7, (0.6, 0.8), unit="u", gaps=gaps, doubts=doubts)
+    many = verdict([result(0.3, 0.5)] * 9, accuracy, 0.7, (0.6, 0.8), unit="u", gaps=gaps, doubts=doubts)
+    assert [heading for heading, _ in few.points] == [
+        "The effects",
+        "What decides",
+        "The map",
+        "Its card warns",
+    ]
+    assert [heading for heading, _ in many.points] == ["Why", "What decides", "The map", "Its card warns"]
+    assert "0.09" in dict(many.points)["Why"]
+    assert dict(few.points)["Its card warns"].startswith("Kinds of places differ.")
 
 
 def test_family_of_contrasts_that_needs_no_correction():
@@ -93,7 +122,7 @@ def test_family_of_contrasts_that_needs_no_correction():
     text = lead(*(result(t + 0.01, 1.5 * t, truth=t, assumption="outcome") for t in truths))
     assert "the map as it is comes closest" in text
     assert "need no correction" in text
-    assert "overshoot by 50% (linear)" in text
+    assert "corrections overshoot by 50%." in text
 
 
 def test_family_of_contrasts_that_needs_one():
@@ -146,7 +175,7 @@ def test_shrinkage(slope, bounds, expected):
 def test_both_assumptions_are_said_for_their_trials():
     trials = [result(0.3, 0.5, title="Lots"), result(1.0, 2.0, assumption="outcome", title="Towns")]
     text = dict(verdict(trials, (), 0.7, (0.6, 0.8), unit="points").points)["What decides"]
-    assert "the first is claimed for: “Lots”; the second for: “Towns”" in text
+    assert "Corrected here: “Lots”; left as it is: “Towns”." in text
 
 
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=7))

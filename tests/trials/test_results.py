@@ -15,6 +15,7 @@ from sustain.trials.distribution import poverty_lines
 from sustain.trials.results import (
     MethodEstimate,
     ReadBack,
+    TrialNote,
     TrialResult,
     effects_table,
     method_scores,
@@ -42,7 +43,7 @@ ESTIMATES = st.builds(
     conf_high=NUMBERS,
     level=st.floats(0.5, 0.99),
     share_var_calibration=NUMBERS,
-    notes=st.lists(st.text(), max_size=2),
+    notes=st.lists(st.builds(TrialNote, kind=st.text(), text=st.text()), max_size=2),
     read_back=st.none() | READ_BACK,
 )
 RESULTS = st.builds(

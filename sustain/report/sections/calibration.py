@@ -14,7 +14,8 @@ from sustain.debias.judge.agreement import bias_by_tenth
 from sustain.debias.judge.evaluation import evaluate_card
 from sustain.debias.sample import MIN_PAIRS
 from sustain.report import figures
-from sustain.report.blocks import Cell, Figure, Row, Section, Table
+from sustain.report.blocks import Cell, Figure, Fold, Note, Row, Section, Table
+from sustain.report.doubts import Doubt, plain_words
 from sustain.report.findings import Accuracy, Survey
 from sustain.report.methods import method_style
 from sustain.report.rasters import MapView
@@ -32,38 +33,53 @@ _MANY = 6
 
 
 def errors_section(
-    survey: Survey,
+    survey: Survey | None,
     card: CalibrationCard,
     diagnosis: Mapping[str, Any] | None,
+    doubts: Sequence[Doubt],
     *,
     unit: str,
     confidential: bool,
 ) -> Section:
-    """Build prediction against truth, bias by tenth of the truth, tables of slopes and accuracy, the diagnosis."""
-    blocks = []
-    if len(survey.calibration) > 1:
-        blocks.append(_prediction_truth(survey.calibration, card, unit, _CONFIDENTIAL if confidential else 1))
-    held_out = len(survey.test) >= _TENTHS
-    sites = survey.test if held_out else survey.calibration
-    if len(sites) >= _TENTHS:
-        blocks.append(
-            _deciles(
-                sites, card, unit, "that the calibration never saw" if held_out else "of the calibration"
-            )
-        )
-    if card.spatial_errors is not None:
-        blocks.append(_neighbours(card.spatial_errors))
+    """Build prediction against truth and what the card warns of; fold the rest of what is known of the errors."""
+    figures, more = [], []
     tables = [_slopes(card)]
-    if survey.accuracy:
-        tables.append(_accuracy(survey.accuracy, unit))
+    if survey is not None:
+        least = _CONFIDENTIAL if confidential else 1
+        if len(survey.calibration) > 1:
+            figures.append(_prediction_truth(survey.calibration, card, unit, least))
+        held_out = len(survey.test) >= _TENTHS
+        sites = survey.test if held_out else survey.calibration
+        if len(sites) >= _TENTHS:
+            who = "that the calibration never saw" if held_out else "of the calibration"
+            more.append(_deciles(sites, card, unit, who))
+        if survey.accuracy:
+            tables.append(_accuracy(survey.accuracy, unit))
+    near = () if card.spatial_errors is None else (_neighbours(card.spatial_errors),)
+    said = (diagnosis or card.diagnostics).get("verdicts") or {}
+    names = sorted(said, key=lambda name: (name != "shrinkage", name))
+    folds = (
+        Fold("errors-tenths", "Who is misjudged, and how far errors reach", (*more, *near)),
+        Fold("errors-tables", "Slopes within kinds of places, and other models", tables=tuple(tables)),
+        Fold(
+            "errors-diagnosis",
+            "The whole diagnosis, as the card has it",
+            notes=tuple(Note(name.capitalize(), (plain_words(str(said[name])),)) for name in names),
+        ),
+    )
     intro = (
-        "A model that minimises squared error predicts towards the middle: the poor come out too rich and "
+        "A model that is trained to keep its errors small predicts towards the middle: the poor come out too rich and "
         "the rich too poor. The calibration sample measures by how much."
     )
-    said = (diagnosis or {}).get("verdicts", {})
-    names = sorted(said, key=lambda name: (name != "shrinkage", name))
-    notes = tuple((name.capitalize(), (said[name][:1].upper() + said[name][1:],)) for name in names)
-    return Section("errors", "How the predictions err", intro, tuple(blocks), tuple(tables), notes)
+    warned = tuple(Note(f"The card warns: {d.subject}", (d.said, d.here)) for d in doubts)
+    return Section(
+        "errors",
+        "How the predictions err",
+        intro,
+        tuple(figures),
+        aside=warned,
+        folds=tuple(fold for fold in folds if not fold.empty),
+    )
 
 
 def correction_section(
@@ -100,18 +116,15 @@ def correction_section(
         "A correction is steeper than the dotted line of no correction wherever predictions are shrunken. "
         "It is meant for differences between groups, not for guessing a single place."
     )
-    curved = card.diagnostics.get("linearity_p")
-    if view is not None and view.method == "linear" and curved is not None and curved < 0.05:
-        intro += (
-            " The map uses the linear correction because the parameters ask for it, not because of any result: cells "
-            "get one function. The diagnosis finds one line too simple here; effects are read back through the curve."
-        )
+    blocks = [Figure.single("calibration", "How cells are corrected", svg, caption)]
     tables = () if test is None or len(test) < MIN_PAIRS else (_check(test, card, unit),)
-    blocks = [Figure.single("calibration", "The corrections", svg, caption)]
     if card.response is not None:
         blocks.insert(0, response_figure(card, unit))
         tables = (*tables, slopes_table(card, unit))
-    return Section("correction", "The correction", intro, tuple(blocks), tables)
+    fold = Fold(
+        "correction-tables", "How corrections do at other sites, and slopes to divide by", tables=tables
+    )
+    return Section("correction", "The correction", intro, tuple(blocks), folds=() if fold.empty else (fold,))
 
 
 def _prediction_truth(sites: pd.DataFrame, card: CalibrationCard, unit: str, least: int) -> Figure:

@@ -1,4 +1,4 @@
-"""The section on effects: a forest and a table for few trials, a scatter and scores for many contrasts."""
+"""The section on effects: a forest for few trials, a scatter and scores for many contrasts; the rest is folded."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sustain.report import effect_figures
-from sustain.report.blocks import Cell, Figure, Row, Section, Table
+from sustain.report.blocks import Cell, Figure, Fold, Note, Row, Section, Table
 from sustain.report.findings import Published
-from sustain.report.methods import method_style
+from sustain.report.methods import method_style, methods_said
 from sustain.report.sections.distribution import distribution_figure, distribution_table, headcounts_table
 from sustain.report.sections.response import read_back_table
-from sustain.report.verdict import FAMILY
-from sustain.report.words import count, interval, listing, number, percent, signed
+from sustain.report.verdict import FAMILY, few_units, reported_sentence
+from sustain.report.words import count, interval, listing, number, percent, plural, signed
 from sustain.trials.family import median_gaps
 from sustain.trials.results import MethodEstimate, MethodScore, TrialResult, method_scores
 
@@ -31,25 +31,67 @@ def effects_section(
     if len(known) >= FAMILY:
         return _family_section(known, published, unit=unit, truth_name=truth_name)
     intro = (
-        "The same map, the same trials, several readings. Which reading is right does not follow from the "
-        "numbers but from how the treatment can reach the image."
+        "One map, several readings of each trial. Which of them holds does not follow from the numbers, but from how "
+        "the treatment can reach the image."
     )
-    figure = _forest(trials, unit)
-    tables = [_numbers(trials, unit, truth_name)]
-    tables += _present(read_back_table(trials, unit), distribution_table(trials, unit))
     both = distribution_figure(trials, unit)
-    figures = (figure,) if both is None else (figure, both)
-    notes = tuple((t.title, _trial_notes(t)) for t in trials)
-    return Section("effects", "Effects of the trials", intro, figures, tuple(tables), notes)
+    folds = (
+        Fold("effects-numbers", "Every estimate in numbers", tables=(_numbers(trials, unit, truth_name),)),
+        Fold(
+            "effects-distribution",
+            "What the treatments do to the distribution of wealth: headcounts, quantiles, gains",
+            () if both is None else (both,),
+            _present(distribution_table(trials, unit)),
+        ),
+        Fold(
+            "effects-read-back",
+            "How effects were read back through the response curve",
+            tables=_present(read_back_table(trials, unit)),
+        ),
+        Fold("effects-remarks", "Remarks on each estimate", notes=_remarks(trials)),
+    )
+    return Section(
+        "effects",
+        "Effects of the trials",
+        intro,
+        (_forest(trials, unit),),
+        aside=tuple(Note(t.title, _trial_notes(t, unit, truth_name)) for t in trials),
+        folds=tuple(fold for fold in folds if not fold.empty),
+    )
 
 
-def _present(*tables: Table | None) -> list[Table]:
-    return [table for table in tables if table is not None]
+def _present(*tables: Table | None) -> tuple[Table, ...]:
+    return tuple(table for table in tables if table is not None)
+
+
+def _remarks(trials: Sequence[TrialResult]) -> tuple[Note, ...]:
+    """Caveats of the estimates, each once a trial; what a card says of itself has its own place on the page."""
+    notes = []
+    for trial in trials:
+        said: dict[str, list[str]] = {}
+        for e in trial.estimates:
+            for note in e.notes:
+                if note.kind != "card":
+                    said.setdefault(note.text, []).append(method_style(e.method).label)
+        texts = [
+            text if len(by) == len(trial.estimates) else f"{listing(by)}: {text}" for text, by in said.items()
+        ]
+        if trial.truth_definition:
+            texts.append(f"Truth: {trial.truth_definition}")
+        if texts:
+            notes.append(Note(trial.title, tuple(texts)))
+    return tuple(notes)
 
 
 def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
     rows = [
-        (t.title, t.truth, t.reported, [(e.method, e.estimate, e.conf_low, e.conf_high) for e in t.estimates])
+        (
+            t.title,
+            t.truth,
+            t.reported,
+            few_units(t),
+            [(e.method, e.estimate, e.conf_low, e.conf_high) for e in t.estimates],
+        )
         for t in trials
     ]
     said = []
@@ -59,10 +101,11 @@ def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
     svg = effect_figures.effects_forest(rows, unit=unit, alt=f"Effects with intervals. {'; '.join(said)}.")
     caption = (
         f"Estimates with {percent(trials[0].headline.level)} intervals that carry the calibration's "
-        "uncertainty. Thick and bold: the method that the trial's own assumption leads to."
+        "uncertainty. Thick and bold: the reported method, to which the trial's own assumption leads. "
+        f"{methods_said(e.method for t in trials for e in t.estimates)}"
     )
     if any(t.truth is not None for t in trials):
-        caption += " The dashed line is the truth, which only this page may look at."
+        caption += " Dashed: the truth, which nothing before this page has seen."
     return Figure.single("effects-forest", "Effects by trial and method", svg, caption)
 
 
@@ -99,22 +142,43 @@ def _family_section(
     )
     scatter = Figure.single("contrasts", f"Map against {truth_name}", svg, caption)
     places = f"Over {len(trials)} contrasts of survey places, predictions out of sample; "
-    tables = [_scores("contrast-scores", "How far off on average", trials, places, unit, truth_name)]
+    folds = [
+        Fold(
+            "contrasts-why",
+            "Why the uncorrected map is reported, and which assumption holds",
+            () if published.stability is None else (_stability(published.stability, unit),),
+            notes=tuple(Note("Why", (why,)) for why in dict.fromkeys(t.why for t in trials)),
+        ),
+        Fold("contrasts-all", "Every contrast in numbers", tables=(_every(trials, unit, truth_name),)),
+    ]
     read_off = [t for t in published.map_trials if t.truth is not None]
+    alone = []
     if read_off:
-        places = f"Over the {len(read_off)} contrasts with enough places in the map's own country; "
-        tables.append(_scores("map-scores", "Read off the map alone", read_off, places, unit, truth_name))
-    tables += _present(
-        read_back_table(published.map_trials, unit), headcounts_table(published.map_trials, unit)
+        within = f"Over the {len(read_off)} contrasts with enough places in the map's own country; "
+        alone.append(_scores("map-scores", "Read off the map alone", read_off, within, unit, truth_name))
+    folds.append(
+        Fold(
+            "contrasts-map",
+            "The same contrasts read off the map alone, with headcounts",
+            tables=(
+                *alone,
+                *_present(
+                    read_back_table(published.map_trials, unit), headcounts_table(published.map_trials, unit)
+                ),
+            ),
+        )
     )
-    tables.append(_every(trials, unit, truth_name))
-    blocks = [scatter]
-    if published.stability is not None:
-        blocks.append(_stability(published.stability, unit))
     intro = trials[0].question
     if all(t.assumption == "outcome" for t in trials):
         intro += " These are contrasts, not effects: nobody drew by lot which places are treated."
-    return Section("effects", "Contrasts from the map", intro, tuple(blocks), tuple(tables))
+    return Section(
+        "effects",
+        "Contrasts from the map",
+        intro,
+        (scatter,),
+        (_scores("contrast-scores", "How far off on average", trials, places, unit, truth_name),),
+        folds=tuple(fold for fold in folds if not fold.empty),
+    )
 
 
 def _stability(gaps: pd.DataFrame, unit: str) -> Figure:
@@ -202,22 +266,20 @@ def _effect_row(trial: TrialResult, e: MethodEstimate, known: bool) -> Row:
 
 
 def _group_title(trial: TrialResult, truth_name: str) -> str:
-    return trial.title if trial.truth is None else f"{trial.title} ({truth_name} {number(trial.truth)})"
+    text = trial.title if trial.truth is None else f"{trial.title} ({truth_name} {number(trial.truth)})"
+    return f"{text}, with only {few}" if (few := few_units(trial)) else text
 
 
-def _trial_notes(trial: TrialResult) -> tuple[str, ...]:
-    stability = {
-        "measurement": "Measurement stability: correct.",
-        "outcome": "Outcome stability: do not correct.",
-    }
-    texts = [
-        trial.question,
-        f"{stability.get(trial.assumption, trial.assumption)} {trial.why}",
-        f"{count(trial.n_treated)} treated units, {count(trial.n_control)} others.",
-    ]
-    if trial.truth_definition:
-        texts.append(f"Truth: {trial.truth_definition}")
-    return tuple(texts)
+def _trial_notes(trial: TrialResult, unit: str, truth_name: str) -> tuple[str, ...]:
+    grave = [note.text for note in trial.headline.notes if note.grave]
+    if (few := few_units(trial)) and not any(note.kind == "few_units" for note in trial.headline.notes):
+        grave.insert(0, f"Only {few}: the interval is likely too short.")
+    return (
+        f"{trial.question} {plural(trial.n_treated, 'treated unit')}, {plural(trial.n_control, 'other')}.",
+        reported_sentence(trial, unit, truth_name),
+        f"Why: {trial.why}",
+        *grave,
+    )
 
 
 def _value(trial: TrialResult, method: str) -> str:

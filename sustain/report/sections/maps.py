@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.palettes import Scale
 from sustain.report import map_figures
-from sustain.report.blocks import Figure, Panel, Section
+from sustain.report.blocks import Figure, Fold, Panel, Section
 from sustain.report.methods import method_style
 from sustain.report.rasters import MapView
 from sustain.report.words import interval, number, percent, plural, signed
@@ -14,15 +15,22 @@ from sustain.report.words import interval, number, percent, plural, signed
 __all__ = ["map_section"]
 
 FloatArray = NDArray[np.float64]
-Limits = tuple[float, float]
 
 
 def map_section(view: MapView, endline: MapView | None, *, unit: str) -> Section:
     """Build the map before and after correction on one scale, how sure it is, and the map of a second period."""
-    limits = map_figures.shared_limits(view)
-    blocks = [_before_after(view, limits, unit), _uncertainty(view, unit)]
+    scale = map_figures.shared_scale(view, endline)
+    folds = [
+        Fold("map-errors", "How sure the map is, and where the correction holds", (_uncertainty(view, unit),))
+    ]
     if endline is not None:
-        blocks.append(_second_period(view, endline, limits, unit))
+        folds.append(
+            Fold(
+                "map-change",
+                "The second period, and the change",
+                (_second_period(view, endline, scale, unit),),
+            )
+        )
     shown = " shown" if view.shape != view.raw.shape else ""
     width = f"{view.native_m / 1000:.1f} km" if view.native_m >= 1000 else f"{view.native_m:.0f} m"
     intro = (
@@ -30,10 +38,10 @@ def map_section(view: MapView, endline: MapView | None, *, unit: str) -> Section
         "for comparing places and periods under the assumption stated with each trial; for a single place "
         "the raw prediction remains the better guess."
     )
-    return Section("maps", "The map", intro, figures=tuple(blocks))
+    return Section("maps", "The map", intro, (_before_after(view, scale, unit),), folds=tuple(folds))
 
 
-def _before_after(view: MapView, limits: Limits, unit: str) -> Figure:
+def _before_after(view: MapView, scale: Scale, unit: str) -> Figure:
     before, after = float(np.nanstd(view.raw)), float(np.nanstd(view.wealth))
     spread = f"{percent(abs(after / before - 1))} {'wider' if after >= before else 'narrower'}"
     ranks = " Under a linear correction no place changes rank." if view.method == "linear" else ""
@@ -41,24 +49,24 @@ def _before_after(view: MapView, limits: Limits, unit: str) -> Figure:
         id="map",
         title="Before and after correction",
         panels=(
-            _wealth("before", "Before: predictions as they are", view.raw, view, limits, unit),
+            _wealth("before", "Before: predictions as they are", view.raw, view, scale, unit),
             _wealth(
                 "after",
                 f"After: {method_style(view.method).name} correction",
                 view.wealth,
                 view,
-                limits,
+                scale,
                 unit,
             ),
         ),
         legend=map_figures.wealth_legend(
             view,
-            limits,
+            scale,
             unit=unit,
             alt="Colour scale shared by both maps, with the distribution of the values of each above it.",
         ),
         caption=(
-            "Both maps share one scale, cut at the outermost 1% on either side. Corrected values spread "
+            f"All maps of wealth here share one scale; {_ends(scale)}. Corrected values spread "
             f"{spread} (standard deviation {number(after)} instead of {number(before)} {unit}).{ranks} The "
             "curves over the scale show how many cells hold each value. North is up."
         ),
@@ -98,18 +106,24 @@ def _uncertainty(view: MapView, unit: str) -> Figure:
     )
 
 
+def _ends(scale: Scale) -> str:
+    if not (scale.cut_low or scale.cut_high):
+        return "it ends where the values end"
+    return "an arrow means that a few values lie beyond that end"
+
+
 def _share(share: float) -> str:
     if share == 0:
         return "None"
     return "Less than 0.1%" if share < 0.0005 else percent(share, 1)
 
 
-def _second_period(view: MapView, endline: MapView, limits: Limits, unit: str) -> Figure:
+def _second_period(view: MapView, endline: MapView, scale: Scale, unit: str) -> Figure:
     later = _wealth(
-        "endline-after", "Later: corrected, on the scale above", endline.wealth, endline, limits, unit
+        "endline-after", "Later: corrected, on the scale above", endline.wealth, endline, scale, unit
     )
     if endline.wealth.shape != view.wealth.shape:
-        return Figure("endline", "The second period", (later,), "On the scale of the first period.")
+        return Figure("endline", "The second period", (later,), "On the scale of the first period's maps.")
     change = endline.wealth - view.wealth
     mean, spread = signed(float(np.nanmean(change))), number(float(np.nanstd(change)))
     return Figure(
@@ -134,7 +148,7 @@ def _second_period(view: MapView, endline: MapView, limits: Limits, unit: str) -
     )
 
 
-def _wealth(name: str, title: str, values: FloatArray, view: MapView, limits: Limits, unit: str) -> Panel:
+def _wealth(name: str, title: str, values: FloatArray, view: MapView, scale: Scale, unit: str) -> Panel:
     low, middle, high = (float(value) for value in np.nanpercentile(values, [5, 50, 95]))
     alt = f"{title}. Map with median {number(middle)} and central 90% from {interval(low, high)} {unit}."
-    return Panel(map_figures.wealth_panel(values, view, limits, name=name, alt=alt), title)
+    return Panel(map_figures.wealth_panel(values, view, scale, name=name, alt=alt), title)

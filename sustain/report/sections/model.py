@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sustain.report import figures
-from sustain.report.blocks import Cell, Figure, Row, Section, Table
+from sustain.report.blocks import Cell, Figure, Fold, Row, Section, Table
 from sustain.report.words import number
 
 __all__ = ["model_section"]
@@ -17,12 +17,18 @@ __all__ = ["model_section"]
 def model_section(training: pd.DataFrame | None, model: Mapping[str, Any] | None) -> Section:
     """Build the training curves and the facts about the network; what is ``None`` is left out."""
     facts = _facts(model or {})
+    fold = Fold(
+        "model-training",
+        "Its training and its parts",
+        () if training is None else (_training(training),),
+        (_network(facts),) if facts else (),
+    )
     return Section(
         "model",
         "The model",
-        "Training, validation, calibration and test sites lie in different spatial blocks.",
-        figures=() if training is None else (_training(training),),
-        tables=(_network(facts),) if facts else (),
+        "A convolutional network, which learns from images what goes with wealth. Training, validation, calibration "
+        "and test sites lie in different blocks of land.",
+        folds=() if fold.empty else (fold,),
     )
 
 
@@ -45,21 +51,39 @@ def _network(facts: list[tuple[str, str]]) -> Table:
         "The network",
         ("Part", "Here"),
         (("", rows),),
-        "As recorded beside the weights (model.json); the parameters are those of params.yaml, section train.",
+        "Every other setting of the training is among the parameters, under Provenance.",
     )
+
+
+# Settings that say what was trained and for how long, in words; the rest are for those who train.
+_WORDS = {
+    "epochs": "Passes over the training sites",
+    "batch_size": "Sites a step",
+    "learning_rate": "Learning rate",
+    "weight_decay": "Weight decay",
+    "average": "Decay of the weights' moving average",
+    "views": "Turns of a tile that are averaged",
+    "stack": "Averaged with two ridge regressions",
+    "members": "Networks averaged",
+    "weights": "Pretrained weights",
+}
+_BACKBONES = {
+    "resnet_narrow": "a small residual network",
+    "resnet18": "a residual network of 18 layers",
+    "resnet50": "a residual network of 50 layers",
+}
 
 
 def _facts(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
-    if "backbone" in model:
-        facts.append(("Network", str(model["backbone"])))
+    if name := str(model.get("backbone", "")):
+        facts.append(("Network", f"{_BACKBONES[name]} ({name})" if name in _BACKBONES else name))
     if "bands" in model:
-        facts.append(("Bands", str(len(model["bands"]))))
+        facts.append(("Bands", ", ".join(str(band).replace("_", " ").lower() for band in model["bands"])))
     if "tile_px" in model and "pixel_m" in model:
         facts.append(("Tile", f"{model['tile_px']} x {model['tile_px']} pixels of {model['pixel_m']:g} m"))
-    chosen = {name: value for name, value in model.get("params", {}).items() if name != "backbone"}
-    facts += [(name.replace("_", " ").capitalize(), _said(chosen[name])) for name in sorted(chosen)]
-    return facts
+    chosen = model.get("params", {})
+    return facts + [(words, _said(chosen[name])) for name, words in _WORDS.items() if name in chosen]
 
 
 def _said(value: Any) -> str:
@@ -67,4 +91,4 @@ def _said(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

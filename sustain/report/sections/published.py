@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from sustain.report import figures
-from sustain.report.blocks import Cell, Figure, Row, Section, Table
+from sustain.report.blocks import Cell, Figure, Fold, Note, Row, Section, Table
 from sustain.report.findings import Published, model_label
 from sustain.report.methods import method_style
 from sustain.report.words import count, interval, number, signed
 
 __all__ = ["models_section", "survey_section"]
 
-_LEVELS = {"place": "Single places", "area": "Admin-2 units"}
+_LEVELS = {"place": "Single places", "area": "Districts"}
 
 
 def survey_section(published: Published, mapped: str, *, unit: str) -> Section | None:
@@ -25,11 +25,12 @@ def survey_section(published: Published, mapped: str, *, unit: str) -> Section |
     blocks: list[Figure] = []
     if tenths is not None:
         blocks.append(_tenths(tenths[(tenths["model"] == mapped) & (tenths["by"] == "map")], unit))
-    tables = [_levels(agreement[agreement["model"] == mapped], unit)]
+    tables = (_levels(agreement[agreement["model"] == mapped], unit),)
+    compared: tuple[Table, ...] = ()
     if len(set(agreement["model"])) > 1:
-        tables.append(_maps(agreement[agreement["level"] == "area"], mapped, unit))
+        compared = (_maps(agreement[agreement["level"] == "area"], mapped, unit),)
     intro = (
-        "The map's cells at survey places of its own country, of which the card knows no label. Which "
+        "The map's cells at survey places of its own country, of which the calibration card knows no label. Which "
         "version is better depends on the question: a single place, the mean of an area, or a difference "
         "that the image cannot show."
     )
@@ -37,8 +38,17 @@ def survey_section(published: Published, mapped: str, *, unit: str) -> Section |
         "The card was made from the published predictions at survey places. A published map may come from "
         "another training run of the same model, so the two need not agree at a place."
     )
-    notes = (("Map and predictions", (note,)),)
-    return Section("survey", "The map against the survey", intro, tuple(blocks), tuple(tables), notes)
+    fold = Fold(
+        "survey-more", "Errors by what the map says, and other published maps", tuple(blocks), compared
+    )
+    return Section(
+        "survey",
+        "The map against the survey",
+        intro,
+        tables=tables,
+        aside=(Note("Map and predictions", (note,)),),
+        folds=() if fold.empty else (fold,),
+    )
 
 
 def models_section(published: Published, mapped: str, *, unit: str) -> Section | None:
@@ -82,7 +92,8 @@ def models_section(published: Published, mapped: str, *, unit: str) -> Section |
         spans=(("", 2), *((words, len(methods)) for words, _ in measures)),
     )
     tables = (table,) if published.countries is None else (table, _countries(published.countries, unit))
-    return Section("models", "The published models", intro, (), tables)
+    fold = Fold("models-all", "All models, place by place, by contrast and in new countries", (), tables)
+    return Section("models", "The published models", intro, folds=(fold,))
 
 
 def _countries(countries: pd.DataFrame, unit: str) -> Table:
@@ -138,7 +149,7 @@ def _levels(agreement: pd.DataFrame, unit: str) -> Table:
         title = f"{_LEVELS.get(str(level), str(level))} ({count(int(rows['n'].iloc[0]))})"
         groups.append((title, tuple(_agreement_row(row) for _, row in rows.iterrows())))
     slope = {(str(r["level"]), str(r["method"])): float(r["slope"]) for _, r in agreement.iterrows()}
-    note = f"Map against survey, in {unit}; slope of the map on the survey."
+    note = f"Map against survey, in {unit}; slope of the map on the survey. Districts: admin level 2."
     if {("place", "linear"), ("area", "linear")} <= set(slope):
         place, area = slope["place", "linear"], slope["area", "linear"]
         note += (
@@ -185,7 +196,7 @@ def _maps(areas: pd.DataFrame, mapped: str, unit: str) -> Table:
         "All published maps by area",
         ("Map", *labels, *labels),
         (("", rows),),
-        f"Means of admin-2 units, map against survey; RMSE in {unit}. Bold: the map of this page.",
+        f"Means of districts (admin level 2), map against survey; RMSE in {unit}. Bold: the map of this page.",
         wide=True,
         spans=(("", 1), ("Slope", len(labels)), ("RMSE", len(labels))),
     )
