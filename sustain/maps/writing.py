@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.errors import RasterioError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError, RasterioIOError
 
 import sustain
 from sustain.errors import DiskSpaceError, RasterError
@@ -21,14 +25,22 @@ from sustain.maps.geotiff import BLOCK_PX, crs_of
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["copy_as_cog", "create_geotiff", "whole_raster"]
+__all__ = ["copy_as_cog", "create_geotiff", "n_threads", "whole_raster"]
 
 # No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
 # rasterio takes the cache in bytes. Next to none while writing: each block goes to the file at once, in our order.
 _GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
-# The COG driver orders the blocks by itself. Its overviews of four bands need chunks of 17 MB; above this limit they go
-# by a temporary raster in memory, which grows with the map and takes twice the time.
-_COPY = _GDAL | {"GDAL_CACHEMAX": 64 << 20, "GDAL_OVR_CHUNK_MAX_SIZE": 64 << 20}
+# The COG driver orders the blocks by itself, so its bytes depend neither on the cache nor on the threads. Its overviews
+# of four bands need chunks of 17 MB; above this limit they go by a temporary raster in memory, which grows with the map
+# and takes twice the time. The temporary file of overviews is not worth compressing.
+_COPY = _GDAL | {
+    "GDAL_CACHEMAX": 64 << 20,
+    "GDAL_OVR_CHUNK_MAX_SIZE": 64 << 20,
+    "COG_TMP_COMPRESSION": "NONE",
+}
+_LEVEL = 6
+_MOST_THREADS = 16  # each holds some blocks
+_COMPRESSED = {"compress": "deflate", "predictor": 3}
 _SIDE_CARS = (".msk", ".aux.xml", ".ovr")
 # GDAL may need the file system itself to have some slack; below this, call the disk full.
 _FULL_DISK_BYTES = 1 << 20
@@ -42,11 +54,12 @@ def create_geotiff(
     bands: Sequence[str],
     units: Sequence[str],
     tags: Mapping[str, str],
+    compressed: bool = True,
     **layout: Any,
 ) -> Iterator[rasterio.io.DatasetWriter]:
-    """Create a compressed float32 GeoTIFF on the pixels of `like`, with NaN for no data, named bands, units and tags.
+    """Create a float32 GeoTIFF on the pixels of `like`, with NaN for no data, named bands, units and tags.
 
-    This version of the package is put among the tags.
+    This version of the package is put among the tags. What is only written to be copied need not be compressed.
 
     Write each of its internal blocks (`layout`: ``blockysize`` and so on) once and in order: then the bytes do
     not depend on GDAL's cache. Call it inside `whole_raster`.
@@ -64,10 +77,9 @@ def create_geotiff(
             count=len(bands),
             crs=crs_of(like),
             transform=like.transform,
-            compress="deflate",
-            predictor=3,
             interleave="band",
             bigtiff="IF_SAFER",
+            **(_COMPRESSED if compressed else {}),
             **layout,
         ) as dataset:
             dataset.descriptions = tuple(bands)
@@ -78,17 +90,24 @@ def create_geotiff(
         _read_back(path)
 
 
+def n_threads() -> int:
+    """Threads to work with: a core each that this process may use, at most 16, so that memory stays in bounds."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, _MOST_THREADS)
+
+
 def copy_as_cog(source: Path, path: Path) -> None:
     """Copy a GeoTIFF into a Cloud Optimised GeoTIFF with averaged overviews, in bounded memory.
 
-    Call it inside `whole_raster`.
+    It takes all cores; the bytes are the same with any number of them. Call it inside `whole_raster`.
     """
-    with rasterio.Env(**_COPY):
+    with rasterio.Env(**_COPY | {"GDAL_NUM_THREADS": str(n_threads())}):
         rasterio.shutil.copy(
             source,
             path,
             driver="COG",
             compress="DEFLATE",
+            level=_LEVEL,
             predictor="FLOATING_POINT",
             blocksize=str(BLOCK_PX),
             overviews="IGNORE_EXISTING",
@@ -122,8 +141,8 @@ def _write_failures(path: Path) -> Iterator[None]:
     """Give GDAL's failures while writing `path` a type and a sentence."""
     try:
         yield
-    # GDAL reports a failed write without its errno, and a failed COG copy as SystemError.
-    except (RasterioError, SystemError) as error:
+    # GDAL reports a failed write without its errno; rasterio a failed COG copy as SystemError or as GDAL's own error.
+    except (RasterioError, SystemError, CPLE_BaseError) as error:
         free = shutil.disk_usage(path.parent).free
         if free < _FULL_DISK_BYTES:
             raise DiskSpaceError(
@@ -137,8 +156,19 @@ def _write_failures(path: Path) -> Iterator[None]:
 
 
 def _read_back(path: Path) -> None:
-    # Blocks still in GDAL's cache are written on closing, where a failure is only printed: so look.
+    # What is still in GDAL's cache is written on closing, where a failure is only printed: so look. A block that the
+    # directory does not know of would be read as one without values.
     with rasterio.open(path) as dataset:
         for index in dataset.indexes:
-            for _, window in dataset.block_windows(index):
-                dataset.read(index, window=window)
+            for (row, col), _ in dataset.block_windows(index):
+                if dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=index) is None:
+                    raise RasterioIOError(f"block {row}, {col} of band {index} is missing")
+    with ThreadPoolExecutor(n_threads()) as pool:
+        list(pool.map(lambda part: _decode(path, part), range(n_threads())))
+
+
+def _decode(path: Path, part: int) -> None:
+    """Decode every n-th block, in a thread and with a file handle of its own."""
+    with rasterio.Env(**_COPY), rasterio.open(path, sharing=False) as dataset:
+        for _, window in islice(dataset.block_windows(1), part, None, n_threads()):
+            dataset.read(window=window)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +35,7 @@ from sustain.maps.geotiff import (
     value_band,
     values_of,
 )
-from sustain.maps.writing import copy_as_cog, create_geotiff, whole_raster
+from sustain.maps.writing import copy_as_cog, create_geotiff, n_threads, whole_raster
 
 __all__ = [
     "BANDS",
@@ -164,6 +166,7 @@ def _correct_into(
                 "SUSTAIN_METHOD": method,
                 "SUSTAIN_TARGET": name,
             },
+            compressed=False,
             tiled=True,
             blockxsize=BLOCK_PX,
             blockysize=BLOCK_PX,
@@ -172,14 +175,14 @@ def _correct_into(
             total=source.height * source.width, desc="correct", unit="cell", unit_scale=True, disable=None
         ) as progress,
     ):
-        for _, window in target.block_windows(1):
-            raw, infinite = _read_raw(source, index, window)
-            corrected = correct_values(raw, card, method)
+        windows = (window for _, window in target.block_windows(1))
+        for window, infinite, corrected in _corrected_blocks(source, index, windows, card, method):
             target.write(corrected, window=window)
+            support = corrected[BANDS.index(SUPPORT)]
             n_infinite += infinite
-            n_cells += int(np.isfinite(raw).sum())
-            n_outside += int((corrected[BANDS.index(SUPPORT)] == OUTSIDE_SUPPORT).sum())
-            progress.update(raw.size)
+            n_cells += int((support != NO_IMAGERY).sum())
+            n_outside += int((support == OUTSIDE_SUPPORT).sum())
+            progress.update(support.size)
     if not n_cells:
         raise RasterError(f"{source.name}: band {index} holds no value at all; there is nothing to correct.")
     if n_infinite:
@@ -189,6 +192,33 @@ def _correct_into(
             stacklevel=3,
         )
     warn_outside_support(source.name, n_outside, n_cells, card)
+
+
+def _corrected_blocks(
+    source: rasterio.io.DatasetReader,
+    index: int,
+    windows: Iterable[Window],
+    card: CalibrationCard,
+    method: str,
+) -> Iterator[tuple[Window, int, npt.NDArray[np.float32]]]:
+    """Read blocks one after the other, correct some at a time, and give them back in order.
+
+    Yields
+    ------
+    window : Window
+    n_infinite : int
+    corrected : ndarray of float32, shape (4, height, width)
+    """
+    with ThreadPoolExecutor(n_threads()) as pool:
+        ahead: deque[tuple[Window, int, Future[npt.NDArray[np.float32]]]] = deque()
+        for window in windows:
+            raw, n_infinite = _read_raw(source, index, window)
+            ahead.append((window, n_infinite, pool.submit(correct_values, raw, card, method)))
+            if len(ahead) > n_threads():
+                first, infinite, corrected = ahead.popleft()
+                yield first, infinite, corrected.result()
+        for first, infinite, corrected in ahead:
+            yield first, infinite, corrected.result()
 
 
 def warn_outside_support(name: str, n_outside: int, n_cells: int, card: CalibrationCard) -> None:

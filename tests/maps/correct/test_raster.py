@@ -1,4 +1,3 @@
-import resource
 import shutil
 import signal
 import subprocess
@@ -338,33 +337,45 @@ def test_disk_that_fills_up_while_copying(tmp_path, raw_path, monkeypatch, card)
 
 
 @pytest.mark.parametrize("share", [0.03, 0.6, 0.999])
-def test_real_write_failure_leaves_the_old_map_alone(tmp_path, raw_path, card, share):
-    """A file-size limit makes the operating system refuse the bytes, first of the assembly, then of the copy."""
+@pytest.mark.parametrize("step", ["create_geotiff", "copy_as_cog"])
+def test_real_write_failure_leaves_the_old_map_alone(tmp_path, raw_path, card, step, share):
+    """A file-size limit makes the operating system refuse the bytes of the assembly, or of the copy."""
     out = tmp_path / "map.tif"
     limit = int(share * correct_raster(raw_path, out, card).stat().st_size)
     out.write_bytes(b"old")
     script = (
-        "import sys; from sustain.maps.correct.raster import correct_raster\n"
-        "correct_raster(sys.argv[1], sys.argv[2], sys.argv[3])"
+        "import resource, signal, sys; from sustain.maps.correct import raster\n"
+        "step, limit = getattr(raster, sys.argv[4]), int(sys.argv[5])\n"
+        "def limited(*args, **kwargs):\n"
+        "    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "    return step(*args, **kwargs)\n"
+        "setattr(raster, sys.argv[4], limited)\n"
+        "raster.correct_raster(*sys.argv[1:4])"
     )
-    card_path = card.save(tmp_path / "card.json")
-
-    def limit_file_size():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    arguments = [raw_path, out, card.save(tmp_path / "card.json"), step, str(limit)]
     done = subprocess.run(
         # -B: nor may the interpreter leave half a compiled module behind.
-        [sys.executable, "-B", "-c", script, raw_path, out, card_path],
+        [sys.executable, "-B", "-c", script, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=limit_file_size,
     )
     assert done.returncode == 1
     assert f"RasterError: {out}: GDAL could not write this raster" in done.stderr
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "map.tif", "wealth.tif"]
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, card, monkeypatch):
+    values = np.random.default_rng(0).normal(0, 0.3, (1, 1100, 1300))
+    path = write_raster(tmp_path / "big.tif", values, ("wealth_raw",), tiled=True)
+    made = []
+    for n in (1, 2, 7):
+        for module in (raster, writing):
+            monkeypatch.setattr(module, "n_threads", lambda n=n: n)
+        made.append(correct_raster(path, tmp_path / f"{n}.tif", card).read_bytes())
+    assert made[0] == made[1] == made[2]
 
 
 def test_killed_while_copying_a_rerun_ends_the_same_and_leaves_nothing_behind(tmp_path, raw_path, card):

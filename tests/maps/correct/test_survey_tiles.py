@@ -23,6 +23,8 @@ from sustain.trials.tiles import tile_trials, urban_contrasts
 from tests.report.fabricate import artefacts, card, made_card, params
 from tests.report.fabricate import survey as labelled
 
+ABOUT = PublishParams(title="Tiles", licence="CC0-1.0")
+
 
 def survey(n=60, model=None, **columns):
     rng = np.random.default_rng(2)
@@ -105,7 +107,7 @@ def test_a_table_of_something_else_or_no_table_is_named(tmp_path):
 def test_a_map_of_another_card_is_not_published(cells, tmp_path):
     card(labelled(seed=1)).save(tmp_path / "card.json")
     with pytest.raises(RasterError, match="corrected with card"):
-        publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "out", PublishParams())
+        publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "out", ABOUT)
     assert not (tmp_path / "out").exists()
 
 
@@ -114,13 +116,13 @@ def test_a_folder_of_something_else_is_not_replaced(cells, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
     with pytest.raises(DataError, match="holds other files"):
-        publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "thesis", PublishParams())
+        publish_survey_tiles(cells, tmp_path / "card.json", tmp_path / "thesis", ABOUT)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
 
 
 def published(cells, folder, **options):
     made_card().save(folder / "card.json")
-    return publish_survey_tiles(cells, folder / "card.json", folder / "out", PublishParams(), **options)
+    return publish_survey_tiles(cells, folder / "card.json", folder / "out", ABOUT, **options)
 
 
 def test_without_leave_nothing_published_tells_where_a_cluster_is(cells, tmp_path):
