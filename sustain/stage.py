@@ -13,6 +13,7 @@ from typing import TextIO, TypeVar
 
 from sustain.config import Params, load_params
 from sustain.errors import ConfigError, SustainError, SustainWarning
+from sustain.spelling import spelled
 
 __all__ = ["Artefacts", "required", "run_stage", "warnings_as_lines"]
 
@@ -121,8 +122,8 @@ def run_stage(main: Callable[[Params, Artefacts], None]) -> None:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Show each `SustainWarning` as one line on standard error; other warnings, and all filters, stay as they are."""
-    plain = warnings.showwarning
+    """Show each `SustainWarning` as one line on standard error, once; other warnings, and filters, stay as they are."""
+    plain, shown = warnings.showwarning, set[str]()
 
     def show(
         message: Warning | str,
@@ -133,7 +134,12 @@ def warnings_as_lines() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, SustainWarning):
-            print(f"warning: {message}", file=sys.stderr)  # where in the code it arose says nothing to a user
+            text = spelled(str(message))
+            if text not in shown:
+                print(
+                    f"warning: {text}", file=sys.stderr
+                )  # where in the code it arose says nothing to a user
+            shown.add(text)
         else:
             plain(message, category, filename, lineno, file, line)
 

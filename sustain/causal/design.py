@@ -23,6 +23,7 @@ from sustain.causal.trial.roles import EstimatorName
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov import Vcov
 from sustain.errors import EffectError
+from sustain.spelling import Placeholder, argument
 from sustain.stats.columns import Labels
 from sustain.stats.covariance import joint_codes
 
@@ -63,31 +64,33 @@ class Design:
     def __post_init__(self) -> None:
         """Check that the design has what it needs and nothing that it would ignore."""
         name = self.estimator
-        for argument, value, least in (("n_folds", self.n_folds, 2), ("seed", self.seed, 0)):
+        for what, value, least in (("n_folds", self.n_folds, 2), ("seed", self.seed, 0)):
             if value is not None:
-                read.whole(argument, value, f"a whole number, {least} or more", least=least)
+                read.whole(what, value, f"a whole number, {least} or more", least=least)
         if name not in get_args(EstimatorName):
             known = ", ".join(map(repr, get_args(EstimatorName)))
             raise EffectError(f"estimator: got {name!r}, expected {known}.")
         panel = self.unit is not None and self.time is not None
         if (name == "did") != panel or (self.unit is None) != (self.time is None):
             raise EffectError(
-                f"estimator={name!r} with unit={self.unit!r} and time={self.time!r}: estimator='did' needs both "
-                "columns (or two fixed effects in the formula), and no other estimator takes them."
+                f"estimator: got {name!r}, with unit {self.unit!r} and time {self.time!r}; "
+                f"{argument('estimator', 'did')} needs both columns (or two fixed effects in the formula), "
+                "and no other estimator takes them."
             )
         if (name == "iv") != self.instrumented:
             raise EffectError(
-                f"estimator={name!r} {'with an' if self.instrumented else 'without an'} instrument: "
-                "estimator='iv' needs an instrument, and no other estimator takes one."
+                f"estimator: got {name!r} {'with an' if self.instrumented else 'without an'} instrument; "
+                f"{argument('estimator', 'iv')} needs an instrument, and no other estimator takes one."
             )
         if self.fixed_effects and name not in ("ols", "iv"):
             raise EffectError(
-                f"fixed_effects: {list(self.fixed_effects)} are absorbed by estimator='ols' and 'iv', not by {name!r}. "
-                "Name them among the covariates, as categories; estimator='did' takes unit= and time=."
+                f"fixed_effects: {list(self.fixed_effects)} are absorbed by {argument('estimator', 'ols', 'iv')}, "
+                f"not by {name!r}. Name them among the covariates, as categories; {argument('estimator', 'did')} takes "
+                f"{argument('unit', Placeholder('column'))} and {argument('time', Placeholder('column'))}."
             )
         if (self.outcome_model is not None or self.propensity_model is not None) and name != "aipw":
             raise EffectError(
-                f"outcome_model, propensity_model: learners are for estimator='aipw', not for {name!r}."
+                f"outcome_model, propensity_model: learners are for {argument('estimator', 'aipw')}, not for {name!r}."
             )
 
     @property

@@ -30,6 +30,7 @@ from sustain.causal.trial.units import Units
 from sustain.debias.response.measures import Measure, headcount, mean_of_part, quantile, shortfall
 from sustain.debias.response.model import ResponseModel
 from sustain.errors import EffectError
+from sustain.spelling import Placeholder, argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -263,7 +264,8 @@ def _measures(
             raise EffectError(f"quantiles: got {share:.4g}, expected shares between 0 and 1, such as 0.5.")
     if not at.size and measures is not None and {"headcount", "shortfall"} & set(asked):
         raise EffectError(
-            f"lines: none given, but measures={list(asked)} needs them: pass lines=, in the unit of the truth."
+            f"lines: none given, but {argument('measures', list(asked))} needs them: pass "
+            f"{argument('lines', Placeholder('number'))}, in the unit of the truth."
         )
     found: list[Measure] = []
     if "headcount" in asked:

@@ -91,8 +91,8 @@ class Estimate:
             return fieller_set(self.estimate, self.variance_trial, 1.0, 0.0, critical)
         if math.isnan(self.slope):
             raise EffectError(
-                f"method='fieller' is an interval of a ratio, and {self.method!r} is not a division by a "
-                "slope. Use method='delta' or 'bootstrap'."
+                f"Fieller's interval is that of a ratio, and {self.method!r} is not a division by a "
+                "slope. Use the interval 'delta' or 'bootstrap'."
             )
         effect, effect_var = self.estimate * self.slope, self.variance_trial * self.slope**2
         # The covariance of effect and slope: that of the estimate's parts, d/b and -tau V_b/b, undone.
@@ -118,8 +118,8 @@ class Estimate:
             calibration = 0.0 if self.method == "none" else self.variance_draws
             if math.isnan(calibration):
                 raise EffectError(
-                    f"method='bootstrap' needs bootstrap draws of {self.method!r} in the card, and it holds "
-                    "none. Use method='delta', or build the card with n_boot."
+                    f"The bootstrap interval needs draws of {self.method!r} in the card, and it holds "
+                    "none. Use the interval 'delta', or build the card with n_boot."
                 )
             error = math.sqrt(self.variance_trial + calibration + 2 * self.covariance)
         else:

@@ -17,9 +17,12 @@ from sustain.cli.bench import bench
 from sustain.cli.distribution import distribution
 from sustain.cli.effect import effect
 from sustain.cli.extras import advice
-from sustain.cli.maps import areas, map_, publish, serve
+from sustain.cli.maps import areas, map_, serve
 from sustain.cli.models import predict, train
+from sustain.cli.notices import options_of
+from sustain.cli.publish import publish
 from sustain.errors import SustainError
+from sustain.spelling import on_command_line, spelled
 from sustain.stage import Artefacts, warnings_as_lines
 
 __all__ = ["app", "main"]
@@ -70,12 +73,12 @@ def summary(
 
 def main() -> None:
     """Run the command line: an expected error is one message and status 1, a warning of ours is one line."""
-    with warnings_as_lines():
+    with warnings_as_lines(), on_command_line(options_of(typer.main.get_command(app), sys.argv[1:])):
         try:
             app()
         except SustainError as error:
             # Notes say where: in which block of a map.
-            sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
+            sys.exit("\n".join([f"error: {spelled(str(error))}", *getattr(error, "__notes__", [])]))
         except ModuleNotFoundError as error:
             if (what := advice(error)) is None:
                 raise

@@ -176,6 +176,12 @@ def effect(
             rich_help_panel=_READING,
         ),
     ] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            help="Sheet of an Excel workbook, where several hold anything.", rich_help_panel=_READING
+        ),
+    ] = None,
     lon: Annotated[
         str | None, typer.Option(help="Column of longitudes; lon by default.", rich_help_panel=_READING)
     ] = None,
@@ -256,6 +262,7 @@ def effect(
         lon=lon,
         lat=lat,
         named=bool(formula or outcome),
+        sheet=sheet,
     )
     analysis = Analysis.of(
         Roles.read(

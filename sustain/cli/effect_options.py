@@ -39,6 +39,8 @@ def read_vcov(
         return None
     kind, colon, rest = text.partition(":")
     if kind not in _DISTANCES:
+        if kind not in ("HC1", "CRV1", "CR2"):
+            _refuse("--vcov", text, _VCOV)
         clusters = rest.split(",")
         return kind if not colon else {kind: rest if len(clusters) == 1 else clusters}
     distance, named = _parts("--vcov", text, rest, _VCOV)
@@ -51,7 +53,7 @@ def read_vcov(
 
 def read_overlap(text: str | None) -> dict[str, Any] | None:
     """Read ``cluster_id:calibration.csv`` as the `overlap` argument, and the table with it."""
-    from sustain.cli.tables import read_table
+    from sustain.tables import read_table
 
     if text is None:
         return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sustain.debias.label_noise import noise_of_rows, noise_variance
 from sustain.debias.table import support_of
 from sustain.errors import AtomWarning, CalibrationError, WeakCalibrationWarning
+from sustain.spelling import Placeholder, argument
 from sustain.stats.atoms import atoms
 from sustain.stats.columns import ColumnReader
 from sustain.stats.combinations import columns_of, read_combinations
@@ -211,7 +212,8 @@ class CalibrationSample:
             raise CalibrationError(
                 f"y_pred: predictions explain {r2:.1%} of the variance of the labels, under {USELESS_R2:.0%}, and no "
                 "groups are given. A slope this loose may be that of these places alone, so no card is made of it. "
-                "Use a better model, or pass groups= (surveys, spatial blocks), between which it must hold."
+                f"Use a better model, or pass {argument('groups', Placeholder('column'))} (surveys, spatial blocks), "
+                "between which it must hold."
             )
 
     def require_substance(self) -> None:

@@ -494,7 +494,7 @@ class TestAbsorbed:
             estimate_effect(data, "wealth ~ treated | adm2 + year")
 
     def test_designs_that_absorb_nothing(self):
-        with pytest.raises(EffectError, match="absorbed by estimator='ols' and 'iv', not by 'aipw'"):
+        with pytest.raises(EffectError, match="absorbed by estimator='ols' or 'iv', not by 'aipw'"):
             estimate_effect(make_trial(), "wealth ~ treated + x | adm2", estimator="aipw")
 
 

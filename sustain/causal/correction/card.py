@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sustain.errors import CardError, EffectError
+from sustain.spelling import argument
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
@@ -36,7 +37,8 @@ def require_raw(columns: Collection[Any], outcome: str) -> None:
     if raw in columns:
         raise EffectError(
             f"outcome: {outcome!r} stands beside {raw!r}, so it is corrected already, and the card would correct it "
-            f"once more. Pass outcome={raw!r}, which the card corrects with its uncertainty, or rename the column."
+            f"once more. Pass {argument('outcome', raw)}, which the card corrects with its uncertainty, or rename the "
+            "column."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sustain.causal.design import Design
 from sustain.causal.trial.units import Units
 from sustain.errors import EffectError
+from sustain.spelling import argument
 
 __all__ = ["Change", "change_of", "may_be_change", "require_slope_of_change"]
 
@@ -54,8 +55,9 @@ def require_slope_of_change(change: Change, asked: Mapping[str, Any]) -> None:
                 f"{name}: got {value!r}, but the effect is a change of {change.unit!r} over {change.time!r}, and the "
                 "card's slope was learned by comparing places. Predictions follow changes far less than differences "
                 "between places, so that an effect corrected by it, and an interval up to it, would stay below the "
-                "true one. Pass assumption='outcome' for the naive effect, which is then a lower end of its size. To "
-                "correct it, collect labels of the same places at two dates, which give a slope of change."
+                f"true one. Pass {argument('assumption', 'outcome')} for the naive effect, which is then a lower "
+                "end of its size. To correct it, collect labels of the same places at two dates, which give a "
+                "slope of change."
             )
 
 

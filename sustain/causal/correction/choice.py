@@ -32,6 +32,7 @@ from sustain.causal.fit import FittedDesign
 from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.errors import EffectError
+from sustain.spelling import Placeholder, argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,23 +114,25 @@ class CorrectionChoice:
             )
         if self.card_level is not None and self.method != "level":
             raise EffectError(
-                f"card_level: {self.card_level!r} with method={self.method!r}; only method='level' has levels."
+                f"card_level: {self.card_level!r} with {argument('method', self.method)}; only "
+                f"{argument('method', 'level')} has levels."
             )
         if self.strata and self.method == "level":
             raise EffectError(
-                f"strata: {list(self.strata)} with method='level', which takes one level's slope for all units. Leave "
-                "strata out (a card with strata has the level 'within stratum'), or choose another method."
+                f"strata: {list(self.strata)} with {argument('method', 'level')}, which takes one level's slope for "
+                "all units. Leave strata out (a card with strata has the level 'within stratum'), or choose another "
+                "method."
             )
         if self.method != "none" and self.card is None and self.assumption != "outcome":
             raise EffectError(
-                f"method={self.method!r} needs calibration=: a CalibrationCard or the path of one, made from "
-                "labelled places."
+                f"{argument('method', self.method)} needs {argument('calibration', Placeholder('card'))}: a "
+                "CalibrationCard or the path of one, made from labelled places."
             )
         if self.method == "none" and self.assumption in ("measurement", "bracket"):
             raise EffectError(
-                f"assumption={self.assumption!r} asks for a correction, but "
+                f"{argument('assumption', self.assumption)} asks for a correction, but "
                 + (
-                    "no card was given. Pass calibration=."
+                    f"no card was given. Pass {argument('calibration', Placeholder('card'))}."
                     if self.card is None
                     else "method is 'none'. Choose 'response', 'linear', 'tweedie' or 'level'."
                 )
@@ -252,7 +255,7 @@ class CorrectionChoice:
         if self.overlap is not None:
             raise EffectError(
                 "overlap: for the pooled linear correction only, not for 'response': a card's curve does not say which "
-                "row moved it. Leave the shared units out of the trial, or use method='linear'."
+                f"row moved it. Leave the shared units out of the trial, or use {argument('method', 'linear')}."
             )
         trial = self._unfolded(card, fitted.estimator, fitted.units, fitted.product is not None)
         end, beside, outcome = trial.corrected(fitted)

@@ -19,6 +19,7 @@ from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.debias.card.draws import Draws
 from sustain.errors import EffectError
+from sustain.spelling import Placeholder, argument
 from sustain.stats.columns import matched_label
 from sustain.stats.combinations import combined_label, read_combinations
 
@@ -79,8 +80,8 @@ def divisor_of(card: CalibrationCard, method: str, card_level: str | None) -> Di
     if card_level is None:
         known = ", ".join(map(repr, card.level_names)) or "none"
         raise EffectError(
-            "method='level' needs card_level=, the level at which the treatment varies (between or within what are "
-            f"treated and controls compared?). The card has {known}."
+            f"{argument('method', 'level')} needs {argument('card_level', Placeholder('level'))}, at which the "
+            f"treatment varies (between or within what are treated and controls compared?). The card has {known}."
         )
     card.draws("level", level=card_level)  # raises where the slope may be zero
     found = card.level(card_level)

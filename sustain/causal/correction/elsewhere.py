@@ -10,6 +10,7 @@ import numpy as np
 
 from sustain.causal.trial.reader import read
 from sustain.errors import CardError, EffectError
+from sustain.spelling import Placeholder, argument
 from sustain.stats.random_effects import random_effects
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ def _between_groups(card: CalibrationCard, method: str, strata: Sequence[str]) -
     known = [spread for spread in spreads if spread is not None]
     if len(known) < len(spreads):
         raise CardError(
-            f"transport='groups' needs a card that knows what {name!r} recovers in each of its groups: one built with "
-            "groups= (countries), five of them or more with 20 places each, by this release or a later one. Build the "
+            f"{argument('transport', 'groups')} needs a card that knows what {name!r} recovers in each of its groups: "
+            f"one built with {argument('groups', Placeholder('column'))} (countries), five of them or more with "
+            "20 places each, by this release or a later one. Build the "
             "card again, or pass the standard deviation of the slope as a number instead."
         )
     widest = max(known, key=lambda spread: error_share(spread.mean, spread.sd))
@@ -121,14 +123,15 @@ def _between_groups(card: CalibrationCard, method: str, strata: Sequence[str]) -
 def _between_strata(card: CalibrationCard, method: str, slope: float) -> Elsewhere:
     if method not in ("linear", "level"):
         raise CardError(
-            f"transport='strata' compares slopes, which say little of what {method!r} recovers. Build the card with "
-            "groups= (countries) and pass 'groups'."
+            f"{argument('transport', 'strata')} compares slopes, which say little of what {method!r} recovers. Build "
+            f"the card with {argument('groups', Placeholder('column'))} (countries) and pass 'groups'."
         )
     lines = [item.prediction_on_truth for item in card.strata]
     if len(lines) < 3:
         raise CardError(
-            f"transport='strata' needs slopes of three or more strata (countries), and the card has {len(lines)}. "
-            "Build the card with strata=, or give the standard deviation of the slope as a number."
+            f"{argument('transport', 'strata')} needs slopes of three or more strata (countries), and the card has "
+            f"{len(lines)}. Build the card with {argument('strata', Placeholder('column'))}, or give the standard "
+            "deviation of the slope as a number."
         )
     found = random_effects(
         np.array([line.slope for line in lines]), np.array([line.cov[1][1] for line in lines])

@@ -14,6 +14,7 @@ from sustain.causal.estimate import Estimate, Note
 from sustain.causal.fit import FittedDesign
 from sustain.causal.trial.reader import read
 from sustain.errors import CardError, EffectError
+from sustain.spelling import argument
 from sustain.stats.line import fit_line
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Overlap:
         if end.method != "linear" or math.isnan(end.slope):
             raise EffectError(
                 f"overlap: for the pooled linear correction only, not for {end.method!r}: a card's draws do not say "
-                "which row moved them. Leave the shared units out of the trial, or use method='linear'."
+                f"which row moved them. Leave the shared units out of the trial, or use {argument('method', 'linear')}."
             )
         units, vcov = fitted.units, fitted.vcov
         if vcov.kind in ("conley", "block") or len(vcov.columns) > 1:

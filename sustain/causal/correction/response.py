@@ -22,6 +22,7 @@ from sustain.debias.response.slope import slope_for
 from sustain.debias.response.two_samples import both_ways, covariance_along, weight_of_alike
 from sustain.debias.response.unfolding import Arms, Response, Unfolded, common_gains, unfold_effect
 from sustain.errors import CalibrationError, CardError, EffectError
+from sustain.spelling import argument
 from sustain.stats.combinations import combined_label, read_combinations
 
 if TYPE_CHECKING:
@@ -230,8 +231,8 @@ class UnfoldedTrial:
         found = self.unfolded(responses)
         if not np.isfinite(found.effect):
             raise EffectError(
-                "method='response': the trial's predictions do not say where on the response curve the effect lies. "
-                "Use method='linear'."
+                "method: the trial's predictions do not say where on the response curve the effect lies, so 'response' "
+                f"cannot read it back. Use {argument('method', 'linear')}."
             )
         k = self.model.knots.size
         half = np.random.default_rng(0).standard_normal((self._n_draws // 2, k))
@@ -289,7 +290,7 @@ def _require_rise(model: ResponseModel, population: Population, name: str) -> No
         raise EffectError(
             f"strata: in {name!r} the slope of the response curve, over one standard deviation of the truth, is "
             f"{found.value:.3g} with a 95% interval of [{low:.3g}, {high:.3g}], not above zero: no effect can be "
-            "read back there. Leave strata out, leave these units out, or use assumption='outcome'."
+            f"read back there. Leave strata out, leave these units out, or use {argument('assumption', 'outcome')}."
         )
 
 
@@ -349,7 +350,7 @@ def response_notes(beside: ResponseEffect) -> tuple[Note, ...]:
                 "bounded",
                 f"The arms' predictions differ by more than a gain of {abs(beside.alike.estimate):.3g} of every unit, "
                 "three standard deviations of the truth, would make: the image seems to show the contrast by itself, "
-                "and the effect that is read back means little. See assumption='outcome'.",
+                f"and the effect that is read back means little. See {argument('assumption', 'outcome')}.",
             )
         )
     if beside.extrapolated > FAR:

@@ -16,6 +16,7 @@ from sustain.debias.response.distribution import Sides, stopped_otherwise, unfol
 from sustain.debias.response.measures import Measure
 from sustain.debias.response.unfolding import Response
 from sustain.errors import EffectError
+from sustain.spelling import argument
 
 __all__ = ["Measured", "MeasuredArms", "UnfoldedArms"]
 
@@ -85,7 +86,7 @@ class UnfoldedArms(UnfoldedTrial):
             raise EffectError(
                 f"estimator: the positive weights of {self.estimator.name} sum to {mass:.3g}, expected 1: part of the "
                 "treated is on the side of the controls, so that its two sides are not the distributions with and "
-                "without treatment. Adjust for fewer covariates, or use estimator='ipw'."
+                f"without treatment. Adjust for fewer covariates, or use {argument('estimator', 'ipw')}."
             )
         for population, rows in zip(self.populations, self.rows, strict=True):
             here = weights[rows]

@@ -19,6 +19,7 @@ from sustain.causal.estimators.propensity import (
     standardised,
 )
 from sustain.errors import EffectError
+from sustain.spelling import argument
 from sustain.stats.least_squares import Regressors
 
 __all__ = [
@@ -205,7 +206,8 @@ def _fit_fold(split: Split, adjustment: Adjustment, z: Floats, classify: Classif
         except EffectError as error:
             raise EffectError(
                 f"aipw: outside one of the folds the {arm} units cannot carry a regression on the "
-                f"covariates: {error} Fewer folds (n_folds=2) or estimator='ols' ask for less."
+                f"covariates: {error} Fewer folds ({argument('n_folds', 2)}) or "
+                f"{argument('estimator', 'ols')} ask for less."
             ) from error
         breads.append(line.back @ line.back.T)
     propensity = classify(rest, rows)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimators.least_squares import Adjustment, LinearEstimator
 from sustain.errors import EffectError
+from sustain.spelling import argument
 from sustain.stats.least_squares import Regressors
 
 __all__ = [
@@ -100,7 +101,8 @@ def fit_propensity(treated: Floats, z: Floats, weights: Floats) -> Floats:
     if np.abs(score).max() > CONVERGED:
         raise EffectError(
             f"covariates: the logistic regression of treatment on them has not converged (score "
-            f"{np.abs(score).max():.1g} for columns of variance one). Use fewer of them, or estimator='ols'."
+            f"{np.abs(score).max():.1g} for columns of variance one). Use fewer of them, or "
+            f"{argument('estimator', 'ols')}."
         )
     return coefficients
 

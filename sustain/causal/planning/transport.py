@@ -21,6 +21,7 @@ from sustain.causal.correction.card import load_card
 from sustain.causal.estimate import Note
 from sustain.causal.trial.reader import read
 from sustain.errors import EffectError, TransportWarning
+from sustain.spelling import argument
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
@@ -347,7 +348,7 @@ def _notes(report: TransportReport) -> list[Note]:
                 "spread",
                 f"Slopes differ between the card's groups by {report.slope_sd:.2f}, more than the slope's standard "
                 f"error of {report.slope_std_error:.2f}. In a country that the card has not seen, pass "
-                "transport='groups'.",
+                f"{argument('transport', 'groups')}.",
             )
         )
     return notes

@@ -15,6 +15,7 @@ from sustain.causal.fit import FittedDesign
 from sustain.causal.trial.units import Units
 from sustain.debias.sample import FEW_PAIRS, WEAK_R2, WEAK_SLOPE
 from sustain.errors import ChangeWarning, SupportWarning, WeakCalibrationWarning
+from sustain.spelling import Placeholder, argument
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def period_notes(fitted: FittedDesign) -> list[Note]:
         return []
     text = (
         f"If {change.time!r} are periods of {change.unit!r}, the effect is a change over time, of which this "
-        "correction leaves most out. Pass estimator='did', which gives the naive effect as the lower end that it is."
+        f"correction leaves most out. Pass {argument('estimator', 'did')}, which gives the naive effect as the lower "
+        "end that it is."
     )
     return [Note("changes", text)]
 
@@ -101,7 +103,7 @@ def corrected_already(columns: Collection[Any], outcome: str) -> list[Note]:
     text = (
         f"{outcome!r} stands beside '{outcome}_raw', so it seems to be corrected already: then the effect supposes "
         "measurement stability, whatever is named here, and its interval leaves the calibration's uncertainty out. "
-        f"Pass outcome='{outcome}_raw' with the card."
+        f"Pass {argument('outcome', f'{outcome}_raw')} with the card."
     )
     return [Note("corrected_already", text)]
 
@@ -168,9 +170,9 @@ def verdict_notes(card: CalibrationCard, correction: CorrectionChoice) -> list[N
     line, within = correction.method == "linear", bool(correction.strata)
     said = {str(subject): str(text) for subject, text in (card.diagnostics.get("verdicts") or {}).items()}
     if "linearity" in said:
-        said["linearity"] += " method='response' reads the effect back through the curve."
+        said["linearity"] += f" {argument('method', 'response')} reads the effect back through the curve."
     if "strata" in said:
-        said["strata"] += " Pass strata=, the trial's column of them."
+        said["strata"] += f" Pass {argument('strata', Placeholder('column'))}, the trial's column of them."
     # Subject of a verdict, the words by which it advises something, and whether that concerns this correction.
     advice = (
         ("strata", "calibrate within strata", not within and correction.method != "level"),
@@ -211,7 +213,8 @@ def assumption_notes(
     if card is None:
         text = (
             "The outcome is taken as it is. Where it was read off a map, an effect that reaches the image only through "
-            "the outcome comes out too small; calibration= takes the map's card."
+            f"the outcome comes out too small; {argument('calibration', Placeholder('card'))} corrects it by the map's "
+            "card."
         )
         return [Note("uncorrected", text)]
     if corrected is None:
@@ -235,18 +238,21 @@ def assumption_notes(
                 "differs between the arms, as region, roads or towns (outcome stability), the naive one is. Labelled "
                 "places on both sides of the contrast decide: regress truth on prediction and treatment, "
                 "and prediction on truth and treatment; the treatment's coefficient is zero in the "
-                "regression whose assumption holds. Pass assumption='measurement', 'outcome' or 'bracket'."
-                + _recalibration(card),
+                f"regression whose assumption holds. Pass {_an_assumption()}." + _recalibration(card),
             )
         ]
     return []
+
+
+def _an_assumption() -> str:
+    return argument("assumption", "measurement", "outcome", "bracket")
 
 
 def _uncorrected(naive: Estimate, card: CalibrationCard) -> list[Note]:
     text = (
         "No correction is applied, which supposes outcome stability. If the treatment can change the image only "
         f"through the outcome (measurement stability), the effect is nearer {naive.estimate / card.slope:.4g}, by the "
-        f"card's slope of {card.slope:.3g}. Pass assumption='measurement', 'outcome' or 'bracket'."
+        f"card's slope of {card.slope:.3g}. Pass {_an_assumption()}."
     )
     return [Note("assumption", text + _recalibration(card))]
 

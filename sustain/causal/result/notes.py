@@ -17,6 +17,7 @@ from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import Vcov
 from sustain.errors import EffectError
+from sustain.spelling import Placeholder, argument
 
 __all__ = ["collect_notes"]
 
@@ -173,7 +174,7 @@ def dependence_notes(design: Design, vcov: Vcov) -> list[Note]:
             f"HC1 takes every row as independent. Fixed effects ({names}) take out what rows of a level share on "
             "average, not errors that go together within it or over time. Where rows repeat units, or treatment was "
             "given to groups of rows, the interval is too short: cluster by those units or groups, "
-            "vcov={'CRV1': column}."
+            f"{argument('vcov', {'CRV1': Placeholder('column')})}."
         )
         return [Note("not_clustered", text)]
     return []

@@ -17,6 +17,7 @@ from sustain.causal.result.sensitivity import Sensitivity
 from sustain.causal.result.text import html_text, plot_effects, summary_text
 from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
+from sustain.spelling import argument
 from sustain.stats.covariance import p_value
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class EffectResult(EffectEstimates):
         if self.corrected is None or math.isnan(self.corrected.slope):
             raise EffectError(
                 f"result: its method is {self.method!r} and its assumption {self.assumption!r}, but sensitivity needs "
-                "an effect with a linear correction. Estimate with method='linear' and assumption None, 'measurement' "
-                "or 'bracket'."
+                f"an effect with a linear correction. Estimate with {argument('method', 'linear')} and "
+                f"{argument('assumption', 'measurement', 'bracket')}, or none named."
             )
         residual_sd = math.nan if card is None else card.residual_sd
         return Sensitivity.of(self.term, self.naive, self.corrected, self.level, residual_sd)

@@ -22,6 +22,7 @@ from sustain.causal.correction.ratio import CorrectedEffect, corrected_effect
 from sustain.causal.estimate import Estimate
 from sustain.causal.result.between_assumptions import effect_table, visible_share, visible_share_path
 from sustain.errors import EffectError
+from sustain.spelling import Placeholder, argument
 from sustain.stats.covariance import critical_value
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Sensitivity:
         if not usable:
             raise EffectError(
                 f"card: it holds {len(card.levels)} levels, none with a slope clearly above zero. Levels are "
-                "put there by build_card(..., levels=...)."
+                f"put there by {argument('levels', Placeholder('column'))} when the card is made."
             )
         effects = [
             corrected_effect(

@@ -9,6 +9,7 @@ from sustain.causal.trial.covariates import Covariates, NamedColumns
 from sustain.causal.trial.formula import parse_formula
 from sustain.causal.trial.reader import read
 from sustain.errors import EffectError
+from sustain.spelling import argument
 
 __all__ = ["EstimatorName", "Roles"]
 
@@ -56,12 +57,13 @@ class Roles:
         if self.estimator == "difference" and self.covariates.columns:
             raise EffectError(
                 f"covariates: {list(self.covariates.columns)} given, but a difference in means adjusts for none. "
-                "Use estimator='ols'."
+                f"Use {argument('estimator', 'ols')}."
             )
         if self.interactions is not None and self.estimator != "ols":
             raise EffectError(
-                f"formula: a term uses the treatment, so the effect would be no single number. estimator='ols' takes "
-                f"treated * x and gives a coefficient for each product; {self.estimator!r} takes none."
+                f"formula: a term uses the treatment, so the effect would be no single number. "
+                f"{argument('estimator', 'ols')} takes treated * x and gives a coefficient for each product; "
+                f"{self.estimator!r} takes none."
             )
 
     @classmethod

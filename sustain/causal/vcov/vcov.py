@@ -17,6 +17,7 @@ from sustain.causal.vcov.block_bootstrap import block_bootstrap, spatial_blocks
 from sustain.causal.vcov.conley import conley_covariance
 from sustain.causal.vcov.few_clusters import bias_reduced_covariance, rests_on_one_cluster
 from sustain.errors import EffectError
+from sustain.spelling import argument
 from sustain.stats.covariance import cluster_covariance, robust_covariance
 
 __all__ = ["TrialCovariance", "Vcov"]
@@ -125,8 +126,8 @@ class Vcov:
             if labels.n < 2:
                 raise EffectError(
                     f"vcov: column {name!r} holds a single cluster ({labels.names[0]!r}), so no "
-                    "clustered variance can be estimated. Cluster at a finer level, or use vcov='HC1' if units "
-                    "are independent."
+                    f"clustered variance can be estimated. Cluster at a finer level, or use {argument('vcov', 'HC1')} "
+                    "if units are independent."
                 )
         return tuple(labels.codes for labels in found)
 
@@ -327,5 +328,5 @@ def _few_clusters(n_clusters: int, column: str, df: int, reducible: bool) -> tup
         f"and the interval, by t with {df} degrees of freedom, is still optimistic."
     )
     if reducible:
-        text += f" vcov={{'CR2': {column!r}}} is made for this."
+        text += f" {argument('vcov', {'CR2': column})} is made for this."
     return "few_clusters", text

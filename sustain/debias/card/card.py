@@ -26,6 +26,7 @@ from sustain.debias.response.model import ResponseModel
 from sustain.debias.response.slope import ResponseSlope, slope_for
 from sustain.errors import CalibrationError, CardError
 from sustain.files import write_text
+from sustain.spelling import argument
 from sustain.stats.columns import matched_label
 
 __all__ = ["SCHEMA_VERSION", "CalibrationCard"]
@@ -144,8 +145,9 @@ class CalibrationCard(CardContent):
         """Response of predictions to truth, by which effects are read back. Raises `CardError` when there is none."""
         if self.response is None:
             raise CardError(
-                f"method: this card of {self.predictor.id!r} holds no response, which method='response' needs; it has "
-                f"{', '.join(self.methods)}. Build it with methods=('linear', 'response')."
+                f"method: this card of {self.predictor.id!r} holds no response, which "
+                f"{argument('method', 'response')} needs; it has {', '.join(self.methods)}. Build it anew, with all "
+                "methods."
             )
         return model_of(self.response)
 

@@ -25,6 +25,7 @@ from sustain.debias.card.schema import (
 )
 from sustain.debias.retired import RETIRED
 from sustain.errors import CardError
+from sustain.spelling import Placeholder, argument
 
 __all__ = ["SCHEMA_VERSION", "CardContent"]
 
@@ -111,7 +112,7 @@ class CardContent(BaseModel):
                 return item
         raise CardError(
             f"level: {name!r} is not in this card; it has {', '.join(i.name for i in self.levels) or 'no levels'}. "
-            "Levels are put there by build_card(..., levels=...)."
+            f"Levels are put there by {argument('levels', Placeholder('column'))} when the card is made."
         )
 
     def recovered_by(self, method: str, stratum: str | None = None) -> Spread | None:

@@ -27,6 +27,7 @@ from sustain.maps.geotiff import (
 from sustain.maps.places import read
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
 from sustain.maps.read.zones import column_names
+from sustain.spelling import argument
 
 __all__ = ["DISPLACED_M", "MapReading", "read_map_at_units"]
 
@@ -65,7 +66,8 @@ class MapReading:
         if self.averaged:
             found.append(
                 "Means over cells follow the truth more closely than single places do, so a slope that was learned at "
-                "places may correct too much; compare method='level' or assumption='bracket'."
+                f"places may correct too much; compare {argument('method', 'level')} or "
+                f"{argument('assumption', 'bracket')}."
             )
             if method == "response":
                 found.append(
