@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from sustain.maps.publish import publish_map
 
 BANDS = ("BLUE", "GREEN", "RED", "SWIR1", "SWIR2", "TEMP1", "NIR", "NIGHTLIGHTS")
 TILE_PX = 224
+ABOUT = PublishParams(title="A map", licence="CC0-1.0", start=date(2016, 1, 1), end=date(2016, 12, 31))
 Row = dict[str, Any]
 
 
@@ -261,7 +263,7 @@ def publish(folder: Path) -> list[Row]:
     mapped = time.perf_counter()
     correct_raster(folder / "wealth.tif", folder / "corrected.tif", card)
     corrected = time.perf_counter()
-    publish_map(folder / "corrected.tif", card, folder / "out", PublishParams())
+    publish_map(folder / "corrected.tif", card, folder / "out", ABOUT)
     end = time.perf_counter()
     return [
         row("1,000 x 1,000 cells: finished blocks to the raw map", mapped - start, "s"),

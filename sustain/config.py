@@ -311,22 +311,43 @@ class EffectsParams(_Section):
         return self
 
 
-class PublishParams(_Section):
-    """The published folder (`sustain.maps.publish.publish`)."""
+class ProviderParams(_Section):
+    """Who made or hosts a published map."""
 
-    title: str = Field("Wealth map", min_length=1)
+    name: str = Field(min_length=1)
+    url: str = ""
+    roles: list[Literal["licensor", "producer", "processor", "host"]] = Field(
+        default=["producer"], min_length=1, description="As STAC has them."
+    )
+
+
+class PublishParams(_Section):
+    """The published folder (`sustain.maps.publish`). What is empty is not known: nothing is made up for it."""
+
+    title: str = Field("", description="What the map is called; required for publishing.")
     description: str = Field("", description="A sentence or two, at the head of the map card.")
     start: date | None = Field(
-        None, description="First day of the imagery; by default of the card's first year."
+        None,
+        description="First day of the imagery; required for publishing, but for survey tiles that have years.",
     )
-    end: date | None = Field(None, description="Last day of the imagery; by default of the card's last year.")
-    licence: str = Field("CC-BY-4.0", min_length=1, description="Licence of the product (SPDX).")
+    end: date | None = Field(None, description="Last day of the imagery; goes with start.")
+    licence: str = Field("", description="Licence of the product (SPDX, or a text); required for publishing.")
     imagery_licence: str = ""
     labels_licence: str = Field(
         "", description="Licence or terms of the survey labels, which are not published."
     )
+    providers: list[ProviderParams] = []
     citation: str = ""
-    doi: str = ""
+    doi: str = Field(
+        "", description="Such as 10.5281/zenodo.123.", pattern=r"^(10\.[0-9a-zA-Z]{4,}/[^\s]+)?$"
+    )
+    keywords: list[Annotated[str, Field(min_length=1)]] = []
+    version: str = Field("", description="Of the product, such as 1.0; raise it when you publish it anew.")
+    created: date | None = Field(
+        None,
+        description="Day of the publication; by default that of SOURCE_DATE_EPOCH, else none is said: the clock would "
+        "give other bytes every time.",
+    )
     coordinates: bool | None = Field(
         None,
         description="Whether a table of survey tiles holds the survey's coordinates and ids; by default where all "

@@ -11,10 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CHANGE", "ERROR", "SUPPORT_KINDS", "WEALTH", "Kind", "Palette", "Scale", "scale_of"]
+__all__ = [
+    "CHANGE",
+    "ERROR",
+    "SUPPORT_KINDS",
+    "WEALTH",
+    "Kind",
+    "Palette",
+    "Scale",
+    "number_text",
+    "scale_of",
+]
 
 _TAIL = 1.0  # per cent of the values beyond either end of a scale, at most
-_STRETCH = 0.25  # of the range of the others, that these may add to the scale
+_STRETCH = 0.5  # of the range of the others, that these may add to the scale
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,13 @@ class Scale:
 
     def labels(self, digits: int = 3) -> tuple[str, str]:
         """Texts for the two ends of a legend, such as ``≤ -1.2`` and ``3.4``."""
-        texts = [f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}") for value in (self.low, self.high)]
-        return ("≤ " * self.cut_low + texts[0], "≥ " * self.cut_high + texts[1])
+        low, high = (number_text(value, digits) for value in (self.low, self.high))
+        return ("≤ " * self.cut_low + low, "≥ " * self.cut_high + high)
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """Write a number of a legend, with a minus sign that is one."""
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 # matplotlib's viridis, at eleven places: poor is dark, rich is bright.

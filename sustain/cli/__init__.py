@@ -19,6 +19,7 @@ from sustain.cli.effect import effect
 from sustain.cli.extras import advice
 from sustain.cli.maps import areas, map_, serve
 from sustain.cli.models import predict, train
+from sustain.cli.publish import publish
 from sustain.cli.notices import options_of
 from sustain.cli.publish import publish
 from sustain.errors import SustainError

@@ -1,4 +1,4 @@
-"""``sustain map``, ``areas``, ``publish`` and ``serve``: predict, means of areas, publish, look at it."""
+"""``sustain map``, ``areas`` and ``serve``: predict, means of areas, look at a map."""
 
 from __future__ import annotations
 
@@ -147,33 +147,6 @@ def areas(
     table = areas_table(raster, polygons, key, card, people)
     write_table(out, table, float_format="%.6g")
     typer.echo(f"{out}: {len(table)} areas, {int(table['wealth'].notna().sum())} with imagery")
-
-
-def publish(
-    corrected: Annotated[
-        Path, typer.Argument(metavar="MAP", help="Corrected raster, of sustain debias correct.")
-    ],
-    out: Annotated[Path, typer.Argument(help="Folder to write; an older publication there is replaced.")],
-    card: Annotated[Path, typer.Option(help="Calibration card that corrected the map.")],
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of the model, whose description goes along.")
-    ] = None,
-    params: Annotated[
-        Path, typer.Option(help="Parameter file, whose section publish has title, dates, licences.")
-    ] = Path("params.yaml"),
-    source: Annotated[
-        str | None, typer.Option(help="Profile other than the one that the file names.")
-    ] = None,
-) -> None:
-    """Write the folder that others download: raster, cells, card, STAC items, a page on how to use it."""
-    from sustain.config import load_params
-    from sustain.maps.publish import publish_map
-    from sustain.stage import required
-
-    content = load_params(params, source)
-    model_json = None if model is None else model / "model.json"
-    publish_map(corrected, card, out, required(content.publish, "publish", content), model_json=model_json)
-    typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def serve(

@@ -85,16 +85,15 @@ def counted_from_its_middle(name: str, dataset: Any) -> dict[str, Any]:
 
 
 def cut_ring(corners: Iterable[tuple[float, float]]) -> list[list[tuple[float, float]]]:
-    """Cut the outline of a raster across 180 degrees there.
+    """Cut the outline of a raster across 180 degrees there; its longitudes go on beyond 180, and do not jump.
 
     Returns
     -------
     list of rings of (lon, lat)
         Anticlockwise. One only, where the corners lie on one side and just the bulge of an edge lies beyond.
     """
-    # Longitudes that do not jump, and the halves of their plane on either side of 180 degrees.
-    whole = shapely.Polygon([(lon % 360, lat) for lon, lat in corners])
-    halves = [(whole & shapely.box(0, -90, 180, 90), 0), (whole & shapely.box(180, -90, 360, 90), 360)]
+    whole = shapely.Polygon(corners)
+    halves = [(whole & shapely.box(-180, -90, 180, 90), 0), (whole & shapely.box(180, -90, 540, 90), 360)]
     return [
         [(lon - turn, lat) for lon, lat in shapely.orient_polygons(half).exterior.coords]
         for half, turn in halves

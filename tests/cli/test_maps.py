@@ -153,10 +153,8 @@ def test_a_map_of_your_own_is_published_in_three_commands(model, tmp_path):
     ran = sustain("debias", "correct", raw, corrected, "--card", card)
     assert ran.returncode == 0, ran.stderr
     assert "corrected.tif: written, corrected by the method linear" in ran.stdout
-    (tmp_path / "params.yaml").write_text(
-        "{source: mine, seed: 0, profiles: {mine: {publish: {title: My map, start: 2016-01-01, end: 2016-12-31}}}}"
-    )
-    options = ("--card", card, "--model", model, "--params", tmp_path / "params.yaml")
+    facts = ("--title", "My map", "--licence", "CC0-1.0", "--start", "2016-01-01", "--end", "2016-12-31")
+    options = ("--card", card, "--model", model, *facts)
     for _ in range(2):  # the second time in place of the first
         ran = sustain("publish", corrected, tmp_path / "published", *options)
         assert ran.returncode == 0, ran.stderr

@@ -114,7 +114,7 @@ def published(tmp_path, pixels):
     raw = predict_map(path, MeanPredictor(), tmp_path / "raw.tif", params=params)
     card = make_card().save(tmp_path / "card.json")
     correct_raster(raw, tmp_path / "corrected.tif", card)
-    about = PublishParams(title="Fiji", start="2016-01-01", end="2016-12-31")
+    about = PublishParams(title="Fiji", licence="CC0-1.0", start="2016-01-01", end="2016-12-31")
     return publish_map(tmp_path / "corrected.tif", card, tmp_path / "out", about)
 
 

@@ -8,8 +8,9 @@ import pystac
 
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
+from sustain.maps.publish.facts import stac_licence
 from sustain.maps.publish.model_item import MODEL_ITEM_FILE
-from sustain.maps.publish.stac import EXTENSIONS, slug
+from sustain.maps.publish.stac import EXTENSIONS, add_links, common_fields, slug
 
 __all__ = ["COLLECTION_FILE", "make_collection"]
 
@@ -33,7 +34,7 @@ def make_collection(
     card : CalibrationCard
         The card that corrected the map.
     params : PublishParams
-        Title, licence, citation.
+        Title, licence, providers, keywords, citation.
     model_item : pystac.Item, optional
         The model's item, of `sustain.maps.publish.model_item.make_model_item`; gets them too.
 
@@ -48,7 +49,7 @@ def make_collection(
         id=slug(params.title),
         title=params.title,
         description=params.description or f"{params.title}: {card.target.name} in {card.target.unit}.",
-        license=params.licence,
+        license=stac_licence(params.licence),
         extent=pystac.Extent(
             pystac.SpatialExtent([list(item.bbox or [])]), pystac.TemporalExtent([[start, end]])
         ),
@@ -56,10 +57,12 @@ def make_collection(
             {name: [properties[name]] for name in ("sustain:method", "sustain:predictor", "sustain:target")}
         ),
     )
-    scientific = {name: text for name, text in properties.items() if name.startswith("sci:")}
-    if scientific:
-        collection.stac_extensions.append(EXTENSIONS["sci"])
-        collection.extra_fields |= scientific
+    shared = common_fields(card, params)
+    collection.extra_fields |= {name: value for name, value in shared.items() if name != "license"}
+    for prefix, name in (("sci:", "sci"), ("version", "version")):
+        if any(field.startswith(prefix) for field in shared):
+            collection.stac_extensions.append(EXTENSIONS[name])
+    add_links(collection, params)
     collection.extra_fields["item_assets"] = {name: _shared(asset) for name, asset in item.assets.items()}
     items = {"item.json": item} | ({MODEL_ITEM_FILE: model_item} if model_item is not None else {})
     for name, member in items.items():

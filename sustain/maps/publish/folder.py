@@ -5,15 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 
-from sustain.config import PublishParams
-from sustain.debias import CalibrationCard
-from sustain.errors import ConfigError
 from sustain.files import atomic_directory, atomic_path, require_replaceable
 
-__all__ = ["copy_into", "period_of", "published_folder"]
+__all__ = ["copy_into", "published_folder"]
 
 
 @contextmanager
@@ -37,20 +33,3 @@ def copy_into(source: Path, target: Path) -> None:
     """Copy a file; the copy appears whole or not at all."""
     with atomic_path(target) as partial:
         shutil.copyfile(source, partial)
-
-
-def period_of(params: PublishParams, card: CalibrationCard) -> tuple[date, date]:
-    """Period of `params`; by default the years of the calibration sample.
-
-    Raises
-    ------
-    ConfigError
-        When neither says it.
-    """
-    if params.start is not None and params.end is not None:
-        return params.start, params.end
-    if not card.sample.years:
-        raise ConfigError(
-            "publish: start and end are not set, and the card names no years. Set both (YYYY-MM-DD)."
-        )
-    return date(min(card.sample.years), 1, 1), date(max(card.sample.years), 12, 31)

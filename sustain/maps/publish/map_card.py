@@ -11,15 +11,31 @@ import sustain
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
+from sustain.maps.publish.facts import created, period_text
+from sustain.maps.publish.ground import size_text
 from sustain.maps.publish.stac import BAND_TEXTS
 from sustain.maps.read.areas import COLUMNS
 from sustain.maps.read.cells import MapSummary
 
-__all__ = ["FILES", "LIMITS", "code_table", "licences", "lineage", "map_card", "markdown_table"]
+__all__ = [
+    "FILES",
+    "LIMITS",
+    "code_table",
+    "licences",
+    "lineage",
+    "map_card",
+    "markdown_table",
+    "publication",
+]
 
 FILES = {
     "wealth.tif": "Cloud Optimised GeoTIFF, the four bands below. Overviews are averages, for display: read "
     "`wealth_se` and `support` at full resolution.",
+    "wealth.qml": "QGIS style of the band `wealth`; QGIS takes it by itself when it opens `wealth.tif`.",
+    "wealth_se.qml": "QGIS style of the band `wealth_se` (Layer Properties, Style, Load Style).",
+    "support.qml": "QGIS style of the band `support`.",
+    "legend.json": "The colours of each band and the values that they stand for.",
+    "thumbnail.png": "The map at a glance, with its legend.",
     "cells.parquet": "GeoParquet: one row a cell with imagery (`lon`, `lat`, the four bands, a point geometry).",
     "cells.csv": "The same rows as CSV.",
     "areas.csv": "Mean wealth of areas with 95% intervals, as below.",
@@ -32,10 +48,14 @@ FILES = {
 }
 
 _USE = """\
-QGIS and ArcGIS open `wealth.tif` as it is; choose the band by its name. `cells.csv` opens in a spreadsheet. Where the
-package is installed, `sustain serve .` shows the map in a browser.
+QGIS opens `wealth.tif` with the colours of `wealth.qml`: band 1, `wealth`. For another question load `wealth_se.qml`
+or `support.qml`, or choose the band by its name. ArcGIS opens the raster too; the colours are in `legend.json`.
+`cells.csv` opens in a spreadsheet. Where the package is installed, `sustain serve .` shows the map in a browser.
 
-Python, with the effect of a programme on places of your own:
+Python, with the effect of a programme on places of your own. It reads the band `wealth_raw`, because the card corrects
+the effect, not the cells. `assumption="measurement"` says that the map shrinks the programme's effect as it shrinks
+differences between the places of the calibration sample; `"outcome"` says that it shows the effect in full, and
+`"bracket"` reports both:
 
 ```python
 import pandas as pd
@@ -44,11 +64,12 @@ from sustain.maps.read import sample_points
 
 trial = pd.read_csv("trial.csv")                         # lon, lat, treated
 raw = sample_points("wealth.tif", trial["lon"], trial["lat"])["wealth_raw"]
-effect = estimate_effect(trial.assign(wealth=raw), outcome="wealth", treatment="treated", calibration="card.json")
+effect = estimate_effect(trial.assign(wealth_raw=raw), outcome="wealth_raw", treatment="treated",
+                         calibration="card.json", assumption="measurement")
 print(effect.summary())
 ```
 
-R:
+R, with the values at places and the means of areas, which are those of `wealth_raw` too (see the table above):
 
 ```r
 library(terra)
@@ -56,9 +77,9 @@ map <- rast("wealth.tif")                   # wealth, wealth_raw, wealth_se, sup
 places <- read.csv("places.csv")            # lon and lat in degrees, and what you know of each place
 points <- project(vect(places, geom = c("lon", "lat"), crs = "EPSG:4326"), crs(map))
 places <- cbind(places, extract(map, points, ID = FALSE))
-sum(is.na(places$wealth))                   # places without imagery
+sum(is.na(places$wealth_raw))               # places without imagery
 areas <- project(vect("areas.gpkg"), crs(map))
-means <- extract(map[["wealth"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
+means <- extract(map[["wealth_raw"]], areas, fun = mean, exact = TRUE, na.rm = TRUE)
 ```
 """
 
@@ -133,8 +154,9 @@ def map_card(
     sections = [
         f"# {params.title}",
         params.description,
+        f"![{params.title}, with its legend](thumbnail.png)" if "thumbnail.png" in files else "",
         "## What it is",
-        _facts(raster, card, summary, period),
+        _facts(raster, card, summary, period, params),
         "## Which number to take",
         _WHICH.format(expect=_line(card)).rstrip(),
         "## Files",
@@ -164,14 +186,18 @@ def map_card(
 
 
 def _facts(
-    raster: rasterio.io.DatasetReader, card: CalibrationCard, summary: MapSummary, period: tuple[date, date]
+    raster: rasterio.io.DatasetReader,
+    card: CalibrationCard,
+    summary: MapSummary,
+    period: tuple[date, date],
+    params: PublishParams,
 ) -> str:
     wealth, raw, error = (summary.bands[name] for name in (WEALTH, WEALTH_RAW, WEALTH_SE))
     rows = [
         ("quantity", _quantity(card)),
-        ("period of the imagery", f"{period[0].isoformat()} to {period[1].isoformat()}"),
+        ("period of the imagery", period_text(period)),
         ("coordinate system", ":".join(raster.crs.to_authority() or ["see item.json"])),
-        ("cells", f"{raster.height} rows x {raster.width} columns, each {_cell_size(raster)}"),
+        ("cells", f"{raster.height} rows x {raster.width} columns, each {size_text(raster)}"),
         ("cells with imagery", f"{summary.n_values} of {summary.n_cells}"),
         (f"outside the calibration range (`{SUPPORT}` = 1)", f"{summary.n_outside}"),
     ]
@@ -184,7 +210,21 @@ def _facts(
                 f"± {1.96 * error.mean:.2g} on average (95%), where cells differ with an sd of {wealth.std:.2g}",
             ),
         ]
-    return markdown_table(("", ""), rows)
+    return markdown_table(("", ""), [*rows, *publication(params)])
+
+
+def publication(params: PublishParams) -> list[tuple[str, str]]:
+    """Rows on who published the map and when, as far as they said."""
+    day = created(params)
+    rows = [
+        ("version", params.version),
+        ("published", "" if day is None else day.date().isoformat()),
+        ("keywords", ", ".join(params.keywords)),
+    ]
+    for provider in params.providers:
+        name = f"[{provider.name}]({provider.url})" if provider.url else provider.name
+        rows.append((", ".join(provider.roles), name))
+    return [(what, text) for what, text in rows if text]
 
 
 def _quantity(card: CalibrationCard) -> str:
@@ -206,11 +246,6 @@ def _areas(params: PublishParams, card: CalibrationCard) -> tuple[str, str, str]
         errors += _COUNTRIES
     text = _AREAS.format(key=params.areas_key, weights=weights, errors=errors)
     return "## Areas", text, code_table("column", COLUMNS)
-
-
-def _cell_size(raster: rasterio.io.DatasetReader) -> str:
-    unit = f"{raster.crs.linear_units}s" if raster.crs.is_projected else "degrees"
-    return f"{raster.res[0]:g} x {raster.res[1]:g} {unit}"
 
 
 def lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
@@ -244,13 +279,14 @@ def licences(card: CalibrationCard, params: PublishParams) -> str:
     """Tabulate the licences of map, card, imagery and labels, and say what to cite."""
     rows = [
         ("this map", params.licence),
-        ("calibration card", card.licence or params.licence),
+        ("calibration card", card.licence or "not stated"),
         ("imagery", params.imagery_licence or "not stated"),
         ("survey labels (not in this folder)", params.labels_licence or "not stated"),
     ]
     text = markdown_table(("", "licence"), rows)
-    cite = "\n".join(filter(None, [params.citation, params.doi and f"https://doi.org/{params.doi}"]))
-    return f"{text}\n\nCite as: {cite}" if cite else text
+    map_cited = " ".join(filter(None, [params.citation, params.doi and f"https://doi.org/{params.doi}"]))
+    cited = (("Cite as", map_cited), ("Cite the calibration card as", card.citation))
+    return "\n\n".join([text, *(f"{what}: {source}" for what, source in cited if source)])
 
 
 def code_table(what: str, texts: Mapping[str, str]) -> str:

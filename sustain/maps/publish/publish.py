@@ -8,14 +8,19 @@ from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.files import require_free_space, write_json, write_text
 from sustain.maps.correct.raster import require_corrected_with
-from sustain.maps.geotiff import open_raster
+from sustain.maps.geotiff import WEALTH, open_raster
 from sustain.maps.publish.collection import COLLECTION_FILE, make_collection
-from sustain.maps.publish.folder import copy_into, period_of, published_folder
+from sustain.maps.publish.facts import created, require_facts
+from sustain.maps.publish.folder import published_folder
+from sustain.maps.publish.legend import LEGEND_FILE, legends, write_legend, write_styles
 from sustain.maps.publish.map_card import map_card
 from sustain.maps.publish.model_item import MODEL_ITEM_FILE, make_model_item, read_model, says_what_goes_in
+from sustain.maps.publish.raster_file import publish_raster
 from sustain.maps.publish.stac import make_item
+from sustain.maps.publish.thumbnail import THUMBNAIL_FILE, write_thumbnail
 from sustain.maps.read.areas import areas_table
 from sustain.maps.read.cells import write_cells
+from sustain.tables import write_table
 
 __all__ = ["publish_map"]
 
@@ -42,11 +47,12 @@ def publish_map(
     out : str or Path
         Folder to write, whole or not at all; an older one is replaced. It holds ``wealth.tif`` (Cloud Optimised
         GeoTIFF), ``item.json`` and ``collection.json`` (STAC 1.1), ``card.json``, ``cells.parquet``
-        (GeoParquet), ``cells.csv``, ``README.md`` (map card) and, if given, ``model.json`` and ``model_item.json``
+        (GeoParquet), ``cells.csv``, ``README.md`` (map card), ``thumbnail.png``, ``legend.json``, QGIS styles
+        (``wealth.qml``, ``wealth_se.qml``, ``support.qml``) and, if given, ``model.json`` and ``model_item.json``
         (STAC 1.1 with the MLM extension); with ``params.areas`` also ``areas.csv``. The same inputs give
         the same bytes.
     params : PublishParams
-        Title, dates, licences and citation.
+        What is known of the map besides what stands in it and in its card. Title, licence, start and end are needed.
     model_json : str or Path, optional
         Description of the model, without weights.
 
@@ -62,7 +68,7 @@ def publish_map(
     CardError
         When the card is unreadable.
     ConfigError
-        When neither `params` nor the card says which period the map is of.
+        When `params` lacks title, licence, start or end, all named at once.
     DataError
         When `out` is a folder of something else.
     DiskSpaceError
@@ -70,22 +76,27 @@ def publish_map(
     """
     corrected, card, out = Path(corrected), Path(card), Path(out)
     calibration = CalibrationCard.load(card)
-    period = period_of(params, calibration)
+    period = require_facts(params, calibration)
+    created(params)  # its errors before the work
     with open_raster(corrected) as raster:
         require_corrected_with(raster, calibration)
         n_cells = raster.height * raster.width
     n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
     require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
     with published_folder(out, card, model_json) as folder:
-        copy_into(corrected, folder / "wealth.tif")
+        publish_raster(corrected, folder / "wealth.tif")
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
         if params.areas is not None and params.areas_key is not None:
             table = areas_table(
                 folder / "wealth.tif", params.areas, params.areas_key, calibration, params.people
             )
-            write_text(
-                folder / "areas.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-            )
+            write_table(folder / "areas.csv", table, rounded=set(table) - {params.areas_key})
+        with open_raster(folder / "wealth.tif") as raster:
+            bands = legends(raster, summary)
+            write_legend(folder / LEGEND_FILE, bands)
+            write_styles(folder, raster, bands)
+            if WEALTH in bands:
+                write_thumbnail(folder / THUMBNAIL_FILE, raster, bands[WEALTH], period, params)
         files = [*(path.name for path in folder.iterdir()), "item.json", COLLECTION_FILE]
         if says_what_goes_in(read_model(folder)):
             files.append(MODEL_ITEM_FILE)

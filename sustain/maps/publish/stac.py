@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pystac
 import rasterio
-from pyproj import Geod
-from rasterio.warp import transform as transform_coordinates
-from rasterio.warp import transform_bounds
 
 import sustain
 from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.files import sha256_of
-from sustain.maps.antimeridian import cut_ring
 from sustain.maps.geotiff import SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE, open_raster
-from sustain.maps.places import WGS84
+from sustain.maps.publish.facts import created, keywords, providers, stac_licence
+from sustain.maps.publish.ground import footprint, native_bounds, resolution_m
 from sustain.maps.read.cells import MapSummary
 
 __all__ = [
     "BAND_TEXTS",
     "EXTENSIONS",
+    "add_links",
+    "common_fields",
     "describe_bands",
     "figure",
     "file_fields",
@@ -43,6 +40,7 @@ EXTENSIONS = {
     "file": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "processing": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "sci": "https://stac-extensions.github.io/scientific/v1.0.0/schema.json",
+    "version": "https://stac-extensions.github.io/version/v1.2.0/schema.json",
 }
 BAND_TEXTS = {
     WEALTH: "Wealth after the correction.",
@@ -51,7 +49,6 @@ BAND_TEXTS = {
     SUPPORT: "0: within the calibration sample's range; 1: outside it, the correction is an extrapolation; "
     "2: no imagery.",
 }
-_DEGREE_DIGITS = 6
 _FIGURE_DIGITS = 6
 _MULTIHASH_SHA256 = "1220"  # the function's code and the digest's length, as the file extension wants them
 
@@ -62,6 +59,21 @@ _ASSETS = {
     "areas.csv": ("areas", "Means of areas with 95% intervals, CSV", "text/csv", ["data"]),
     "card.json": ("card", "Calibration card", pystac.MediaType.JSON, ["metadata"]),
     "model.json": ("model", "Description of the model", pystac.MediaType.JSON, ["metadata"]),
+    "thumbnail.png": (
+        "thumbnail",
+        "The map at a glance, with its legend",
+        pystac.MediaType.PNG,
+        ["thumbnail"],
+    ),
+    "wealth.qml": ("style", "QGIS style of the map", pystac.MediaType.XML, ["metadata", "style"]),
+    "wealth_se.qml": (
+        "style_se",
+        "QGIS style of its standard error",
+        pystac.MediaType.XML,
+        ["metadata", "style"],
+    ),
+    "support.qml": ("style_support", "QGIS style of its flags", pystac.MediaType.XML, ["metadata", "style"]),
+    "legend.json": ("legend", "Colours and the values they stand for", pystac.MediaType.JSON, ["metadata"]),
     "README.md": ("readme", "Map card", "text/markdown", ["overview"]),
 }
 
@@ -86,15 +98,16 @@ def make_item(
     period : (date, date)
         First and last day of the imagery.
     params : PublishParams
-        Title, licence, citation.
+        Title, licence, providers, keywords, citation.
 
     Returns
     -------
     pystac.Item
-        STAC 1.1, with relative hrefs and no time of creation: the same map always gives the same item.
+        STAC 1.1, with relative hrefs; its time of creation is the one that was said, never the clock's: the same map
+        always gives the same item.
     """
     with open_raster(folder / "wealth.tif") as raster:
-        geometry, bbox = _footprint(raster)
+        geometry, bbox = footprint(raster)
         projection = _projection(raster)
         method = raster.tags().get("SUSTAIN_METHOD", "")
         bands = describe_bands(raster, summary)
@@ -110,8 +123,13 @@ def make_item(
         start_datetime=start,
         end_datetime=end,
         properties=_properties(card, method, params) | projection,
-        stac_extensions=[url for name, url in EXTENSIONS.items() if name != "sci" or _scientific(params)],
+        stac_extensions=[
+            url
+            for name, url in EXTENSIONS.items()
+            if (name != "sci" or _scientific(params)) and (name != "version" or params.version)
+        ],
     )
+    add_links(item, params)
     for name, (key, title, media_type, roles) in _ASSETS.items():
         path = folder / name
         if path.exists():
@@ -123,10 +141,32 @@ def make_item(
     return item
 
 
+def add_links(thing: pystac.Item | pystac.Collection, params: PublishParams) -> None:
+    """Link to the text of a licence that is none of SPDX's, and to what is to be cited."""
+    if stac_licence(params.licence) != params.licence:
+        address = params.licence if params.licence.startswith(("https://", "http://")) else "./README.md"
+        media_type = None if address == params.licence else "text/markdown"
+        thing.add_link(pystac.Link("license", address, media_type, title=params.licence))
+    if params.doi:
+        thing.add_link(pystac.Link("cite-as", f"https://doi.org/{params.doi}"))
+
+
+def common_fields(card: CalibrationCard, params: PublishParams) -> dict[str, Any]:
+    """Fields that item and collection share; one that nobody said is left out."""
+    found = {
+        "license": stac_licence(params.licence),
+        "providers": providers(params),
+        "keywords": keywords(params, card),
+        "version": params.version,
+        **_scientific(params),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
 def describe_bands(raster: rasterio.io.DatasetReader, summary: MapSummary) -> list[dict[str, Any]]:
     """STAC 1.1 ``bands`` of a corrected map, with statistics over the cells with imagery."""
     described = []
-    resolution = figure(_resolution_m(raster))
+    resolution = figure(resolution_m(raster))
     for name, unit, dtype in zip(raster.descriptions, raster.units, raster.dtypes, strict=True):
         band: dict[str, Any] = {
             "name": name,
@@ -170,11 +210,10 @@ def slug(title: str) -> str:
 def _properties(card: CalibrationCard, method: str, params: PublishParams) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "title": params.title,
-        "license": params.licence,
         "processing:level": "L4",
         "processing:software": {"sustain": sustain.__version__},
-        "processing:lineage": f"Predicted by {card.predictor.id} from satellite imagery, tile by tile; corrected with "
-        f"method {method!r} of calibration card {card.sha256}.",
+        "processing:lineage": f"Predicted by {card.predictor.id} from satellite imagery; corrected with method "
+        f"{method!r} of calibration card {card.sha256}.",
         "sustain:method": method,
         "sustain:card_sha256": card.sha256,
         "sustain:predictor": card.predictor.id,
@@ -189,7 +228,10 @@ def _properties(card: CalibrationCard, method: str, params: PublishParams) -> di
     }
     if params.description:
         properties["description"] = params.description
-    return properties | _scientific(params)
+    day = created(params)
+    if day is not None:
+        properties["created"] = pystac.utils.datetime_to_str(day)
+    return properties | common_fields(card, params)
 
 
 def _scientific(params: PublishParams) -> dict[str, str]:
@@ -204,42 +246,8 @@ def _projection(raster: rasterio.io.DatasetReader) -> dict[str, Any]:
         **({} if authority else {"proj:wkt2": raster.crs.to_wkt(version="WKT2_2019")}),
         "proj:shape": list(raster.shape),
         "proj:transform": list(raster.transform)[:6],
-        "proj:bbox": list(raster.bounds),
+        "proj:bbox": list(native_bounds(raster)),
     }
-
-
-def _resolution_m(raster: rasterio.io.DatasetReader) -> float:
-    """Mean side of a cell in metres of the coordinate system; of one in degrees, on the ground at its centre."""
-    if raster.crs.is_projected:
-        return float(np.mean(raster.res) * raster.crs.linear_units_factor[1])
-    x, y = raster.xy(raster.height / 2, raster.width / 2, offset="ul")
-    width, height = raster.res
-    lon, lat = [x, x + width, x + width, x], [y, y, y - height, y - height]
-    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)
-    return float(np.sqrt(abs(area)))
-
-
-def _footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[float]]:
-    """Outline of the raster in longitude and latitude: GeoJSON, anticlockwise, and its box.
-
-    A raster that crosses 180 degrees has an outline in two parts, cut there, and a box whose west exceeds its east (RFC
-    7946, sections 3.1.9 and 5.2).
-    """
-    left, bottom, right, top = raster.bounds
-    # Edges may bulge beyond the corners; the box contains them.
-    west, south, east, north = transform_bounds(raster.crs, WGS84, left, bottom, right, top)
-    lons, lats = transform_coordinates(
-        raster.crs, WGS84, [left, right, right, left, left], [bottom, bottom, top, top, bottom]
-    )
-    bbox = [round(value, _DEGREE_DIGITS) for value in (west, south, east, north)]
-    if west <= east:
-        return {"type": "Polygon", "coordinates": [_ring(zip(lons, lats, strict=True))]}, bbox
-    rings = [[_ring(ring)] for ring in cut_ring(zip(lons, lats, strict=True))]
-    return {"type": "MultiPolygon", "coordinates": rings}, bbox
-
-
-def _ring(corners: Iterable[tuple[float, float]]) -> list[list[float]]:
-    return [[round(value, _DEGREE_DIGITS) for value in corner] for corner in corners]
 
 
 def figure(value: float) -> float:

@@ -22,8 +22,17 @@ from sustain.files import atomic_path, write_text
 from sustain.maps.correct.raster import require_card
 from sustain.maps.correct.survey_tiles import PLACE, read_survey_tiles
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH, WEALTH_RAW, WEALTH_SE
-from sustain.maps.publish.folder import period_of, published_folder
-from sustain.maps.publish.map_card import FILES, LIMITS, code_table, licences, lineage, markdown_table
+from sustain.maps.publish.facts import period_text, require_facts
+from sustain.maps.publish.folder import published_folder
+from sustain.maps.publish.map_card import (
+    FILES,
+    LIMITS,
+    code_table,
+    licences,
+    lineage,
+    markdown_table,
+    publication,
+)
 from sustain.maps.publish.stac import BAND_TEXTS
 from sustain.maps.read.cells import GEO
 
@@ -105,7 +114,7 @@ def publish_survey_tiles(
         Folder to write, whole or not at all: ``cells.parquet``, ``cells.csv``, ``card.json``, ``README.md`` and, if
         given, ``model.json``. There is no raster, hence no STAC item, and no label. An older publication is replaced.
     params : PublishParams
-        Title, dates, licences and citation.
+        What is known of the map besides what stands in it and in its card. Title and licence are needed.
     model_json : str or Path, optional
         Description of the model, without weights.
     coordinates : bool
@@ -124,7 +133,8 @@ def publish_survey_tiles(
     FileNotFoundError, FileFormatError, CardError
         When the table or the card is missing or not what it should be.
     ConfigError
-        When neither `params` nor the card says which period the map is of, or `params` asks for means of areas.
+        When `params` lacks title or licence, or start and end where tiles have no years; or when it asks for means of
+        areas.
     DataError
         When `out` is a folder of something else.
     """
@@ -135,8 +145,8 @@ def publish_survey_tiles(
     cells, tags = read_survey_tiles(corrected)
     calibration = CalibrationCard.load(card)
     require_card(corrected, tags, calibration)
-    period = period_of(params, calibration)
     cells = cells[list(_COLUMNS)]
+    period = require_facts(params, calibration, period=_years(cells))
     if not coordinates:
         cells = _without_coordinates(cells)
     with published_folder(out, card, model_json) as folder:
@@ -148,6 +158,14 @@ def publish_survey_tiles(
         files = [path.name for path in folder.iterdir()]
         write_text(folder / "README.md", _page(cells, calibration, tags, period, params, files))
     return Path(out)
+
+
+def _years(cells: pd.DataFrame) -> tuple[date, date] | None:
+    """First and last day of the tiles' own years; None unless all have one."""
+    years = cells["year"]
+    if not len(years) or not (years > 0).all():
+        return None
+    return date(int(years.min()), 1, 1), date(int(years.max()), 12, 31)
 
 
 def _use(cells: pd.DataFrame, coordinates: bool) -> tuple[str, ...]:
@@ -187,7 +205,7 @@ def _page(
 ) -> str:
     facts = [
         ("quantity", f"{card.target.name}, in {card.target.unit}"),
-        ("period", f"{period[0].isoformat()} to {period[1].isoformat()}"),
+        ("period", period_text(period)),
         ("cells", f"{len(cells)} survey tiles{_countries(cells)}, no wall-to-wall map"),
         (
             f"outside the calibration range (`{SUPPORT}` = 1)",
@@ -199,6 +217,7 @@ def _page(
             f"{cells[WEALTH_RAW].mean():.3g} ({cells[WEALTH_RAW].std(ddof=0):.3g})",
         ),
         (f"`{WEALTH_SE}`, mean", f"{cells[WEALTH_SE].mean():.3g}"),
+        *publication(params),
     ]
     coordinates = set(_WHERE) <= set(cells)
     columns = {name: (_PLACES | BAND_TEXTS)[name] for name in _COLUMNS if name in cells}

@@ -25,7 +25,7 @@ from sustain.maps.geotiff import (
     WEALTH_RAW,
     WEALTH_SE,
     open_raster,
-    read_window,
+    read_values,
 )
 from sustain.maps.places import WGS84
 
@@ -117,21 +117,22 @@ class MapSummary:
 
 
 def iter_cells(raster: rasterio.io.DatasetReader) -> Iterator[pd.DataFrame]:
-    """Cells with a prediction, from north to south and west to east, some hundred rows of the raster at a time.
+    """Cells with a prediction, row by row as the raster has them, some hundred rows at a time.
 
     Yields
     ------
     pandas.DataFrame
-        Columns lon and lat (degrees, EPSG:4326, of the cell's centre, to 0.1 m), wealth, wealth_raw, wealth_se and
-        support. Cells without imagery are left out.
+        Columns lon and lat (degrees, EPSG:4326, of the cell's centre, to 0.1 m; from -180 to 180, whatever the
+        raster's own longitudes), wealth, wealth_raw, wealth_se and support. Cells without imagery are left out.
     """
     names = list(raster.descriptions)
     for start in range(0, raster.height, _STRIP_ROWS):
         window = Window(0, start, raster.width, min(_STRIP_ROWS, raster.height - start))
-        bands = read_window(raster, raster.indexes, window)
+        bands = read_values(raster, raster.indexes, window).astype(np.float32)
         rows, cols = np.nonzero(np.isfinite(bands[names.index(WEALTH)]))
         x, y = raster.transform @ (cols + 0.5, rows + start + 0.5)
         lon, lat = transform_coordinates(raster.crs, WGS84, x, y) if rows.size else ([], [])
+        lon = (np.asarray(lon, dtype=np.float64) + 180) % 360 - 180
         table = {"lon": np.round(lon, _DEGREE_DIGITS), "lat": np.round(lat, _DEGREE_DIGITS)}
         table |= {name: bands[names.index(name), rows, cols] for name in (WEALTH, WEALTH_RAW, WEALTH_SE)}
         table[SUPPORT] = bands[names.index(SUPPORT), rows, cols].astype(np.int8)

@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
     card = make_card().save(root / "card.json")
     write_raster(root / "raw.tif", [raw], ("wealth_raw",), units=("index points",))
     correct_raster(root / "raw.tif", root / "corrected.tif", card)
-    params = PublishParams(start="2016-01-01", end="2016-12-31")
+    params = PublishParams(title="A map", licence="CC0-1.0", start="2016-01-01", end="2016-12-31")
     return publish_map(root / "corrected.tif", card, root / "out", params)
 
 
@@ -101,7 +101,7 @@ def test_terra_reads_what_was_published(terra, folder, tmp_path):
 
     means = pd.read_csv(tmp_path / "seen_means.csv")
     np.testing.assert_allclose(
-        means["wealth"], zonal_mean(folder / "wealth.tif", areas)["wealth"], rtol=1e-3, atol=1e-3
+        means["wealth_raw"], zonal_mean(folder / "wealth.tif", areas)["wealth_raw"], rtol=1e-3, atol=1e-3
     )
 
 

@@ -34,7 +34,8 @@ PARAMS = PublishParams(
     citation="A. Nobody (2026)",
 )
 FILES = ["README.md", "card.json", "cells.csv", "cells.parquet", "collection.json", "item.json", "model.json"]
-FILES.append("wealth.tif")
+FILES += ["legend.json", "support.qml", "thumbnail.png", "wealth.qml", "wealth.tif", "wealth_se.qml"]
+FILES.sort()
 MODEL = {"bands": ["BLUE"], "backbone": "resnet18", "versions": {"torch": "2.0"}}
 
 
@@ -198,7 +199,7 @@ def test_map_card_says_what_it_must(made):
         "Made by a test.",
         "asset_index, in index points",
         "2016-01-01 to 2016-12-31",
-        "300 rows x 40 columns, each 960 x 960 metres",
+        "300 rows x 40 columns, each 960 m x 953 m on the ground",
         "6800 of 12000",
         "mean-0123456789ab",
         "64 x 64 pixels",
@@ -229,21 +230,53 @@ def test_the_readmes_python_runs_as_printed(made, tmp_path, monkeypatch, capsys)
     assert "treated" in capsys.readouterr().out
 
 
-def test_dates_default_to_the_cards_years(made, tmp_path):
+def test_the_card_s_years_and_licence_are_not_taken_for_the_map_s(made, tmp_path):
     card = CalibrationCard.load(made / "card.json")
-    with pytest.raises(ConfigError, match="start and end are not set"):
-        publish_map(made / "corrected.tif", made / "card.json", tmp_path / "out", PublishParams())
     dated = card.model_copy(update={"sample": card.sample.model_copy(update={"years": [2014, 2016]})})
     dated.__dict__.pop("sha256", None)
     path = dated.save(tmp_path / "card.json")
     correct_raster(made / "raw.tif", tmp_path / "corrected.tif", path)
-    out = publish_map(tmp_path / "corrected.tif", path, tmp_path / "out", PublishParams(title="Größe (1)"))
+    publish = (tmp_path / "corrected.tif", path, tmp_path / "out")
+    with pytest.raises(ConfigError) as error:
+        publish_map(*publish, PublishParams())
+    lines = str(error.value).splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["title", "licence", "start", "end"]
+    assert "the card's own is CC-BY-4.0" in lines[2]
+    assert "the card's calibration sample is of 2014 to 2016" in lines[3]
+    assert not (tmp_path / "out").exists()
+    about = PublishParams(title="Größe (1)", licence="MIT", start="2018-01-01", end="2019-12-31")
+    out = publish_map(*publish, about)
     item = pystac.Item.from_file(str(out / "item.json"))
-    assert item.id == "groe-1-2014-2016"
-    assert item.properties["start_datetime"] == "2014-01-01T00:00:00Z"
-    assert item.properties["end_datetime"] == "2016-12-31T23:59:59Z"
+    assert item.id == "groe-1-2018-2019"
+    assert item.properties["license"] == "MIT"
+    assert item.properties["start_datetime"] == "2018-01-01T00:00:00Z"
     assert not (out / "model.json").exists()
-    assert not any("scientific" in url for url in item.stac_extensions)
+    assert not any("scientific" in url or "version" in url for url in item.stac_extensions)
+    assert not {"providers", "version", "created"} & set(item.properties)
+    text = (out / "README.md").read_text()
+    assert "| this map | MIT |\n| calibration card | CC-BY-4.0 |" in text
+
+
+def test_the_time_of_publication_is_said_and_never_the_clock_s(made, tmp_path, monkeypatch):
+    publish = (made / "corrected.tif", made / "card.json")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1483228800")
+    about = PARAMS.model_copy(update={"created": date(2018, 3, 4)})
+    for params, expected in ((PARAMS, "2017-01-01T00:00:00Z"), (about, "2018-03-04T00:00:00Z")):
+        out = publish_map(*publish, tmp_path / "out", params)
+        assert json.loads((out / "item.json").read_text())["properties"]["created"] == expected
+        assert f"| published | {expected[:10]} |" in (out / "README.md").read_text()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH: expected seconds since 1970"):
+        publish_map(*publish, tmp_path / "out", PARAMS)
+
+
+def test_an_output_folder_that_is_a_link_stays_one(made, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        publish_map(made / "corrected.tif", made / "card.json", tmp_path / "link", PARAMS)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "disk" / "item.json").exists()
 
 
 def test_refuses_another_card_and_the_raw_map(made, tmp_path):

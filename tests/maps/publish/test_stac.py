@@ -18,6 +18,11 @@ from tests.maps.publish.stac_schemas import kept_schemas, problems
 
 PARAMS = PublishParams(
     title="Wealth of Exampleland",
+    licence="CC-BY-4.0",
+    providers=[{"name": "Example University", "url": "https://example.org", "roles": ["producer", "host"]}],
+    keywords=["poverty"],
+    version="1.0",
+    created="2017-05-06",
     start="2015-02-03",
     end="2016-12-31",
     citation="A. Nobody (2026)",
@@ -43,13 +48,14 @@ MODEL = {
 DOCUMENTS = ("item.json", "model_item.json", "collection.json")
 
 
-def published(root, model, **layout):
+def published(root, model, about=None, **layout):
     raw = np.random.default_rng(5).uniform(-0.9, 0.9, size=(1, 12, 8))
     card = make_card().save(root / "card.json")
     write_raster(root / "raw.tif", raw, ("wealth_raw",), units=("index points",), **layout)
     correct_raster(root / "raw.tif", root / "corrected.tif", card)
     (root / "model.json").write_text(json.dumps(model))
-    out = publish_map(root / "corrected.tif", card, root / "out", PARAMS, model_json=root / "model.json")
+    params = PARAMS.model_copy(update=about or {})
+    out = publish_map(root / "corrected.tif", card, root / "out", params, model_json=root / "model.json")
     return {name: json.loads((out / name).read_text()) for name in DOCUMENTS if (out / name).exists()}
 
 
@@ -75,7 +81,7 @@ def test_every_schema_that_is_kept_is_used(documents):
     referred = {url for url in kept_schemas() if url in json.dumps(list(kept_schemas().values()))}
     assert set(kept_schemas()) == declared | (referred - declared)
     assert {url.split("/")[3] for url in declared} == {
-        "projection", "raster", "file", "processing", "scientific", "mlm",
+        "projection", "raster", "file", "processing", "scientific", "version", "mlm",
     }  # fmt: skip
 
 
@@ -115,6 +121,10 @@ def at(document, path):
         ("model_item.json", "properties|bands"),  # the input refers to bands by name
         ("model_item.json", "assets|model|roles"),
         ("model_item.json", "assets|model|mlm:artifact_type"),
+        ("item.json", "properties|version"),
+        ("item.json", "properties|providers|0|name"),
+        ("collection.json", "version"),
+        ("collection.json", "providers|0|name"),
         ("collection.json", "extent"),
         ("collection.json", "extent|temporal|interval"),
         ("collection.json", "license"),
@@ -150,6 +160,11 @@ def test_a_required_field_is_missed(documents, name, path):
         ("model_item.json", "assets|model|mlm:name", "m-1"),  # belongs to the item
         ("model_item.json", "properties|mlm:framework_version", "2.9"),
         ("collection.json", "sci:doi", "zenodo"),
+        ("item.json", "properties|license", "all rights reserved"),
+        ("item.json", "properties|providers|0|roles", ["maker"]),
+        ("item.json", "properties|created", "2017"),
+        ("collection.json", "keywords", "poverty"),
+        ("collection.json", "version", 1),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_seen(documents, name, path, value):
@@ -157,6 +172,32 @@ def test_a_field_of_the_wrong_kind_is_seen(documents, name, path, value):
     container, key = at(spoilt, path)
     container[key] = value
     assert problems(spoilt), f"{name} with {path} = {value!r} passes"
+
+
+def test_who_published_it_and_when_stands_in_item_and_collection(documents):
+    item, collection = documents["item.json"]["properties"], documents["collection.json"]
+    expected = [{"name": "Example University", "url": "https://example.org", "roles": ["producer", "host"]}]
+    assert item["providers"] == collection["providers"] == expected
+    assert item["keywords"] == collection["keywords"] == ["poverty", "asset_index"]
+    assert item["version"] == collection["version"] == "1.0"
+    assert item["created"] == "2017-05-06T00:00:00Z"
+    assert item["sci:doi"] == collection["sci:doi"] == "10.5281/zenodo.1"
+    for document in (documents["item.json"], collection):
+        links = {link["rel"]: link["href"] for link in document["links"]}
+        assert links["cite-as"] == "https://doi.org/10.5281/zenodo.1"
+        assert "license" not in links  # SPDX's say where they are
+
+
+@pytest.mark.parametrize(
+    ("licence", "href"), [("by request", "./README.md"), ("https://example.org/l", "https://example.org/l")]
+)
+def test_a_licence_in_words_is_other_with_a_link(tmp_path, licence, href):
+    documents = published(tmp_path, MODEL, about={"licence": licence})
+    for document in (documents["item.json"], documents["collection.json"]):
+        assert problems(document) == []
+        assert document.get("license", document.get("properties", {}).get("license")) == "other"
+        (link,) = [link for link in document["links"] if link["rel"] == "license"]
+        assert (link["href"], link["title"]) == (href, licence)
 
 
 @pytest.mark.parametrize("prefix", ["processing:", "raster:", "sci:"])

@@ -1,0 +1,76 @@
+"""The published raster: always four bands of float32 with NaN for no value, as a Cloud Optimised GeoTIFF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import MaskFlags
+
+from sustain.errors import RasterError
+from sustain.maps.correct.raster import BANDS
+from sustain.maps.geotiff import BLOCK_PX, NO_IMAGERY, SUPPORT, WEALTH, open_raster, read_values
+from sustain.maps.publish.folder import copy_into
+from sustain.maps.writing import copy_as_cog, create_geotiff, whole_raster
+
+__all__ = ["publish_raster"]
+
+_BY_NUMBER = ([MaskFlags.nodata], [MaskFlags.all_valid])
+
+
+def publish_raster(corrected: Path, target: Path) -> None:
+    """Put a corrected map into a published folder.
+
+    A map as `sustain.maps.correct.raster.correct_raster` writes it is copied byte for byte. One that other tools have
+    gone over since (whole numbers with a scale, masks, a GeoTIFF that is not cloud optimised) is written anew, with the
+    same values: a reader of the folder needs to know none of that.
+
+    Raises
+    ------
+    RasterError
+        When a cell has ``wealth`` without its error or its flag, as after a change of the bands by themselves.
+    FileFormatError, DiskSpaceError
+        When the raster cannot be read, or there is no room.
+    """
+    with open_raster(corrected) as raster:
+        if _as_we_write_it(raster):
+            copy_into(corrected, target)
+            return
+        with whole_raster(target) as partial:
+            plain = partial.with_name(f"{partial.name}-plain.tif")
+            try:
+                _write(raster, plain)
+                copy_as_cog(plain, partial)
+            finally:
+                plain.unlink(missing_ok=True)
+
+
+def _as_we_write_it(raster: rasterio.io.DatasetReader) -> bool:
+    return (
+        raster.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
+        and set(raster.dtypes) == {"float32"}
+        and all(nodata is not None and np.isnan(nodata) for nodata in raster.nodatavals)
+        and set(raster.scales) == {1.0}
+        and set(raster.offsets) == {0.0}
+        and all(flags in _BY_NUMBER for flags in raster.mask_flag_enums)
+        and len(raster.files) == 1  # what a side-car declares would not come along
+    )
+
+
+def _write(raster: rasterio.io.DatasetReader, path: Path) -> None:
+    tags = {key: text for key, text in raster.tags().items() if key.startswith("SUSTAIN_")}
+    layout = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX}
+    flag = BANDS.index(SUPPORT)
+    units = [str(unit or "") for unit in raster.units]
+    with create_geotiff(path, like=raster, bands=BANDS, units=units, tags=tags, **layout) as target:
+        for _, window in target.block_windows(1):
+            values = read_values(raster, raster.indexes, window)
+            seen = np.isfinite(values[BANDS.index(WEALTH)])
+            if not np.isfinite(values[:, seen]).all():
+                raise RasterError(
+                    f"{raster.name}: near row {window.row_off}, column {window.col_off} cells have a value in the band "
+                    f"{WEALTH}, but none in another band. Correct the raw map again (sustain debias correct)."
+                )
+            values[:flag, ~seen], values[flag, ~seen] = np.nan, NO_IMAGERY
+            target.write(values.astype(np.float32), window=window)
