@@ -7,6 +7,7 @@ from sustain.debias import CalibrationCard
 from sustain.maps.correct import CELLS_FILE, read_survey_tiles
 from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
+from sustain.tables import read_table
 from sustain.trials import Trial, estimate_trials, load_trials, tile_trials, write_results
 
 MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected.tif"}
@@ -14,7 +15,7 @@ MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected
 
 def sampled_units(trial: Trial, artefacts: Artefacts) -> pd.DataFrame:
     """Read the raw predictions off the rasters at the units' places."""
-    table = pd.read_csv(artefacts.raw / trial.table)
+    table = read_table(artefacts.raw / trial.table)
     table = table.join(sample_points(artefacts.maps / MAPS[trial.map], table["lon"], table["lat"]))
     if trial.baseline_map:
         before = sample_points(artefacts.maps / MAPS["baseline"], table["lon"], table["lat"])

@@ -32,11 +32,11 @@ def bench(
     from rich.table import Table
 
     from sustain.baselines.bench import bench as run
-    from sustain.cli.tables import require_table, write_table
     from sustain.data.sustainbench.tasks import schemes_of
+    from sustain.tables import require_writable, write_table
 
     if out is not None:
-        require_table(out)
+        require_writable(out)
     figures = run(task, baseline, root, split=split, seed=seed, epochs=epochs, n_draws=draws)
     table = Table(
         *("split", "metric", "estimate", "interval", "n", "groups", "published", "comparable", "note"),

@@ -15,7 +15,9 @@ app = typer.Typer(help="Calibration cards and corrections.", no_args_is_help=Tru
 
 _PREDICTED = "out_of_sample"  # as the stage `predict` says it of every row
 
-Sample = Annotated[Path, typer.Argument(help="Calibration sample, Parquet or CSV, one row a place.")]
+Sample = Annotated[
+    Path, typer.Argument(help="Calibration sample, one row a place: CSV, Parquet, Stata, SPSS or Excel.")
+]
 Prediction = Annotated[str, typer.Option(help="Column of out-of-sample predictions.")]
 Label = Annotated[str, typer.Option(help="Column of labels.")]
 Groups = Annotated[str | None, typer.Option(help="Column of clusters (surveys, blocks), for covariances.")]
@@ -29,6 +31,7 @@ Levels = Annotated[
         "--level", help="Column of groups (survey, region), for slopes by level; repeat, coarse to fine."
     ),
 ]
+Sheet = Annotated[str | None, typer.Option(help="Sheet of an Excel workbook, where several hold anything.")]
 Noise = Annotated[float, typer.Option(help="Variance of the labels' own sampling error.")]
 
 
@@ -62,12 +65,13 @@ def fit(
     predictor: Annotated[str, typer.Option(help="Which model made the predictions.")] = "unknown",
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws kept in the card.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    sheet: Sheet = None,
 ) -> None:
     """Write the calibration card of a table of predictions and labels."""
     from sustain.debias import build_card
     from sustain.debias.card.text import weak_points
 
-    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat, country)
+    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat, country, sheet)
     card = build_card(
         **sample,
         methods=method or ("linear", "tweedie", "response"),
@@ -86,7 +90,9 @@ def fit(
 
 @app.command()
 def correct(
-    source: Annotated[Path, typer.Argument(help="Raster of raw predictions, or a CSV or Parquet table.")],
+    source: Annotated[
+        Path, typer.Argument(help="Raster of raw predictions, or a table (CSV, Parquet, Stata, SPSS, Excel).")
+    ],
     out: Annotated[Path, typer.Argument(help="What to write: raster to raster, table to table.")],
     card: Annotated[Path, typer.Option(help="The predictions' calibration card.")],
     method: Annotated[str, typer.Option(help="none, linear, tweedie or level.")] = "linear",
@@ -98,6 +104,7 @@ def correct(
         str | None, typer.Option(help="Table only, with --method level: such as 'between region'.")
     ] = None,
     y_pred: Annotated[str, typer.Option(help="Table only: column of predictions.")] = "y_pred",
+    sheet: Sheet = None,
     band: Annotated[
         str | None,
         typer.Option(
@@ -105,10 +112,13 @@ def correct(
         ),
     ] = None,
 ) -> None:
-    """Correct a raster block by block, or a table's column; a table gets y_pred_corrected and y_pred_se."""
-    from sustain.cli.tables import SUFFIXES, read_table, require_table, write_table
+    """Correct a raster block by block, or a table's column.
+
+    A table gets the columns y_pred_corrected and y_pred_se at its end; from CSV to CSV all else stays byte for byte.
+    """
     from sustain.debias import CalibrationCard
     from sustain.errors import DataError
+    from sustain.tables import SUFFIXES, add_columns, read_table, require_writable
 
     if source.suffix.lower() not in SUFFIXES:
         from sustain.maps.correct import correct_raster
@@ -130,13 +140,15 @@ def correct(
         return
     if band is not None:
         raise DataError(f"--band: {source} is a table; name its column (--y-pred).")
-    require_table(out)
+    require_writable(out)
     loaded = CalibrationCard.load(card)
-    data = read_table(source, [y_pred])
+    data = read_table(source, [y_pred], sheet=sheet)
     part: dict[str, Any] = {"method": method, "stratum": stratum, "level": level}
-    data[f"{y_pred}_corrected"] = loaded.transform(data[y_pred], **part)
-    data[f"{y_pred}_se"] = loaded.standard_error(data[y_pred], **part)
-    write_table(out, data)
+    added = {
+        f"{y_pred}_corrected": loaded.transform(data[y_pred], **part),
+        f"{y_pred}_se": loaded.standard_error(data[y_pred], **part),
+    }
+    add_columns(source, out, added, sheet=sheet)
     typer.echo(f"{out}: written, {len(data)} rows corrected by the method {method}")
 
 
@@ -170,12 +182,13 @@ def diagnose(
     noise: Noise = 0.0,
     plot: Annotated[Path | None, typer.Option(help="Picture to write: bias by tenth of the truth.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    sheet: Sheet = None,
 ) -> None:
     """Say what kind of errors predictions make, and what follows for correcting them."""
     from sustain.debias import diagnose as diagnose_sample
     from sustain.files import atomic_path, json_text
 
-    _, sample = _sample(table, y_pred, y_true, groups, strata, weight, level)
+    _, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, sheet=sheet)
     found = diagnose_sample(**sample, target_noise_var=noise)
     if plot is not None:
         from matplotlib.figure import Figure
@@ -198,14 +211,21 @@ def _sample(
     lon: str | None = None,
     lat: str | None = None,
     country: str | None = None,
+    sheet: str | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a calibration table; the arguments that corrections and diagnoses share."""
-    from sustain.cli.tables import read_table
-    from sustain.errors import InSampleWarning
+    import numpy as np
+
+    from sustain.errors import DataError, InSampleWarning
+    from sustain.stats.columns import ColumnReader
+    from sustain.tables import read_table
 
     names = [*(name for name in (groups, strata, weight, lon, lat, country) if name), *(levels or ())]
-    data = read_table(table, [y_pred, y_true, *names])
-    if _PREDICTED in data and not (unseen := data[_PREDICTED].astype(bool)).all():
+    data = read_table(table, [y_pred, y_true, *names], sheet=sheet)
+    unseen = np.ones(len(data), dtype=bool)
+    if _PREDICTED in data:
+        unseen = ColumnReader(DataError).arms(f"{table}: column {_PREDICTED}", data[_PREDICTED]) == 1
+    if not unseen.all():
         warnings.warn(
             f"{table}: {int((~unseen).sum())} of {len(data)} rows are places that the model learned from (column "
             f"{_PREDICTED}), where it errs less than on a map. Leave them out.",

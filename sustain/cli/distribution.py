@@ -107,6 +107,12 @@ def distribution(
             rich_help_panel=_READING,
         ),
     ] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            help="Sheet of an Excel workbook, where several hold anything.", rich_help_panel=_READING
+        ),
+    ] = None,
     lon: Annotated[
         str | None, typer.Option(help="Column of longitudes; lon by default.", rich_help_panel=_READING)
     ] = None,
@@ -169,6 +175,7 @@ def distribution(
         lon=lon,
         lat=lat,
         named=bool(formula or outcome),
+        sheet=sheet,
     )
     asked: dict[str, Any] = {} if not quantile else {"quantiles": quantile}
     result = estimate_distribution(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from sustain.cli.tables import read_table
 from sustain.errors import CardError, DataError
+from sustain.tables import read_table
 
 if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
@@ -37,6 +37,7 @@ def read_trial(
     lon: str | None = None,
     lat: str | None = None,
     named: bool = True,
+    sheet: str | None = None,
     **reading: Any,
 ) -> TrialTable:
     """Read a trial's table and the maps at its units.
@@ -55,6 +56,8 @@ def read_trial(
         Correction, for what is said of means over cells.
     named : bool
         Whether the user said which column the outcome is; else the map's band of predictions must be clear.
+    sheet : str or None
+        Sheet of an Excel workbook.
     polygons, key, lon, lat, **reading
         As of `sustain.maps.read.read_map_at_units`; polygons as a file.
 
@@ -71,7 +74,7 @@ def read_trial(
         if needless:
             option = {"weights": "cell-weights"}.get(needless[0], needless[0].replace("_", "-"))
             raise DataError(f"--{option} says how to read a map, and there is none. Give --map.")
-        table = read_table(path, [])
+        table = read_table(path, sheet=sheet)
         hash_known = table.attrs.get("predictor_sha256") or table.attrs.get("predictor")
         unknown = [] if hash_known or card is None else [_UNKNOWN]
         return TrialTable(table, unknown)
@@ -84,7 +87,7 @@ def read_trial(
             "--cell-weights: a point has one cell and nothing to weigh. Give --buffer-m, --displaced or --polygons."
         )
     if key and polygons:
-        units = read_table(path, [key])
+        units = read_table(path, [key], sheet=sheet)
     else:
         lon, lat = lon or "lon", lat or "lat"
         reading |= {"lon": lon, "lat": lat}
@@ -92,7 +95,7 @@ def read_trial(
             "Units are read off the map at their longitude and latitude, in degrees: say which columns these are "
             "(--lon, --lat), or give --polygons and --key."
         )
-        units = read_table(path, [lon, lat], hint)
+        units = read_table(path, [lon, lat], sheet=sheet, hint=hint)
     reading |= {"key": key, "polygons": None if polygons is None else read_polygons(polygons)}
     if len(maps) == 1 and not _is_period(maps[0]):
         n_periods = 1 if period is None or period not in units else units[period].nunique()

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sustain.errors import DataError, FileFormatError
+from sustain.tables import read_table
 
 __all__ = ["FUNDERS", "PROJECTS_FILE", "SECTORS", "AidTrial", "aid_trials", "read_projects"]
 
@@ -106,10 +107,7 @@ def read_projects(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Fetch the source first (stage acquire).")
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: not a CSV table ({error}). Fetch it again.") from error
+    table = read_table(path)
     missing = [column for column in _COLUMNS if column not in table]
     if missing:
         raise FileFormatError(

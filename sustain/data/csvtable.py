@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sustain.errors import DataError, FileFormatError
+from sustain.tables import read_text
 
 __all__ = ["numbers", "read_csv", "records", "refuse_duplicates", "refuse_others", "some_of", "whole_numbers"]
 
@@ -31,11 +32,7 @@ def read_csv(source: str | Path | IO[bytes], needed: Collection[str], where: str
         When it is not a CSV table or lacks columns.
     """
     where = where or str(source)
-    try:
-        # Namibia's country code is "NA": only an empty field is missing here.
-        table = pd.read_csv(source, dtype=str, keep_default_na=False, na_values=[""])
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{where}: not a CSV table ({error}). Fetch or make it again.") from error
+    table = read_text(source, where)
     if missing := sorted(set(needed) - set(table.columns)):
         raise FileFormatError(
             f"{where}: missing column {', '.join(missing)}; found {', '.join(map(str, table.columns))}."

@@ -16,6 +16,7 @@ import pandas as pd
 from sustain.config import Params, SurveyPredictionsParams
 from sustain.data.tiles.splits import assign_splits, spatial_block
 from sustain.errors import ConfigError, FileFormatError
+from sustain.tables import read_table
 
 __all__ = [
     "ADMIN2_FILE",
@@ -175,10 +176,7 @@ def _read(path: Path, required: tuple[str, ...], *, others: bool) -> pd.DataFram
     """Read and check a table of places; with `others`, columns beside the required ones are models' predictions."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Fetch the source first (stage acquire).")
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: not a CSV table ({error}). Fetch it again.") from error
+    table = read_table(path)
     missing = [column for column in required if column not in table]
     if missing:
         raise FileFormatError(

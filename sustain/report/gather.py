@@ -13,6 +13,7 @@ from sustain.errors import FileFormatError
 from sustain.files import read_json, sha256_of
 from sustain.report.findings import Accuracy, Findings, Published, Survey, model_label
 from sustain.stage import Artefacts
+from sustain.tables import read_table
 from sustain.trials.results import TrialResult, read_results
 
 __all__ = ["gather", "read_trials"]
@@ -126,7 +127,7 @@ def _json(path: Path) -> Any:
 
 
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-    return _checked(pd.read_csv(path), path, columns) if path.exists() else None
+    return _checked(read_table(path), path, columns) if path.exists() else None
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def require_writable(path: str | Path) -> None:
 
 
 def write_table(
-    path: str | Path, data: pd.DataFrame, *, rounded: Collection[str] = (), digits: int = 6
+    path: str | Path, data: pd.DataFrame, *, rounded: Collection[Hashable] = (), digits: int = 6
 ) -> None:
     """Write a table without its index, as the name's end says.
 
@@ -48,7 +48,7 @@ def write_table(
     ----------
     path : str or Path
     data : DataFrame
-    rounded : collection of str
+    rounded : collection of hashable
         Columns of measurements that delimited text holds with `digits` significant digits. All others are written so
         that they are read back as they were.
     digits : int
@@ -67,7 +67,10 @@ def write_table(
             data.to_excel(partial, index=False, engine="openpyxl")
         else:
             text = {
-                name: _texts(data[name], digits) if name in rounded else data[name] for name in data.columns
+                name: _texts(data[name], digits)
+                if name in rounded and data[name].dtype.kind == "f"
+                else data[name]
+                for name in data.columns
             }
             delimiter = "\t" if suffix == ".tsv" else ","
             pd.DataFrame(text, index=data.index).to_csv(

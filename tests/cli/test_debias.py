@@ -146,7 +146,7 @@ def test_figures_that_cannot_be_are_null_in_json(tmp_path):
     [
         (("diagnose", "absent.csv"), "no such table"),
         (("diagnose", "SAMPLE", "--y-pred", "wealth"), "no column wealth; it has y_true, y_pred"),
-        (("diagnose", "CARD"), "not a readable CSV or Parquet table"),
+        (("diagnose", "CARD"), "not a table by its name"),
         (("correct", "SAMPLE", "OUT", "--card", "SAMPLE"), "not a calibration card"),
         (("correct", "SAMPLE", "OUT", "--card", "CARD", "--stratum", "coast"), "'coast' is not in this card"),
         (
@@ -154,8 +154,8 @@ def test_figures_that_cannot_be_are_null_in_json(tmp_path):
             "gone.json: No such file or directory. Check the path",
         ),
         (
-            ("correct", "SAMPLE", "OUT.xlsx", "--card", "CARD"),
-            "OUT.xlsx: expected a name that ends in .csv or",
+            ("correct", "SAMPLE", "OUT.dta", "--card", "CARD"),
+            "OUT.dta: expected a name that ends in .csv",
         ),
         (("slope", "CARD", "--effect", "0.5", "--stratum", "coast"), "the response of 'coast' is not known"),
         (("correct", "map.tif", "OUT", "--card", "CARD", "--stratum", "urban"), "--stratum"),

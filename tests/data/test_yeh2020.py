@@ -154,7 +154,7 @@ def test_a_truncated_table_is_refused(raw: Path) -> None:
     with pytest.raises(FileFormatError, match="no rows"):
         read_survey(raw)
     path.write_text("")
-    with pytest.raises(FileFormatError, match="not a CSV"):
+    with pytest.raises(FileFormatError, match="is empty"):
         read_survey(raw)
 
 
