@@ -13,11 +13,11 @@ def main(params: Params, artefacts: Artefacts) -> None:
     if params.maps_survey_tiles:
         map_survey_tiles(artefacts.predictions / "survey.parquet", artefacts.raw_maps / CELLS_FILE)
         return
-    # A table of survey tiles needs neither torch nor a model.
+    # A table of survey tiles needs no model.
     from sustain.maps.predict import predict_map
-    from sustain.models.predictor import TilePredictor
+    from sustain.models import load_model
 
-    predictor = TilePredictor.load(artefacts.model)
+    predictor = load_model(artefacts.model)
     for scene, name in SCENES.items():
         predict_map(
             artefacts.raw / scene,

@@ -1,9 +1,9 @@
-"""Stage `train`: the CNN wealth predictor."""
+"""Stage `train`: the wealth predictor, a network or a simple model."""
 
 import os
 
 from sustain.config import Params
-from sustain.models.training import TENSORBOARD_VARIABLE, train
+from sustain.models import TENSORBOARD_VARIABLE, train_model
 from sustain.stage import Artefacts, required, run_stage
 
 
@@ -11,7 +11,7 @@ def main(params: Params, artefacts: Artefacts) -> None:
     """Train on the packed tiles."""
     section = required(params.train, "train", params)
     tensorboard = os.environ.get(TENSORBOARD_VARIABLE) or None
-    train(artefacts.tiles, artefacts.model, section, params.seed, tensorboard)
+    train_model(artefacts.tiles, artefacts.model, section, params.seed, tensorboard)
 
 
 if __name__ == "__main__":

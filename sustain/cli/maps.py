@@ -59,7 +59,7 @@ def map_(
     """Predict every cell of a scene; a killed run goes on where it stopped."""
     from sustain.config import MapParams
     from sustain.maps.predict import predict_map
-    from sustain.models.predictor import TilePredictor
+    from sustain.models import load_model
 
     params = MapParams(
         spacing_px=spacing_px,
@@ -73,7 +73,7 @@ def map_(
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
         scene = scenes[0] if len(scenes) == 1 else scenes
-        predictor = TilePredictor.load(model)
+        predictor: Any = load_model(model)
         if year is not None:
             predictor = predictor.for_year(year)
         predict_map(scene, predictor, out, params=params, work=work, client=client)
@@ -123,29 +123,46 @@ def areas(
         Path, typer.Argument(metavar="MAP", help="A published folder, or a corrected raster (with --card).")
     ],
     polygons: Annotated[
-        Path, typer.Argument(metavar="AREAS", help="Vector file of areas, such as districts.")
+        Path,
+        typer.Argument(
+            metavar="AREAS",
+            help="Vector file of areas, such as districts: GeoPackage, GeoJSON, Shapefile, GeoParquet.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Table to write: .csv or .parquet.")],
-    key: Annotated[str, typer.Option(help="Column of the areas' names.")],
+    key: Annotated[str, typer.Option(help="Column of the areas' names, each there once.")],
     card: Annotated[
         Path | None, typer.Option(help="Calibration card; by default that of the published folder.")
     ] = None,
     people: Annotated[
-        Path | None, typer.Option(help="Raster of people per cell, to weigh cells by; else by area.")
+        Path | None,
+        typer.Option(
+            help="Raster of people per cell, to weigh cells by; on other cells than the map's, people are shared out "
+            "by area. Without it cells weigh the ground that they cover."
+        ),
+    ] = None,
+    people_per_km2: Annotated[
+        bool,
+        typer.Option(help="--people holds densities, in people per square kilometre, rather than counts."),
+    ] = False,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer of AREAS; needed where the file has several.")
     ] = None,
 ) -> None:
     """Write the mean wealth of areas, with intervals that carry the uncertainty of the calibration."""
-    from sustain.cli.tables import require_table, write_table
     from sustain.errors import ConfigError
-    from sustain.maps.read import areas_table
+    from sustain.maps.read.areas import COLUMNS, areas_table
+    from sustain.tables import require_writable, write_table
 
     raster = map_path / "wealth.tif" if map_path.is_dir() else map_path
     card = card or (map_path / "card.json" if map_path.is_dir() else None)
     if card is None:
         raise ConfigError("--card: name the card that corrected the map, or give a published folder as MAP.")
-    require_table(out)
-    table = areas_table(raster, polygons, key, card, people)
-    write_table(out, table, float_format="%.6g")
+    require_writable(out)
+    if people_per_km2 and people is None:
+        raise ConfigError("--people-per-km2 says what --people holds: give that raster too.")
+    table = areas_table(raster, polygons, key, card, people, layer=layer, weights_per_km2=people_per_km2)
+    write_table(out, table, rounded=COLUMNS)
     typer.echo(f"{out}: {len(table)} areas, {int(table['wealth'].notna().sum())} with imagery")
 
 

@@ -1,8 +1,9 @@
-"""The wealth predictor: a network from tiles to predictions, and a folder that holds it.
+"""The wealth predictor: from tiles to predictions, and a folder that holds the model.
 
-It is trained by `sustain.models.training`, which needs Lightning; `TilePredictor` needs torch alone.
+Networks (`sustain.models.predictor`) need the extra ``train``; ridge regressions, forests and nearest night lights
+(`sustain.models.tabular`) need nothing beside the base install.
 """
 
-from sustain.models.predictor import ModelDescription, TilePredictor
+from sustain.models.kinds import TENSORBOARD_VARIABLE, AnyPredictor, load_model, train_model
 
-__all__ = ["ModelDescription", "TilePredictor"]
+__all__ = ["TENSORBOARD_VARIABLE", "AnyPredictor", "load_model", "train_model"]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,29 +16,13 @@ from torch import Tensor, nn
 
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
+from sustain.models.sites import SITE_COLUMNS
+from sustain.models.statistics import LIGHTS, dn_statistics
 
-__all__ = [
-    "FIRST_VIIRS_YEAR",
-    "LIGHTS",
-    "SITE_COLUMNS",
-    "BandStatistics",
-    "ExtraInputs",
-    "Normal",
-    "TileInputs",
-    "band_statistics",
-    "describe_extras",
-    "site_columns",
-    "sites_of",
-]
+__all__ = ["FIRST_VIIRS_YEAR", "ExtraInputs", "Normal", "TileInputs", "describe_extras"]
 
-LIGHTS = "NIGHTLIGHTS"
 FIRST_VIIRS_YEAR = 2012
 """From this year on SustainBench's night lights are VIIRS radiances; before, DMSP digital numbers."""
-
-SITE_COLUMNS = ("year", "lat", "lon")
-"""Columns of the array that accompanies tiles, for networks that look at more than pixels."""
-
-_CHUNK = 256
 
 
 class Normal(BaseModel):
@@ -49,15 +32,6 @@ class Normal(BaseModel):
 
     mean: float
     std: float = Field(gt=0)
-
-
-class BandStatistics(BaseModel):
-    """Mean and standard deviation of each band, in physical units, over the training rows' valid pixels."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 class ExtraInputs(BaseModel):
@@ -77,33 +51,6 @@ class ExtraInputs(BaseModel):
     def needs(self) -> tuple[str, ...]:
         """Names of the `SITE_COLUMNS` that must be known of each tile."""
         return (("year",) if self.lights or self.year else ()) + (("lat", "lon") if self.location else ())
-
-
-def site_columns(sites: pd.DataFrame | None, needs: Sequence[str], n: int, who: str) -> NDArray[np.float32]:
-    """Return the `SITE_COLUMNS` of `n` tiles as float32 ``(n, 3)``, NaN where they are not needed.
-
-    Raises
-    ------
-    ModelError
-        When a needed column is missing, not finite, or of another length.
-    """
-    columns = np.full((n, len(SITE_COLUMNS)), np.nan, dtype=np.float32)
-    for name in needs:
-        if sites is None or name not in sites:
-            raise ModelError(
-                f"{who} looks at {', '.join(needs)} beside the pixels: pass sites, a table with these columns and a "
-                "row a tile (or, for a scene of one year, use for_year; sustain map --year)."
-            )
-        values = sites[name].to_numpy(dtype=np.float64)
-        if values.shape != (n,) or not np.isfinite(values).all():
-            raise ModelError(f"{who}: column {name} of sites must hold {n} finite numbers, one a tile.")
-        columns[:, SITE_COLUMNS.index(name)] = values
-    return columns
-
-
-def sites_of(store: TileStore, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the `SITE_COLUMNS` of some rows of a store."""
-    return store.index.iloc[rows][list(SITE_COLUMNS)]
 
 
 class TileInputs(nn.Module):
@@ -207,41 +154,6 @@ def _column(sites: Tensor | None, name: str) -> Tensor:
     return sites[:, SITE_COLUMNS.index(name)]
 
 
-def band_statistics(store: TileStore, rows: NDArray[np.int64]) -> BandStatistics:
-    """Mean and standard deviation of each band over the valid pixels of some rows, in physical units.
-
-    Sums are exact (integers), so the order of tiles does not matter. A band that never varies gets the standard
-    deviation of one DN, and so reaches the network as 0.
-
-    Raises
-    ------
-    DataError
-        When a band has no valid pixel.
-    """
-    mean, std, n = _dn_statistics(store, rows)
-    if (empty := n == 0).any():
-        names = ", ".join(np.array(store.bands)[empty])
-        raise DataError(f"{store.folder}: no valid pixel of {names} in the training split.")
-    scale, offset = np.array(store.scale), np.array(store.offset)
-    return BandStatistics(mean=tuple((scale * mean + offset).tolist()), std=tuple((scale * std).tolist()))
-
-
-def _dn_statistics(
-    store: TileStore, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    n_bands = len(store.bands)
-    n, total, squares = (np.zeros(n_bands, dtype=np.int64) for _ in range(3))
-    for start in range(0, len(rows), _CHUNK):
-        # Missing values are 0 and add nothing.
-        numbers = store.read(rows[start : start + _CHUNK]).astype(np.int64)
-        n += (numbers != store.nodata).sum(axis=(0, 2, 3))
-        total += numbers.sum(axis=(0, 2, 3))
-        squares += (numbers**2).sum(axis=(0, 2, 3))
-    mean = total / np.maximum(n, 1)
-    variance = np.maximum(squares / np.maximum(n, 1) - mean**2, 0)
-    return mean, np.where(variance > 0, np.sqrt(variance), 1.0), n
-
-
 def describe_extras(store: TileStore, rows: NDArray[np.int64], names: Sequence[str]) -> ExtraInputs:
     """Learn the statistics of the extras that `names` asks for, from the training rows.
 
@@ -261,7 +173,7 @@ def describe_extras(store: TileStore, rows: NDArray[np.int64], names: Sequence[s
             ("viirs", modern),
         )
         for sensor, chosen in sensors:
-            mean, std, n = _dn_statistics(store, rows[chosen])
+            mean, std, n = dn_statistics(store, rows[chosen])
             if n[k] == 0:
                 raise DataError(
                     f"{store.folder}: lights_by_sensor needs training sites before and from {FIRST_VIIRS_YEAR} on; "

@@ -6,61 +6,33 @@ import hashlib
 import warnings
 from copy import copy
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from torch import Tensor
 
-from sustain.data.tiles.shards import HasTileFormat, TileFormat
 from sustain.errors import HardwareWarning, ModelError
-from sustain.files import read_json, sha256_of
+from sustain.models.description import Described, Description, read_description
 from sustain.models.hardware import require_devices
-from sustain.models.inputs import BandStatistics, ExtraInputs, TileInputs, site_columns
+from sustain.models.inputs import ExtraInputs, TileInputs
 from sustain.models.losses import Head
 from sustain.models.network import TileNetwork, combine
+from sustain.models.sites import site_columns
 
-__all__ = [
-    "MODEL_FILE",
-    "WEIGHTS_FILE",
-    "BandStatistics",
-    "LabelStatistics",
-    "ModelDescription",
-    "Target",
-    "TilePredictor",
-]
+__all__ = ["WEIGHTS_FILE", "ModelDescription", "TilePredictor"]
 
 WEIGHTS_FILE = "weights.safetensors"
-MODEL_FILE = "model.json"
 
 
-class Target(BaseModel):
-    """What is predicted."""
+class ModelDescription(Description):
+    """The content of a network's ``model.json``."""
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    unit: str
-
-
-class LabelStatistics(BaseModel):
-    """Mean and standard deviation of the training split's labels."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: float
-    std: float = Field(gt=0)
-
-
-class ModelDescription(TileFormat):
-    """The content of ``model.json``: everything that predictions depend on, beside the weights."""
-
-    backbone: str
     members: int = Field(1, gt=0, description="Networks whose mean is the prediction.")
     views: Literal[1, 2, 4, 8] = Field(
         1, description="Turned and mirrored copies of a tile whose mean is the prediction."
@@ -70,21 +42,6 @@ class ModelDescription(TileFormat):
     )
     head: Head = "mean"
     extras: ExtraInputs = ExtraInputs()
-    statistics: BandStatistics
-    label: LabelStatistics
-    target: Target
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    params: dict[str, Any]
-    seed: int
-    versions: dict[str, str]
-
-    @model_validator(mode="after")
-    def _a_statistic_each(self) -> ModelDescription:
-        if not len(self.statistics.mean) == len(self.statistics.std) == len(self.bands):
-            raise ValueError("statistics must have one mean and one std a band")
-        if min(self.statistics.std) <= 0:
-            raise ValueError("statistics.std must be positive")
-        return self
 
     def build(self, members: int | None = None) -> TileNetwork:
         """Build the network that the description names, with random weights; all its members, or so many.
@@ -104,7 +61,7 @@ class ModelDescription(TileFormat):
         return network
 
 
-class TilePredictor(HasTileFormat):
+class TilePredictor(Described):
     """Predict the target of tiles with a trained model.
 
     Attributes
@@ -118,6 +75,8 @@ class TilePredictor(HasTileFormat):
     >>> predictor.predict(store.read(store.rows("test")))                    # doctest: +SKIP
     array([-0.41, 0.92, ...], dtype=float32)
     """
+
+    description: ModelDescription
 
     def __init__(
         self, network: TileNetwork, description: ModelDescription, device: str | None = None
@@ -149,22 +108,8 @@ class TilePredictor(HasTileFormat):
             When a file is missing, the weights are not those that ``model.json`` describes (by sha256), or they do
             not fit the architecture.
         """
-        folder = Path(folder)
-        for name in (MODEL_FILE, WEIGHTS_FILE):
-            if not (folder / name).is_file():
-                raise ModelError(
-                    f"{folder / name}: no such file. Run the train stage, or point to a trained model."
-                )
-        try:
-            description = ModelDescription.model_validate(read_json(folder / MODEL_FILE))
-        except ValidationError as error:
-            raise ModelError(f"{folder / MODEL_FILE}: wrong or missing entries: {error}") from error
-        weights = folder / WEIGHTS_FILE
-        if (found := sha256_of(weights)) != description.weights_sha256:
-            raise ModelError(
-                f"{weights}: sha256 is {found[:12]}..., but {MODEL_FILE} has {description.weights_sha256[:12]}...: "
-                "the weights are truncated, altered or another model's. Restore both files, or train again."
-            )
+        weights = Path(folder) / WEIGHTS_FILE
+        description = read_description(folder, ModelDescription, WEIGHTS_FILE)
         network = description.build()
         try:
             network.load_state_dict(load_weights(weights.read_bytes()))
@@ -175,25 +120,10 @@ class TilePredictor(HasTileFormat):
         return cls(network, description, device)
 
     @property
-    def id(self) -> str:
-        """Backbone and the first twelve digits of the weights' sha256."""
-        return f"{self.description.backbone}-{self.description.weights_sha256[:12]}"
-
-    @property
     def fingerprint(self) -> str:
         """sha256 of all that predictions depend on: `description`, which names the weights, and the year if bound."""
         text = f"{self.description.model_dump_json()} {self._year}"
         return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def target(self) -> Target:
-        """Name and unit of what is predicted."""
-        return self.description.target
-
-    def require_format(self, other: TileFormat, what: str) -> None:
-        """Raise `ModelError` unless `what` has the bands, encoding and sizes that the model was trained on."""
-        if wrong := self.format.differences(other):
-            raise ModelError(f"{what} does not fit the model {self.id}: {wrong}.")
 
     @property
     def has_sd(self) -> bool:
@@ -327,12 +257,7 @@ class TilePredictor(HasTileFormat):
     def _predict(
         self, tiles: NDArray[np.uint16], batch_size: int, sites: pd.DataFrame | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        tiles = np.asarray(tiles)
-        if tiles.dtype != np.uint16 or tiles.ndim != 4 or tiles.shape[1:] != self.description.shape:
-            raise ModelError(
-                f"tiles are {tiles.dtype} {tiles.shape}; the model {self.id} takes uint16 DN of shape "
-                f"(n, {', '.join(map(str, self.description.shape))})."
-            )
+        tiles = self.checked(tiles)
         columns = self._sites(sites, len(tiles))
         try:
             return self._predict_batches(tiles, batch_size, columns)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import mean_squared_error
-from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sustain.data.tiles.packed import TileStore
 from sustain.models.features.tiles import mean_nightlights, tile_features
-from sustain.models.inputs import LIGHTS, BandStatistics
+from sustain.models.regressors import Neighbours
+from sustain.models.statistics import LIGHTS, BandStatistics
 
 __all__ = ["SIMPLE_MODELS", "NearestLights", "forest", "predict_simple_models", "ridge"]
 
@@ -33,32 +33,35 @@ class NearestLights:
     ----------
     k : int
         Number of neighbours, chosen by squared error on the validation split.
+    fitted : Neighbours
+        As arrays.
     """
 
     neighbours: tuple[int, ...] = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 
-    def fit(self, store: TileStore, rows: NDArray[np.int64] | None = None) -> Self:
-        """Fit on some rows (by default the split ``train``), and choose the number of neighbours on ``val``."""
+    def fit(
+        self, store: TileStore, rows: NDArray[np.int64] | None = None, held: NDArray[np.int64] | None = None
+    ) -> Self:
+        """Fit on some rows (by default the split ``train``); choose the number of neighbours on `held` (``val``)."""
         lights = mean_nightlights(store)
-        labels = store.index["label"].to_numpy()
-        rows, held = store.rows("train") if rows is None else rows, store.rows("val")
+        labels = store.index["label"].to_numpy(dtype=np.float64)
+        rows = store.rows("train") if rows is None else rows
+        held = store.rows("val") if held is None else held
         # A tile without lights data is predicted as one of average lights.
-        self._filler = float(np.nanmean(lights[rows])) if np.isfinite(lights[rows]).any() else 0.0
-        x = self._features(lights)
-        candidates = [k for k in self.neighbours if k <= len(rows)]
-        models = [KNeighborsRegressor(k).fit(x[rows], labels[rows]) for k in candidates]
-        errors = [mean_squared_error(labels[held], model.predict(x[held])) for model in models]
-        best = int(np.argmin(errors))
-        self.k, self._model = candidates[best], models[best]
+        filler = float(np.nanmean(lights[rows])) if np.isfinite(lights[rows]).any() else 0.0
+        candidates = [
+            Neighbours(lights[rows], labels[rows], np.asarray(k), np.asarray(filler))
+            for k in self.neighbours
+            if k <= len(rows)
+        ]
+        errors = [mean_squared_error(labels[held], model.predict(lights[held, None])) for model in candidates]
+        self.fitted = candidates[int(np.argmin(errors))]
+        self.k = int(self.fitted.k)
         return self
 
     def predict(self, store: TileStore) -> NDArray[np.float64]:
         """Predict every tile of a store; shape ``(n,)``, in the label's unit."""
-        predicted: NDArray[np.float64] = self._model.predict(self._features(mean_nightlights(store)))
-        return predicted
-
-    def _features(self, lights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(np.isfinite(lights), lights, self._filler)[:, None]
+        return self.fitted.predict(mean_nightlights(store)[:, None])
 
 
 def ridge() -> RidgeCV:

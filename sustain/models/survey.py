@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,13 @@ from tqdm import tqdm
 
 from sustain.config import PredictParams
 from sustain.data.tiles.packed import TileStore
-from sustain.errors import DataError, ModelError
+from sustain.errors import DataError, DataWarning, ModelError
 from sustain.files import atomic_directory, atomic_path, write_json
 from sustain.models.folds import FOLDS, fold_folder, main_rows, plan_folds
-from sustain.models.hardware import torch_device
-from sustain.models.inputs import sites_of
-from sustain.models.predictor import TilePredictor
+from sustain.models.kinds import AnyPredictor, load_model
 from sustain.models.simple import predict_simple_models
+from sustain.models.sites import sites_of
+from sustain.models.tabular import SimplePredictor
 
 __all__ = ["predict_survey", "predict_table", "predict_tiles", "regression_metrics"]
 
@@ -54,7 +56,7 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
     """
     model = Path(model)
     store = TileStore.open(tiles)
-    predictor = TilePredictor.load(model)
+    predictor = load_model(model)
     _require_tiles_of(predictor, store)
     survey = store.index[_SITE_COLUMNS].copy()
     survey["y_true"] = store.index["label"]
@@ -66,9 +68,7 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
         folds = plan_folds(store, int(predictor.description.params["crossfit"]), predictor.description.seed)
         for fold in range(folds.max() + 1):
             rows = np.flatnonzero(folds == fold)
-            predictions = predict_tiles(
-                store, TilePredictor.load(model / fold_folder(fold)), rows, params.batch_size
-            )
+            predictions = predict_tiles(store, load_model(model / fold_folder(fold)), rows, params.batch_size)
             survey.update(predictions)
         survey["out_of_sample"] = True
     fitted = main_rows(store, crossfitted)
@@ -92,9 +92,14 @@ def predict_survey(tiles: str | Path, model: str | Path, out: str | Path, params
 
 
 def predict_table(
-    tiles: str | Path, model: str | Path, out: str | Path, batch_size: int = 256, accelerator: str = "auto"
+    tiles: str | Path,
+    model: str | Path,
+    out: str | Path,
+    batch_size: int = 256,
+    accelerator: str = "auto",
+    splits: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Predict every tile of a folder of packed tiles, whatever its labels are, and write a table.
+    """Predict tiles of a folder of packed tiles beside their labels, and write a table.
 
     Parameters
     ----------
@@ -103,11 +108,15 @@ def predict_table(
     model : str or Path
         Folder of the model.
     out : str or Path
-        ``.csv`` or ``.parquet``: id, lat, lon, year, y_pred, y_pred_sd where the model gives it, model.
+        ``.csv`` or ``.parquet``: id, lat, lon, year, country, urban, n, block, split; y_true, where the tiles' label is
+        what the model predicts; y_pred, y_pred_sd where the model gives it, model, and out_of_sample: whether the
+        model did not learn from this part of the split, if these are the tiles that it was trained on.
     batch_size : int
         Tiles on the device at once.
     accelerator : {"auto", "cpu", "gpu"}
         Where to compute.
+    splits : sequence of str
+        Parts of the split to predict; by default all. ``["calibration"]`` is what a card is fitted on.
 
     Raises
     ------
@@ -116,17 +125,29 @@ def predict_table(
     HardwareError
         When a GPU is asked for and absent.
     DataError
-        When `out` is neither a CSV nor a Parquet file.
+        When `out` is neither a CSV nor a Parquet file, or there is no such part of the split.
     """
     out = Path(out)
     if out.suffix not in (".csv", ".parquet"):
         raise DataError(f"{out}: expected a name that ends in .csv or .parquet.")
     store = TileStore.open(tiles)
-    predictor = TilePredictor.load(model, torch_device(accelerator).type)
+    predictor = load_model(model, accelerator)
     predictor.require_format(store.format, f"{tiles}")
-    table = store.index[["id", "lat", "lon", "year"]].join(
-        predict_tiles(store, predictor, np.arange(len(store)), batch_size)
-    )
+    rows = np.sort(np.concatenate([store.rows(part) for part in dict.fromkeys(splits)])) if splits else None
+    rows = np.arange(len(store)) if rows is None else rows
+    table = store.index.iloc[rows][_SITE_COLUMNS].set_index(rows)
+    if predictor.target.name == store.label_name:
+        table["y_true"] = store.index["label"].to_numpy()[rows]
+    else:
+        warnings.warn(
+            f"{tiles}: its label is {store.label_name}, but the model predicts {predictor.target.name}; the table has "
+            "predictions without labels.",
+            DataWarning,
+            stacklevel=2,
+        )
+    table = table.join(predict_tiles(store, predictor, rows, batch_size))
+    crossfitted = (Path(model) / FOLDS).is_dir()
+    table["out_of_sample"] = table["split"].isin(["test"] if crossfitted else ["calibration", "test"])
     with atomic_path(out) as partial:
         if out.suffix == ".csv":
             table.to_csv(partial, index=False, lineterminator="\n")
@@ -136,7 +157,7 @@ def predict_table(
 
 
 def predict_tiles(
-    store: TileStore, predictor: TilePredictor, rows: NDArray[np.int64], batch_size: int
+    store: TileStore, predictor: AnyPredictor, rows: NDArray[np.int64], batch_size: int
 ) -> pd.DataFrame:
     """Predict some rows of a store.
 
@@ -150,7 +171,7 @@ def predict_tiles(
         for start in range(0, len(rows), batch_size):
             part = slice(start, start + batch_size)
             batch, sites = store.read(rows[part]), sites_of(store, rows[part])
-            if predictor.has_sd:
+            if not isinstance(predictor, SimplePredictor) and predictor.has_sd:
                 predicted[part], sd[part] = predictor.predict_with_sd(batch, batch_size, sites)
             else:
                 predicted[part] = predictor.predict(batch, batch_size, sites)
@@ -159,7 +180,7 @@ def predict_tiles(
     return pd.DataFrame({**columns, "model": predictor.id}, index=rows)
 
 
-def _require_tiles_of(predictor: TilePredictor, store: TileStore) -> None:
+def _require_tiles_of(predictor: AnyPredictor, store: TileStore) -> None:
     predictor.require_format(store.format, f"{store.folder}")
     if predictor.target.name != store.label_name:
         raise ModelError(

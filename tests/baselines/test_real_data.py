@@ -22,8 +22,8 @@ from sustain.data.tiles.local import copy_local, pack_local_tiles
 from sustain.data.tiles.packed import TileStore
 from sustain.data.tiles.splits import assign_splits
 from sustain.models.features.tiles import tile_features
-from sustain.models.inputs import band_statistics
 from sustain.models.simple import forest
+from sustain.models.statistics import band_statistics
 from tests.dhs_files import npz_bytes, plain_tile, write_archive
 from tests.sustainbench_files import SHARED
 

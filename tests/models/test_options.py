@@ -17,9 +17,10 @@ from sustain.data.tiles.packed import TileStore
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning, ModelError
 from sustain.models.backbones.by_name import BACKBONES
 from sustain.models.folds import fold_sites, main_rows, plan_folds
-from sustain.models.inputs import TileInputs, band_statistics
+from sustain.models.inputs import TileInputs
 from sustain.models.network import TileNetwork
 from sustain.models.predictor import TilePredictor
+from sustain.models.statistics import band_statistics
 from sustain.models.survey import predict_survey, predict_table
 from sustain.models.training.fit import fit_network, reproducible
 from sustain.models.training.loader import TileBatches

@@ -12,8 +12,8 @@ from sustain.config import TrainParams
 from sustain.data.tiles.packed import TileStore
 from sustain.errors import DataError, ModelError
 from sustain.files import sha256_of
-from sustain.models.inputs import band_statistics
 from sustain.models.predictor import TilePredictor
+from sustain.models.statistics import band_statistics
 from sustain.models.training.model import train
 
 

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     labels: Tensor
     """float32 ``(b,)``, standardised."""
     sites: Tensor
-    """float32 ``(b, 3)``: `sustain.models.inputs.SITE_COLUMNS`."""
+    """float32 ``(b, 3)``: `sustain.models.sites.SITE_COLUMNS`."""
     positions: Tensor
     """int64 ``(b,)``: place of each tile among the rows."""
 
@@ -41,7 +41,7 @@ class TileBatches(Dataset[Batch]):
     labels : ndarray of float, shape (n,)
         Standardised label of each row.
     sites : ndarray of float32, shape (n, 3)
-        `sustain.models.inputs.SITE_COLUMNS` of each row.
+        `sustain.models.sites.SITE_COLUMNS` of each row.
     """
 
     def __init__(

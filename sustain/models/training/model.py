@@ -20,17 +20,14 @@ from sustain.data.tiles.packed import TileStore
 from sustain.errors import ConfigError, DataError, HardwareError, HardwareWarning
 from sustain.files import atomic_directory, require_replaceable, sha256_of, write_json
 from sustain.models.backbones.weights import load_pretrained
+from sustain.models.description import MODEL_FILE, LabelStatistics, Target
 from sustain.models.folds import Sites, fold_folder, fold_sites, main_rows, plan_folds, seed_of
 from sustain.models.hardware import is_out_of_memory, with_precision_there_is
-from sustain.models.inputs import band_statistics, describe_extras, site_columns, sites_of
+from sustain.models.inputs import describe_extras
 from sustain.models.losses import LOSSES
-from sustain.models.predictor import (
-    MODEL_FILE,
-    WEIGHTS_FILE,
-    LabelStatistics,
-    ModelDescription,
-    Target,
-)
+from sustain.models.predictor import WEIGHTS_FILE, ModelDescription
+from sustain.models.sites import site_columns, sites_of
+from sustain.models.statistics import band_statistics
 from sustain.models.training.fit import Fitted, fit_network, rank, reproducible
 from sustain.models.training.loader import TileBatches
 from sustain.models.training.scratch import Scratch, fingerprint, store_identity

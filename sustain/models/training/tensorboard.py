@@ -12,11 +12,9 @@ import lightning.pytorch as pl
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
 from sustain.errors import ConfigError
+from sustain.models.kinds import TENSORBOARD_VARIABLE
 
-__all__ = ["TENSORBOARD_VARIABLE", "TensorBoardCurves"]
-
-TENSORBOARD_VARIABLE = "SUSTAIN_TENSORBOARD"
-"""Environment variable that names the folder, for pipelines: not a parameter, because no result depends on it."""
+__all__ = ["TensorBoardCurves"]
 
 
 class TensorBoardCurves(pl.Callback):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -264,13 +265,17 @@ def test_from_your_tiles_to_predictions(raw, tmp_path):
     assert runner.invoke(app, arguments, catch_exceptions=False).exit_code == 0
     shutil.rmtree(folder)  # nothing outside the packed tiles is needed any more
     tables = []
-    for suffix, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+    as_written = partial(pd.read_csv, keep_default_na=False)  # no country is an empty text
+    for suffix, read in ((".csv", as_written), (".parquet", pd.read_parquet)):
         out = tmp_path / f"out{suffix}"
         arguments = ["predict", str(tmp_path / "packed"), str(tmp_path / "model"), str(out)]
         assert runner.invoke(app, arguments, catch_exceptions=False).exit_code == 0
         tables.append(read(out))
     pd.testing.assert_frame_equal(*tables, check_dtype=False, check_exact=False)
-    assert list(tables[0]) == ["id", "lat", "lon", "year", "y_pred", "y_pred_sd", "model"]
+    assert list(tables[0]) == [
+        *("id", "lat", "lon", "year", "country", "urban", "n", "block", "split"),
+        *("y_true", "y_pred", "y_pred_sd", "model", "out_of_sample"),
+    ]
     assert len(tables[0]) == 30
     assert (tables[0]["y_pred_sd"] > 0).all()
 
