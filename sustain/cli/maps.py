@@ -129,7 +129,7 @@ def areas(
             help="Vector file of areas, such as districts: GeoPackage, GeoJSON, Shapefile, GeoParquet.",
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Table to write: .csv or .parquet.")],
+    out: Annotated[Path, typer.Argument(help="Table to write: .csv, .tsv, .parquet or .xlsx.")],
     key: Annotated[str, typer.Option(help="Column of the areas' names, each there once.")],
     card: Annotated[
         Path | None, typer.Option(help="Calibration card; by default that of the published folder.")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from rasterio.transform import from_origin
 from shapely import box
 
 from sustain.config import TrainParams
@@ -128,8 +129,33 @@ def test_a_table_of_districts_from_a_published_folder(tmp_path):
     (tmp_path / "areas.csv").write_text("name\na\n")
     table = sustain("areas", tmp_path, tmp_path / "areas.csv", tmp_path / "no.csv", "--key", "name")
     assert "areas.csv: a table without geometry. Give a file of polygons." in table.stderr
-    sheet = sustain("areas", tmp_path, tmp_path / "areas.gpkg", tmp_path / "out.xlsx", "--key", "name")
-    assert "out.xlsx: expected a name that ends in .csv or .parquet" in sheet.stderr
+    sheet = sustain("areas", tmp_path, tmp_path / "areas.gpkg", tmp_path / "out.doc", "--key", "name")
+    assert "out.doc: expected a name that ends in .csv, .tsv, .parquet or .xlsx" in sheet.stderr
+
+
+def test_layers_people_and_a_key_like_one_of_the_columns(tmp_path):
+    card = make_card().save(tmp_path / "card.json")
+    raw = np.random.default_rng(1).uniform(-0.9, 0.9, (1, 20, 30))
+    write_raster(tmp_path / "raw.tif", raw, ("wealth_raw",))
+    correct_raster(tmp_path / "raw.tif", tmp_path / "wealth.tif", card)
+    write_raster(
+        tmp_path / "people.tif", [np.ones((20, 30))], ("p",), transform=from_origin(-9120, 9600, 960, 960)
+    )
+    areas = gpd.GeoDataFrame({"cells": ["001", "1"]}, geometry=[box(0, 0, 4e3, 4e3), box(4e3, 0, 8e3, 4e3)])
+    for layer in ("districts", "regions"):
+        areas.set_crs("EPSG:3857").to_file(tmp_path / "areas.gpkg", layer=layer)
+    command = ("areas", tmp_path, tmp_path / "areas.gpkg", tmp_path / "out.csv", "--key", "cells")
+    unnamed = sustain(*command)
+    assert unnamed.returncode == 1
+    assert "areas.gpkg: 2 layers (districts, regions), and none is named" in unnamed.stderr
+    done = sustain(*command, "--layer", "regions", "--people", tmp_path / "people.tif")
+    assert done.returncode == 0, done.stderr
+    assert "people.tif: weights lie on other cells than" in done.stderr
+    found = pd.read_csv(tmp_path / "out.csv", dtype={"area_cells": str})
+    assert found["area_cells"].tolist() == ["001", "1"]
+    assert found["cells"].between(16, 30).all()
+    alone = sustain(*command, "--layer", "regions", "--people-per-km2")
+    assert "--people-per-km2 says what --people holds" in alone.stderr
 
 
 def test_a_map_of_your_own_is_published_in_three_commands(model, tmp_path):
