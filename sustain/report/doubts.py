@@ -109,11 +109,13 @@ def _here(subject: str, reported: set[str], map_method: str, card: CalibrationCa
             if map_method == "linear"
             else ""
         )
-        return " ".join(filter(None, (heeded, straight))) or "No linear correction is shown."
+        return (
+            " ".join(filter(None, (heeded, straight))) or "Linear corrections are shown for comparison only."
+        )
     if subject == "strata":
         return (
-            "All strata are corrected alike all the same, because trials and map are described without strata. A trial "
-            "within one stratum should use that stratum's own slope."
+            "All strata are corrected alike all the same, because trials and maps are described without strata. For a "
+            "trial within one stratum use that stratum's own slope."
         )
     if subject == "level and scale":
         naive = "none" in reported

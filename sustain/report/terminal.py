@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sustain.debias import CalibrationCard
+from sustain.report.doubts import card_doubts
 from sustain.report.gather import read_trials
 from sustain.report.methods import method_style
+from sustain.report.verdict import FAMILY, few_units
 from sustain.stage import Artefacts
 from sustain.trials.results import TrialResult, method_scores
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["summary"]
 
 # A longer list of trials is summed up by method.
-_SHOWN = 8
+_SHOWN = FAMILY
+_FEW = "the interval is likely too short."
 
 
 def summary(artefacts: Artefacts) -> Group:
@@ -43,7 +48,8 @@ def summary(artefacts: Artefacts) -> Group:
     page = artefacts.report / "index.html"
     if not page.exists():
         raise FileNotFoundError(
-            f"{page}: there is no report of {artefacts.source!r} yet. Run its pipeline first (make repro)."
+            f"{page}: there is no report of {artefacts.source!r} yet. Run its pipeline first: make repro, in a clone. "
+            "The base install leaves out what that needs: pip install -e '.[train,pipeline]'."
         )
     place = Text(f"page: {page}")
     trials = read_trials(artefacts)
@@ -51,10 +57,21 @@ def summary(artefacts: Artefacts) -> Group:
         return Group(
             Text("No effects: there is no trial, nor urban beside rural places in the test part."), place
         )
-    if len(trials) > _SHOWN:
-        return Group(_per_method(trials), place)
+    if len(trials) >= _SHOWN:
+        return Group(_per_method(trials), *_doubts(artefacts, trials), place)
     star = Text("* the method that the trial's own assumption leads to", style="dim")
-    return Group(_per_trial(trials), star, place)
+    few = [Text(f"{t.title}: only {words}; {_FEW}") for t in trials if (words := few_units(t))]
+    return Group(_per_trial(trials), star, *few, *_doubts(artefacts, trials), place)
+
+
+def _doubts(artefacts: Artefacts, trials: Sequence[TrialResult]) -> list[Text]:
+    """Say what the card warns of, in its words, and why the methods shown are shown all the same."""
+    from rich.text import Text
+
+    if not artefacts.card.exists():
+        return []
+    doubts = card_doubts(CalibrationCard.load(artefacts.card), trials)
+    return [Text(f"The card warns, {doubt.subject}: {doubt.said} {doubt.here}") for doubt in doubts]
 
 
 def _per_trial(trials: Sequence[TrialResult]) -> Table:

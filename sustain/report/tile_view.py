@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sustain.maps.antimeridian import shortest_arc
 from sustain.maps.correct import read_survey_tiles
 from sustain.maps.geotiff import (
     NO_IMAGERY,
@@ -19,13 +21,20 @@ from sustain.maps.geotiff import (
     WEALTH_SE,
 )
 from sustain.report.rasters import MapView
+from sustain.report.words import plural
 
 __all__ = ["read_tile_map"]
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 _LEAST_DEGREES = 0.25  # wider than places are displaced
 _MOST_CELLS = 256
+_FEWEST_CELLS = 16
+_CELLS_PER_ROOT = (
+    6  # across the grid, for the square root of the number of places: about one square in 36 is filled
+)
+_LEAST_CELLS = 8
 _KM_PER_DEGREE = 111.195
 
 
@@ -51,13 +60,9 @@ def read_tile_map(path: Path) -> MapView | None:
     if not path.exists():
         return None
     cells, tags = read_survey_tiles(path)
-    span = max(float(np.ptp(cells["lon"])), float(np.ptp(cells["lat"])))
-    step = max(_LEAST_DEGREES, span / _MOST_CELLS)
-    row = np.floor((cells["lat"].max() - cells["lat"]) / step).astype(int)
-    column = np.floor((cells["lon"] - cells["lon"].min()) / step).astype(int)
-    shape = (int(row.max()) + 1, int(column.max()) + 1)
+    row, column, shape, step = _grid(cells["lat"].to_numpy(float), cells["lon"].to_numpy(float))
     squares = cells.assign(outside=cells[SUPPORT] == OUTSIDE_SUPPORT).groupby(
-        [row.rename("r"), column.rename("c")]
+        [pd.Series(row, cells.index, name="r"), pd.Series(column, cells.index, name="c")]
     )
 
     def spread(values: pd.Series, empty: float = np.nan) -> FloatArray:
@@ -78,7 +83,26 @@ def read_tile_map(path: Path) -> MapView | None:
         method=tags.get("SUSTAIN_METHOD", ""),
         tags=tags,
         note=(
-            f"The survey's {len(cells)} tiles whose predictions are out of sample are the map; a square shows the mean "
-            "of those whose displaced place is in it, and the standard error is that of one tile. "
+            f"The map is the survey's {plural(len(cells), 'tile')} with a prediction out of sample; a square shows the "
+            "mean of those whose place is in it, and the standard error is that of one tile. "
         ),
     )
+
+
+def _grid(lat: FloatArray, lon: FloatArray) -> tuple[IntArray, IntArray, tuple[int, int], float]:
+    """Row and column of each place on a grid that few places can be seen on and many fit on; its shape and step.
+
+    The grid has land around it, so that places in one line make no ribbon; longitudes go on beyond 180 degrees.
+    """
+    west, _ = shortest_arc([(at, at) for at in np.unique(lon)])
+    lon = west + (lon - west) % 360
+    height, width = float(np.ptp(lat)), float(np.ptp(lon))
+    span = max(height, width)
+    across = min(_MOST_CELLS, _FEWEST_CELLS + round(_CELLS_PER_ROOT * math.sqrt(lat.size)))
+    step = max(_LEAST_DEGREES, span / across)
+    row = np.floor((lat.max() - lat) / step).astype(int)
+    column = np.floor((lon - lon.min()) / step).astype(int)
+    rows, columns = int(row.max()) + 1, int(column.max()) + 1
+    least = max(_LEAST_CELLS, math.ceil(max(rows, columns) / 2))
+    row, column = row + max(0, least - rows) // 2, column + max(0, least - columns) // 2
+    return row, column, (max(rows, least), max(columns, least)), step

@@ -177,8 +177,8 @@ def _lead(trials: Sequence[TrialResult], truth_name: str) -> str:
         if len(missed_by) == 1 and len(scores) > 1:
             others = f"{_none(*missed_by)}, by whichever method"
         text += (
-            f" Using the map as it is everywhere would have missed {_none(naive.n - naive.covered)} of "
-            f"{n}; correcting everywhere, {others}."
+            f" Had all been left uncorrected, {_none(naive.n - naive.covered)} of {n} would have missed it; had all "
+            f"been corrected, {others}."
         )
     return text
 

@@ -49,7 +49,7 @@ def test_reported_interval_contains_the_truth():
     text = lead(result(0.3, 0.5, truth=0.5))
     assert "In the one trial the reported interval contains the true effect." in text
     assert (
-        "Using the map as it is everywhere would have missed 1 of 1; correcting everywhere, none (linear)."
+        "Had all been left uncorrected, 1 of 1 would have missed it; had all been corrected, none (linear)."
         in text
     )
 

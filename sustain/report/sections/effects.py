@@ -8,6 +8,7 @@ import pandas as pd
 
 from sustain.report import effect_figures
 from sustain.report.blocks import Cell, Figure, Fold, Note, Row, Section, Table
+from sustain.report.doubts import plain_words
 from sustain.report.findings import Published
 from sustain.report.methods import method_style, methods_said
 from sustain.report.sections.distribution import distribution_figure, distribution_table, headcounts_table
@@ -65,22 +66,24 @@ def _present(*tables: Table | None) -> tuple[Table, ...]:
 
 
 def _remarks(trials: Sequence[TrialResult]) -> tuple[Note, ...]:
-    """Caveats of the estimates, each once a trial; what a card says of itself has its own place on the page."""
-    notes = []
+    """Caveats of the estimates, each once; what a card says of itself has its own place on the page."""
+    told: dict[str, list[str]] = {}  # by text, the trials that have it
     for trial in trials:
         said: dict[str, list[str]] = {}
         for e in trial.estimates:
             for note in e.notes:
                 if note.kind != "card":
-                    said.setdefault(note.text, []).append(method_style(e.method).label)
-        texts = [
-            text if len(by) == len(trial.estimates) else f"{listing(by)}: {text}" for text, by in said.items()
-        ]
+                    said.setdefault(plain_words(note.text), []).append(method_style(e.method).label)
+        for text, by in said.items():
+            whole = text if len(by) == len(trial.estimates) else f"{listing(by)}: {text}"
+            told.setdefault(whole, []).append(trial.title)
         if trial.truth_definition:
-            texts.append(f"Truth: {trial.truth_definition}")
-        if texts:
-            notes.append(Note(trial.title, tuple(texts)))
-    return tuple(notes)
+            told.setdefault(f"Truth: {trial.truth_definition}", []).append(trial.title)
+    notes: dict[str, list[str]] = {}
+    for text, titles in told.items():
+        every = len(titles) == len(trials) > 1
+        notes.setdefault("Every trial" if every else listing(titles), []).append(text)
+    return tuple(Note(title, tuple(texts)) for title, texts in notes.items())
 
 
 def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
@@ -271,7 +274,7 @@ def _group_title(trial: TrialResult, truth_name: str) -> str:
 
 
 def _trial_notes(trial: TrialResult, unit: str, truth_name: str) -> tuple[str, ...]:
-    grave = [note.text for note in trial.headline.notes if note.grave]
+    grave = [plain_words(note.text) for note in trial.headline.notes if note.grave]
     if (few := few_units(trial)) and not any(note.kind == "few_units" for note in trial.headline.notes):
         grave.insert(0, f"Only {few}: the interval is likely too short.")
     return (

@@ -43,7 +43,12 @@ def map_section(view: MapView, endline: MapView | None, *, unit: str) -> Section
 
 def _before_after(view: MapView, scale: Scale, unit: str) -> Figure:
     before, after = float(np.nanstd(view.raw)), float(np.nanstd(view.wealth))
-    spread = f"{percent(abs(after / before - 1))} {'wider' if after >= before else 'narrower'}"
+    spread = ""  # of a single place, or of places that are all alike, there is none
+    if before > 0:
+        spread = (
+            f" Corrected values spread {percent(abs(after / before - 1))} {'wider' if after >= before else 'narrower'} "
+            f"(standard deviation {number(after)} instead of {number(before)} {unit})."
+        )
     ranks = " Under a linear correction no place changes rank." if view.method == "linear" else ""
     return Figure(
         id="map",
@@ -66,8 +71,7 @@ def _before_after(view: MapView, scale: Scale, unit: str) -> Figure:
             alt="Colour scale shared by both maps, with the distribution of the values of each above it.",
         ),
         caption=(
-            f"All maps of wealth here share one scale; {_ends(scale)}. Corrected values spread "
-            f"{spread} (standard deviation {number(after)} instead of {number(before)} {unit}).{ranks} The "
+            f"All maps of wealth here share one scale; {_ends(scale)}.{spread}{ranks} The "
             "curves over the scale show how many cells hold each value. North is up."
         ),
     )
