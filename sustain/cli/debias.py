@@ -62,7 +62,24 @@ def fit(
             help="Column of countries: with --lon and --lat, how far countries err as wholes, for means of areas."
         ),
     ] = None,
-    predictor: Annotated[str, typer.Option(help="Which model made the predictions.")] = "unknown",
+    year: Annotated[str | None, typer.Option(help="Column of the surveys' years.")] = None,
+    years: Annotated[
+        str, typer.Option(help="Years of the surveys, without such a column: 2014 or 2010-2012,2015.")
+    ] = "",
+    countries: Annotated[
+        str, typer.Option(help="Countries, separated by commas, without a column of them.")
+    ] = "",
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            help="Which model made the predictions; by default the one that sustain predict wrote into the table."
+        ),
+    ] = None,
+    predictor_sha256: Annotated[str | None, typer.Option(help="Hash of its weights.")] = None,
+    licence: Annotated[
+        str, typer.Option("--licence", "--license", help="Licence of the card, such as CC-BY-4.0.")
+    ] = "",
+    citation: Annotated[str, typer.Option(help="How to cite the card.")] = "",
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws kept in the card.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     sheet: Sheet = None,
@@ -70,13 +87,24 @@ def fit(
     """Write the calibration card of a table of predictions and labels."""
     from sustain.debias import build_card
     from sustain.debias.card.text import weak_points
+    from sustain.errors import ConfigError
 
-    data, sample = _sample(table, y_pred, y_true, groups, strata, weight, level, lon, lat, country, sheet)
+    if (year and years) or (country and countries):
+        raise ConfigError("--year or --years, --country or --countries: name a column, or list them.")
+    data, sample = _sample(
+        table, y_pred, y_true, groups, strata, weight, level, lon, lat, country, sheet, year
+    )
+    if years:
+        sample["years"] = _listed_years(years)
+    if countries:
+        sample["countries"] = [name.strip() for name in countries.split(",")]
     card = build_card(
         **sample,
         methods=method or ("linear", "tweedie", "response"),
         target={"name": target, "unit": unit},
-        predictor={"id": predictor},
+        predictor={"id": predictor or _predictor(data), "sha256": predictor_sha256},
+        licence=licence,
+        citation=citation,
         target_noise_var=noise,
         n_boot=n_boot,
         seed=seed,
@@ -200,6 +228,28 @@ def diagnose(
     typer.echo(json_text(found.to_dict()) if as_json else str(found))
 
 
+def _predictor(data: pd.DataFrame) -> str:
+    """Model that `sustain predict` wrote into its table; "unknown" in any other table, or one of several models."""
+    if _PREDICTED not in data or "model" not in data:
+        return "unknown"
+    models = data["model"].dropna().unique()
+    return str(models[0]) if len(models) == 1 else "unknown"
+
+
+def _listed_years(text: str) -> list[int]:
+    """Years of a list such as ``2010-2012,2015``."""
+    from sustain.errors import ConfigError
+
+    years: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise ConfigError(f"--years: expected years such as 2014 or 2010-2012,2015; got {text!r}.")
+        # The card judges whether these are years; a slip of the keyboard must not make a million.
+        years += range(int(first), min(int(last or first), int(first) + 300) + 1)
+    return years
+
+
 def _sample(
     table: Path,
     y_pred: str,
@@ -212,6 +262,7 @@ def _sample(
     lat: str | None = None,
     country: str | None = None,
     sheet: str | None = None,
+    year: str | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a calibration table; the arguments that corrections and diagnoses share."""
     import numpy as np
@@ -220,7 +271,7 @@ def _sample(
     from sustain.stats.columns import ColumnReader
     from sustain.tables import read_table
 
-    names = [*(name for name in (groups, strata, weight, lon, lat, country) if name), *(levels or ())]
+    names = [*(name for name in (groups, strata, weight, lon, lat, country, year) if name), *(levels or ())]
     data = read_table(table, [y_pred, y_true, *names], sheet=sheet)
     unseen = np.ones(len(data), dtype=bool)
     if _PREDICTED in data:
@@ -233,7 +284,7 @@ def _sample(
             stacklevel=2,
         )
     optional = {"groups": groups, "strata": strata, "sample_weight": weight, "lon": lon, "lat": lat}
-    optional |= {"countries": country}
+    optional |= {"countries": country, "years": year}
     columns = {"y_pred": y_pred, "y_true": y_true} | {key: name for key, name in optional.items() if name}
     sample: dict[str, Any] = {key: data[name].to_numpy() for key, name in columns.items()}
     if levels:

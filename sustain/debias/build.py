@@ -79,11 +79,12 @@ def build_card(
     seed : int
         Seed of the draws; the same seed gives the same bytes.
     years, countries : iterable, optional
-        Extent of the calibration sample; repeated values are fine. A column of countries, one value a row, also tells
+        Extent of the calibration sample; repeated values are fine, missing ones are left out. Years are whole (2015).
+        A column of countries, one value a row, also tells
         how far countries err as wholes (with `lon` and `lat`, and five countries of 20 rows or more), which the
         interval of an area's mean needs. Blocks and other small groups belong into `groups`, not here.
     licence, citation : str
-        Of the card.
+        Of the card. A map that is corrected with it may be under another licence.
 
     Returns
     -------
@@ -92,7 +93,8 @@ def build_card(
     Raises
     ------
     CalibrationError
-        When the rows cannot carry a calibration (see the calibrations' ``fit``), or an argument is unknown.
+        When the rows cannot carry a calibration (see the calibrations' ``fit``), or an argument is unknown or not
+        what it should be, such as a year 15 or a hash that is none.
 
     Warns
     -----

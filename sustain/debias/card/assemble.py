@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
+from sustain.debias.card import facts
 from sustain.debias.card.card import CalibrationCard
 from sustain.debias.card.correlogram import spatial_errors
 from sustain.debias.card.parts import (
@@ -26,7 +27,7 @@ from sustain.debias.card.parts import (
     support_part,
 )
 from sustain.debias.card.response import response_part
-from sustain.debias.card.schema import GridCard, Predictor, Sample, Target
+from sustain.debias.card.schema import GridCard, Sample
 from sustain.debias.card.tabulate import FittedCorrection, tabulate
 from sustain.debias.response.model import ResponseModel
 from sustain.debias.sample import CalibrationSample
@@ -60,6 +61,13 @@ def card_of(
     citation: str = "",
 ) -> CalibrationCard:
     """Card of calibrations that were fitted on `sample`; arguments as for `build_card`."""
+    about: dict[str, Any] = {
+        "target": facts.target_of(target),
+        "predictor": facts.predictor_of(predictor),
+        "licence": facts.text_of("licence", licence),
+        "citation": facts.text_of("citation", citation),
+    }
+    extent: dict[str, Any] = {"years": facts.years_of(years), "countries": facts.countries_of(countries)}
     sample.require_strength()
     names = [calibration.method for calibration in fitted]
     if not names or len(set(names)) < len(names):
@@ -74,26 +82,18 @@ def card_of(
     strata = strata_parts(sample)
     weaknesses = {subject: said for item in fitted for subject, said in item.weaknesses_.items()}
     diagnostics = diagnostic_part(sample, weaknesses)
-    about = (
+    measured = (
         quantiles_part(sample),
         spread_part(sample),
         None if lon is None else spatial_errors(sample, lon, lat, countries),
     )
     read_back = None if response is None else response_part(response)
-    rest = len(to_json([by_level, strata, diagnostics, *about, read_back]))
+    rest = len(to_json([by_level, strata, diagnostics, *measured, read_back]))
     corrections = tabulate(fitted, counts, grid, CARD_BYTES - rest)
     nodes = GridCard(start=grid.start, stop=grid.stop, n=grid.n)
     return CalibrationCard(
-        target=Target.model_validate(target),
-        predictor=Predictor(id=predictor)
-        if isinstance(predictor, str)
-        else Predictor.model_validate(predictor),
-        sample=Sample(
-            n=sample.n,
-            n_groups=sample.n_groups,
-            years=[] if years is None else sorted({int(year) for year in years}),
-            countries=[] if countries is None else sorted({str(country) for country in countries}),
-        ),
+        **about,
+        sample=Sample(n=sample.n, n_groups=sample.n_groups, **extent),
         r2=short(sample.prediction_on_truth.r2),
         prediction_on_truth=line_part(sample.prediction_on_truth),
         truth_on_prediction=line_part(sample.truth_on_prediction),
@@ -104,14 +104,12 @@ def card_of(
         corrections=corrections,
         strata=strata,
         levels=by_level,
-        predictions=about[0],
-        slope_spread=about[1],
+        predictions=measured[0],
+        slope_spread=measured[1],
         recovered=recovered_parts(corrections, nodes, sample, response),
-        spatial_errors=about[2],
+        spatial_errors=measured[2],
         response=read_back,
         diagnostics=diagnostics,
-        licence=licence,
-        citation=citation,
     )
 
 
