@@ -3,14 +3,14 @@
 import os
 
 from sustain.config import Params
-from sustain.models import TENSORBOARD_VARIABLE, train_model
+from sustain.models import train_model
 from sustain.stage import Artefacts, required, run_stage
 
 
 def main(params: Params, artefacts: Artefacts) -> None:
     """Train on the packed tiles."""
     section = required(params.train, "train", params)
-    tensorboard = os.environ.get(TENSORBOARD_VARIABLE) or None
+    tensorboard = os.environ.get("SUSTAIN_TENSORBOARD") or None  # no parameter, as no result depends on it
     train_model(artefacts.tiles, artefacts.model, section, params.seed, tensorboard)
 
 

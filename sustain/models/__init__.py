@@ -4,6 +4,6 @@ Networks (`sustain.models.predictor`) need the extra ``train``; ridge regression
 (`sustain.models.tabular`) need nothing beside the base install.
 """
 
-from sustain.models.kinds import TENSORBOARD_VARIABLE, AnyPredictor, load_model, train_model
+from sustain.models.kinds import AnyPredictor, load_model, train_model
 
-__all__ = ["TENSORBOARD_VARIABLE", "AnyPredictor", "load_model", "train_model"]
+__all__ = ["AnyPredictor", "load_model", "train_model"]

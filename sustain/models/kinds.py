@@ -14,10 +14,7 @@ from sustain.models.tabular import SimplePredictor, train_simple
 if TYPE_CHECKING:
     from sustain.models.predictor import TilePredictor
 
-__all__ = ["TENSORBOARD_VARIABLE", "AnyPredictor", "load_model", "train_model"]
-
-TENSORBOARD_VARIABLE = "SUSTAIN_TENSORBOARD"
-"""Environment variable that names TensorBoard's folder in pipelines; no parameter, as no result depends on it."""
+__all__ = ["AnyPredictor", "load_model", "train_model"]
 
 AnyPredictor: TypeAlias = Union["TilePredictor", SimplePredictor]
 

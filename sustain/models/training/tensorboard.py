@@ -12,7 +12,6 @@ import lightning.pytorch as pl
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
 from sustain.errors import ConfigError
-from sustain.models.kinds import TENSORBOARD_VARIABLE
 
 __all__ = ["TensorBoardCurves"]
 
@@ -37,7 +36,7 @@ class TensorBoardCurves(pl.Callback):
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"logs for TensorBoard were asked for ({folder}), but neither of the packages that write them is "
-                f"installed: pip install tensorboardX, or leave out --tensorboard ({TENSORBOARD_VARIABLE})."
+                f"installed: pip install tensorboardX, or leave out --tensorboard (SUSTAIN_TENSORBOARD)."
             ) from error
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
