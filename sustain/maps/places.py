@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import rasterio
 from pyproj import CRS, Transformer
 from rasterio.windows import Window
 
-from sustain.errors import DataError
+from sustain.errors import DataError, DataWarning
 from sustain.maps.geotiff import require_crs
 from sustain.stats.columns import ColumnReader
 
@@ -19,12 +20,12 @@ __all__ = [
     "WGS84",
     "cells_of",
     "degrees_of",
+    "doubt_places",
     "first_longitude",
     "inside_of",
     "points_by_block",
     "read",
     "read_coordinates",
-    "refuse_exchanged",
     "system_of",
 ]
 
@@ -118,13 +119,41 @@ def inside_of(
     return inside
 
 
-def refuse_exchanged(
+def doubt_places(
     source: rasterio.io.DatasetReader,
     lon: npt.NDArray[np.float64],
     lat: npt.NDArray[np.float64],
     inside: npt.NDArray[np.bool_],
 ) -> None:
-    """Raise `DataError` if few points lie inside the raster as given, and most with the coordinates exchanged."""
+    """Look for the two mistakes with coordinates that leave them in range: exchanged, and 0 for a missing one.
+
+    Raises
+    ------
+    DataError
+        When few points lie inside the raster as given, and most with the coordinates exchanged.
+
+    Warns
+    -----
+    DataWarning
+        When points at longitude 0 and latitude 0, in the open sea, lie inside the raster.
+    """
+    _refuse_exchanged(source, lon, lat, inside)
+    nowhere = int((inside & (lon == 0) & (lat == 0)).sum())
+    if nowhere:
+        warnings.warn(
+            f"{nowhere} of {lon.size} points lie at longitude 0 and latitude 0, in the open sea, which often "
+            "stands for missing coordinates. Leave them out, or mark them as missing before you read the map.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _refuse_exchanged(
+    source: rasterio.io.DatasetReader,
+    lon: npt.NDArray[np.float64],
+    lat: npt.NDArray[np.float64],
+    inside: npt.NDArray[np.bool_],
+) -> None:
     if not lon.size or inside.mean() >= 0.5 or (np.abs(lon) > 90).any():
         return
     rows, cols = cells_of(source, lat, lon)

@@ -253,10 +253,27 @@ def _areas(units: pd.DataFrame, polygons: gpd.GeoDataFrame, key: str) -> gpd.Geo
         raise DataError(f"polygons: {repeated!r} is there more than once in {key!r}. Dissolve them first.")
     absent = np.unique(wanted.codes[n_polygons == 0])
     if absent.size:
+        first = wanted.names[absent[0]]
+        alike = [
+            name for name in np.array(there.names)[np.unique(there.codes)] if _number(name) == _number(first)
+        ]
+        hint = (
+            f" Theirs is {str(alike[0])!r}: one of the two was read as a number; keep codes as text in both tables."
+            if alike
+            else ""
+        )
         raise DataError(
-            f"polygons: {absent.size} values of {key!r} in units have no polygon, the first "
-            f"{wanted.names[absent[0]]!r}."
+            f"polygons: {absent.size} values of {key!r} in units have no polygon, the first {first!r}.{hint}"
         )
     place = np.empty(there.n, dtype=np.intp)
     place[there.codes] = np.arange(len(named))
-    return gpd.GeoDataFrame(geometry=named.geometry.to_numpy()[place[wanted.codes]], crs=polygons.crs)
+    shapes = named.geometry.to_numpy()[place[wanted.codes]]
+    return gpd.GeoDataFrame(geometry=shapes, index=np.array(wanted.names)[wanted.codes], crs=polygons.crs)
+
+
+def _number(label: str) -> float | str:
+    """Give the number that a code would be if it were one, so that 001, 1 and 1.0 are seen to be alike."""
+    try:
+        return float(label)
+    except ValueError:
+        return label

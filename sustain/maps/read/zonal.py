@@ -19,11 +19,11 @@ from sustain.maps.geotiff import NO_IMAGERY, OUTSIDE_SUPPORT, SUPPORT, open_rast
 from sustain.maps.places import (
     WGS84,
     cells_of,
+    doubt_places,
     inside_of,
     points_by_block,
     read,
     read_coordinates,
-    refuse_exchanged,
 )
 from sustain.maps.read.longitudes import whole_ring
 from sustain.maps.read.people import open_people
@@ -70,7 +70,7 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
     with open_raster(raster) as source:
         rows, cols = cells_of(source, lon, lat)
         inside = inside_of(source, rows, cols)
-        refuse_exchanged(source, lon, lat, inside)
+        doubt_places(source, lon, lat, inside)
         bands = value_bands(source)
         values = np.full((lon.size, len(bands)), np.nan)
         for points, window in points_by_block(source, rows, cols, np.flatnonzero(inside)):
@@ -129,7 +129,7 @@ def buffer_mean(
     with open_raster(raster) as source:
         rows, cols = cells_of(source, lon, lat)
         inside = inside_of(source, rows, cols)
-        refuse_exchanged(source, lon, lat, inside)
+        doubt_places(source, lon, lat, inside)
     # Drawn on the ellipsoid, so that a metre is a metre in any projection of the raster.
     bearing = np.linspace(0, 360, _CIRCLE_CORNERS, endpoint=False)
     corner_lon, corner_lat, _ = Geod(ellps="WGS84").fwd(

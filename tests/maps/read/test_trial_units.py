@@ -186,6 +186,23 @@ def test_codes_with_leading_zeros_are_other_keys(world):
         read_map_at_units(folder / "map.tif", pd.DataFrame({"code": [7]}), polygons=polygons, key="code")
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [("001", 1), ("1", "001"), ("1.0", 1)])
+def test_codes_that_were_read_as_numbers_are_named(world, theirs, ours):
+    areas = gpd.GeoDataFrame({"code": [theirs]}, geometry=[box(0, 0, 1, 1)], crs=4326)
+    with pytest.raises(
+        DataError, match=rf"no polygon, the first '{ours}'\. Theirs is '{theirs}': one .* as a number"
+    ):
+        read_map_at_units(world[0] / "map.tif", pd.DataFrame({"code": [ours]}), polygons=areas, key="code")
+
+
+def test_a_row_without_a_polygon_is_named_by_its_key(world):
+    areas = gpd.GeoDataFrame({"code": ["a", "b"]}, geometry=[box(0, 0, 1, 1), None], crs=4326)
+    with pytest.raises(DataError, match="1 of 2 rows have no geometry: 'b'"):
+        read_map_at_units(
+            world[0] / "map.tif", pd.DataFrame({"code": ["b", "a"]}), polygons=areas, key="code"
+        )
+
+
 class TestCommand:
     def test_says_the_effect_and_how_the_map_was_read(self, world, tmp_path):
         folder, units, _ = world

@@ -11,7 +11,7 @@ from pyproj import Geod, Transformer
 from rasterio.transform import from_origin
 from shapely import box
 
-from sustain.errors import DataError, RasterError, SupportWarning
+from sustain.errors import DataError, DataWarning, RasterError, SupportWarning
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
 from tests.maps.fakes import write_raster
 
@@ -253,3 +253,13 @@ def test_tables_say_what_they_hold(tmp_path):
     lon, lat = centre(np.array([1]), np.array([1]))
     assert sample_points(path, lon, lat).attrs == expected
     assert buffer_mean(path, lon, lat, 500).attrs == expected
+
+
+def test_places_at_zero_degrees_are_doubted(tmp_path):
+    layout = {"crs": "EPSG:4326", "transform": from_origin(-5, 5, 1, 1)}
+    path = write_raster(tmp_path / "gulf.tif", np.ones((1, 10, 10)), ("wealth",), **layout)
+    for call in (sample_points, lambda *places: buffer_mean(*places, 1000)):
+        with pytest.warns(
+            DataWarning, match="2 of 3 points lie at longitude 0 and latitude 0, in the open sea"
+        ):
+            assert call(path, [0, 1.5, 0], [0, 0, 0])["wealth"].tolist() == pytest.approx([1, 1, 1])
