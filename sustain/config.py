@@ -357,15 +357,23 @@ class PublishParams(_Section):
         None, description="Vector file of areas, such as districts, whose means are published as areas.csv."
     )
     areas_key: str | None = Field(None, description="Column of that file that names the areas.")
+    areas_layer: str | None = Field(None, description="Layer of that file, where it has several.")
     people: str | None = Field(
         None,
         description="Raster of people per cell, which weights an area's cells; without it ground area does.",
+    )
+    people_per_km2: bool = Field(
+        False, description="Whether it holds people per square kilometre rather than counts."
     )
 
     @model_validator(mode="after")
     def _areas_with_names(self) -> PublishParams:
         if (self.areas is None) != (self.areas_key is None):
             raise ValueError("areas and areas_key go together: a vector file, and its column of names")
+        if self.areas_layer is not None and self.areas is None:
+            raise ValueError("areas_layer is a layer of areas: give areas and areas_key too")
+        if self.people_per_km2 and self.people is None:
+            raise ValueError("people_per_km2 says what people holds: give that raster too")
         if self.people is not None and self.areas is None:
             raise ValueError("people weigh the cells of areas: give areas and areas_key too")
         return self

@@ -57,9 +57,15 @@ def publish(
         Path | None, typer.Option(help="Vector file of areas, whose means go along (with --areas-key).")
     ] = None,
     areas_key: Annotated[str | None, typer.Option(help="Column of the areas' names.")] = None,
+    areas_layer: Annotated[
+        str | None, typer.Option(help="Layer of --areas; needed where the file has several.")
+    ] = None,
     people: Annotated[
         Path | None, typer.Option(help="Raster of people per cell, to weigh the cells of areas by.")
     ] = None,
+    people_per_km2: Annotated[
+        bool, typer.Option(help="--people holds people per square kilometre rather than counts.")
+    ] = False,
 ) -> None:
     """Write the folder that others download: raster, cells, card, STAC items, styles, a page on how to use it.
 
@@ -73,8 +79,10 @@ def publish(
 
     if (areas is None) != (areas_key is None):
         raise ConfigError("--areas and --areas-key go together: a vector file, and its column of names.")
-    if people is not None and areas is None:
-        raise ConfigError("--people: weighs the cells of areas. Give --areas and --areas-key too.")
+    if areas is None and (people is not None or areas_layer is not None):
+        raise ConfigError("--people and --areas-layer are about areas. Give --areas and --areas-key too.")
+    if people_per_km2 and people is None:
+        raise ConfigError("--people-per-km2 says what --people holds. Give that raster too.")
     params = _params(
         title=title,
         licence=licence,
@@ -89,7 +97,9 @@ def publish(
         labels_licence=labels_licence,
         areas=None if areas is None else str(areas),
         areas_key=areas_key,
+        areas_layer=areas_layer,
         people=None if people is None else str(people),
+        people_per_km2=people_per_km2,
     )
     # The period apart, for its two ends are asked for one by one.
     period = {"start": start and start.date(), "end": end and end.date()}

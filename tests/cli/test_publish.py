@@ -95,7 +95,8 @@ def test_the_folder_says_what_the_options_say(made):
         (("--doi", "zenodo.1"), "--doi: String should match pattern"),
         (("--provider-url", "https://a.org"), "--provider-url: 1 addresses for 0 providers"),
         (("--areas", "a.gpkg"), "--areas and --areas-key go together"),
-        (("--people", "p.tif"), "--people: weighs the cells of areas"),
+        (("--people", "p.tif"), "--people and --areas-layer are about areas"),
+        (("--people-per-km2",), "--people-per-km2 says what --people holds"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_the_words_of_the_shell(made, options, message):

@@ -102,7 +102,10 @@ def mine(tmp_path_factory):
         "trials": str(survey / "trials"),
     }
     columns = {"id": "picture", "lat": "latitude", "lon": "longitude", "urban": "town"}
-    run(project, {"acquire": places, "tiles": {"columns": columns}, "train": {"crossfit": 2}})
+    # The table has no years, so the period of the imagery is said.
+    about = {"start": "2019-01-01", "end": "2020-12-31"}
+    changes = {"acquire": places, "tiles": {"columns": columns}, "train": {"crossfit": 2}, "publish": about}
+    run(project, changes)
     return project, table
 
 
@@ -146,6 +149,7 @@ def test_your_places_are_published_only_if_you_say_so(mine):
     assert (
         f"{N} survey tiles, no wall-to-wall map" in (project.folder / "publish/local/README.md").read_text()
     )
+    assert "2019-01-01 to 2020-12-31" in (project.folder / "publish/local/README.md").read_text()
     card = CalibrationCard.load(project.folder / "publish/local/card.json")
     assert (card.sample.years, card.sample.countries) == ([], [])  # the table names neither
     project.set({"publish": {"coordinates": True}})

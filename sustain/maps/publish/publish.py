@@ -18,7 +18,7 @@ from sustain.maps.publish.model_item import MODEL_ITEM_FILE, make_model_item, re
 from sustain.maps.publish.raster_file import publish_raster
 from sustain.maps.publish.stac import make_item
 from sustain.maps.publish.thumbnail import THUMBNAIL_FILE, write_thumbnail
-from sustain.maps.read.areas import areas_table
+from sustain.maps.read.areas import COLUMNS, areas_table
 from sustain.maps.read.cells import write_cells
 from sustain.tables import write_table
 
@@ -88,9 +88,16 @@ def publish_map(
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
         if params.areas is not None and params.areas_key is not None:
             table = areas_table(
-                folder / "wealth.tif", params.areas, params.areas_key, calibration, params.people
+                folder / "wealth.tif",
+                params.areas,
+                params.areas_key,
+                calibration,
+                params.people,
+                layer=params.areas_layer,
+                weights_per_km2=params.people_per_km2,
             )
-            write_table(folder / "areas.csv", table, rounded=set(table) - {params.areas_key})
+            # Measurements are rounded; names of areas, codes and numbers alike, are not.
+            write_table(folder / "areas.csv", table, rounded=COLUMNS)
         with open_raster(folder / "wealth.tif") as raster:
             bands = legends(raster, summary)
             write_legend(folder / LEGEND_FILE, bands)

@@ -76,7 +76,7 @@ from sustain.causal import estimate_effect
 
 trial = pd.read_csv("trial.csv").merge(pd.read_csv("cells.csv"), on="id")     # id, treated
 effect = estimate_effect(trial, outcome="wealth_raw", treatment="treated", calibration="card.json",
-                         vcov={"CRV1": "block"})
+                         assumption="measurement", vcov={"CRV1": "block"})   # or "outcome", or "bracket" for both
 print(effect.summary())
 ```"""
 

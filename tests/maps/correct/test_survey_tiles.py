@@ -1,6 +1,7 @@
 """A map whose cells are survey tiles: what is in it, what is refused, and the page of a source without a contrast."""
 
 import json
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,20 @@ def test_a_folder_of_something_else_is_not_replaced(cells, tmp_path):
 def published(cells, folder, **options):
     made_card().save(folder / "card.json")
     return publish_survey_tiles(cells, folder / "card.json", folder / "out", ABOUT, **options)
+
+
+def test_the_period_is_that_of_the_tiles_or_asked_for(cells, tmp_path):
+    assert "| period | 2014-01-01 to 2014-12-31 |" in (published(cells, tmp_path) / "README.md").read_text()
+    survey(year=0).to_parquet(tmp_path / "survey.parquet")  # a table that names no year
+    map_survey_tiles(tmp_path / "survey.parquet", tmp_path / "raw.parquet")
+    dateless = correct_survey_tiles(tmp_path / "raw.parquet", tmp_path / CELLS_FILE, made_card())
+    with pytest.raises(
+        ConfigError, match=r"made up for it\.(.|\n)*\n  start: first day(.|\n)*\n  end: last day"
+    ):
+        published(dateless, tmp_path)
+    about = ABOUT.model_copy(update={"start": date(2019, 1, 1), "end": date(2020, 12, 31)})
+    out = publish_survey_tiles(dateless, tmp_path / "card.json", tmp_path / "out", about)
+    assert "| period | 2019-01-01 to 2020-12-31 |" in (out / "README.md").read_text()
 
 
 def test_without_leave_nothing_published_tells_where_a_cluster_is(cells, tmp_path):
