@@ -114,6 +114,10 @@ class MirrorWarning(SustainWarning):
     """The mirror that was named could not give a file, so it came from elsewhere."""
 
 
+class FewUnitsWarning(SustainWarning):
+    """An arm has so few units that its standard error rests on a handful of residuals."""
+
+
 class BandWarning(SustainWarning):
     """A raster's only band was taken, though its name is another one than expected."""
 

@@ -17,6 +17,7 @@ from sustain.causal.planning.power import Power, effective_sample_size, minimum_
 from sustain.causal.planning.transport import TransportReport, classifier_auc, transport_checks
 from sustain.causal.result.result import EffectResult
 from sustain.causal.result.sensitivity import Sensitivity
+from sustain.causal.result.table import EffectTable, table
 from sustain.debias.diagnosis.curves import CurveTest
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "DebiasedEstimates",
     "DistributionResult",
     "EffectResult",
+    "EffectTable",
     "Estimate",
     "Note",
     "PPIResult",
@@ -51,5 +53,6 @@ __all__ = [
     "ppi_mean",
     "ppi_ols",
     "predict_then_debias",
+    "table",
     "transport_checks",
 ]

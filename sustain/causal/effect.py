@@ -26,7 +26,7 @@ from sustain.causal.correction.elsewhere import Transport
 from sustain.causal.design import Design
 from sustain.causal.estimate import Note
 from sustain.causal.fit import FittedDesign
-from sustain.causal.result.estimates import Product
+from sustain.causal.result.estimates import About, Product
 from sustain.causal.result.notes import collect_notes
 from sustain.causal.result.result import EffectResult
 from sustain.causal.trial.reader import read
@@ -355,8 +355,27 @@ class Analysis:
             products=tuple(
                 Product(name, other.naive, asked.applied(other).estimate) for name, other in products.items()
             ),
+            about=self._about(units),
             index=data.index[units.rows],
             values=units.outcome,
+        )
+
+    def _about(self, units: Units) -> About:
+        roles, spec, card = self.roles, self.vcov, self.correction.card
+        adjusted = roles.covariates if roles.interactions is None else roles.interactions
+        panel = () if roles.unit is None or roles.time is None else (roles.unit, roles.time)
+        named = spec.columns if spec.kind in ("CRV1", "CR2") else ()
+        return About(
+            covariates=tuple(str(name) for name in adjusted.columns if name != roles.treatment),
+            fixed_effects=tuple(map(str, (*panel, *roles.fixed_effects))),
+            clusters=tuple((str(name), read.labels(str(name), units.extra[name]).n) for name in named),
+            weights=""
+            if self.weights is None
+            else self.weights
+            if isinstance(self.weights, str)
+            else "given",
+            card="" if card is None else f"{card.target.name}, {card.predictor.id}",
+            card_sha256="" if card is None else card.sha256,
         )
 
 

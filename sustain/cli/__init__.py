@@ -19,8 +19,8 @@ from sustain.cli.effect import effect
 from sustain.cli.extras import advice
 from sustain.cli.maps import areas, map_, serve
 from sustain.cli.models import predict, train
-from sustain.cli.publish import publish
 from sustain.cli.notices import options_of
+from sustain.cli.output import table
 from sustain.cli.publish import publish
 from sustain.errors import SustainError
 from sustain.spelling import on_command_line, spelled
@@ -37,6 +37,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(debias.app, name="debias")
 app.command()(effect)
 app.command()(distribution)
+app.command()(table)
 app.command(name="map")(map_)
 app.command()(areas)
 app.command()(publish)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, Any, Literal
 
 import typer
@@ -146,19 +145,29 @@ def distribution(
     plot: Annotated[
         Path | None, typer.Option(help="Picture to write: both distributions.", rich_help_panel=_OUTPUT)
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Every caveat in full.", rich_help_panel=_OUTPUT)
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write the result as JSON.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Also write the result: .json all of it, .tex .md .html a table for readers, .csv .xlsx its numbers.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Estimate effects on headcounts, quantiles and thirds of the mapped outcome, by two unfolded distributions."""
     from sustain.causal import estimate_distribution
     from sustain.cli import effect_options as options
+    from sustain.cli.notices import unless_said
+    from sustain.cli.output import require_result, write_result
     from sustain.cli.picture import save_picture
     from sustain.cli.trial_table import read_trial
     from sustain.debias import CalibrationCard
-    from sustain.files import write_json
 
+    require_result(out)
     loaded = CalibrationCard.load(card)
     read = read_trial(
         trial,
@@ -178,28 +187,29 @@ def distribution(
         sheet=sheet,
     )
     asked: dict[str, Any] = {} if not quantile else {"quantiles": quantile}
-    result = estimate_distribution(
-        read.table,
-        formula,
-        outcome=outcome if formula or outcome else read.outcome,
-        treatment=treatment if formula or treatment else "treated",
-        calibration=loaded,
-        lines=line or (),
-        measures=measure or None,  # type: ignore[arg-type]  # checked there
-        covariates=covariates or (),
-        fixed_effects=fixed_effects or (),
-        estimator=estimator,
-        weights=weights,
-        strata=strata or None,
-        vcov=options.read_vcov(vcov, lat, lon),
-        level=level,
-        seed=seed,
-        **asked,
-    )
-    typer.echo(result.summary())
-    for text in read.caveats:
-        typer.echo("\n" + fill(f"map: {text}", 88, subsequent_indent="  ", break_on_hyphens=False))
+    with unless_said() as said:
+        result = estimate_distribution(
+            read.table,
+            formula,
+            outcome=outcome if formula or outcome else read.outcome,
+            treatment=treatment if formula or treatment else "treated",
+            calibration=loaded,
+            lines=line or (),
+            measures=measure or None,  # type: ignore[arg-type]  # checked there
+            covariates=covariates or (),
+            fixed_effects=fixed_effects or (),
+            estimator=estimator,
+            weights=weights,
+            strata=strata or None,
+            vcov=options.read_vcov(vcov, lat, lon),
+            level=level,
+            seed=seed,
+            **asked,
+        )
+        notes = [("map", text) for text in read.caveats]
+        typer.echo(result.summary(details, notes))
+        said.update(map(str, result.notes))
     if plot is not None:
         save_picture(result.plot, plot, (6, 3.5))
     if out is not None:
-        write_json(out, result.to_dict() | {"map": read.caveats})
+        write_result(out, result.to_dict() | {"map": read.caveats}, result.tidy(), result.table())

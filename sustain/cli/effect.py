@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from sustain.cli.effect_options import PANELS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sustain.causal import EffectResult
-    from sustain.debias import CalibrationCard
 
 _DESIGN, _CORRECTION, _ERRORS, _READING, _OUTPUT = PANELS
 
@@ -222,21 +215,34 @@ def effect(
     plot: Annotated[
         Path | None, typer.Option(help="Picture to write: both estimates.", rich_help_panel=_OUTPUT)
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Every caveat in full.", rich_help_panel=_OUTPUT)
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write the result as JSON.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Also write the result: .json all of it, .tex .md .html a table for readers, .csv .xlsx its numbers.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Estimate an effect on the mapped outcome, with the calibration's uncertainty in the interval."""
+    from sustain.causal import table
     from sustain.causal.correction.choice import CorrectionChoice
     from sustain.causal.effect import Analysis
+    from sustain.causal.result.text import summary_text
     from sustain.causal.trial.roles import Roles
     from sustain.cli import effect_options as options
+    from sustain.cli.beside import compare, say_interval, say_profile, say_sensitivity
+    from sustain.cli.notices import unless_said
+    from sustain.cli.output import require_result, write_result
     from sustain.cli.picture import save_picture
     from sustain.cli.trial_table import read_trial
     from sustain.debias import CalibrationCard
-    from sustain.files import write_json
 
+    require_result(out)
     loaded = None if card is None else CalibrationCard.load(card)
     choice = CorrectionChoice.read(
         loaded,
@@ -283,54 +289,29 @@ def effect(
         n_folds=n_folds,
         seed=seed,
     )
-    result = analysis.run(read.table)
+    with unless_said() as said:
+        result = analysis.run(read.table)
+        notes = [("map", text) for text in read.caveats]
+        against = None if loaded is None else compare(result, read.table, loaded)
+        if against is not None:
+            said.update(against.notes)
+            notes += [] if details else [("Transport", against.line)]
+        typer.echo(summary_text(result, details, notes))
+        said.update(map(str, result.notes))
+    if against is not None and details:
+        typer.echo(f"\n{against.full}")
     found: dict[str, Any] = result.to_dict() | {"map": read.caveats}
-    typer.echo(result.summary())
-    if read.caveats:
-        wrapped = (
-            fill(f"map: {text}", 88, subsequent_indent="  ", break_on_hyphens=False) for text in read.caveats
-        )
-        typer.echo("\n" + "\n".join(wrapped))
     if interval != "delta":
-        found["interval"] = _interval(result, interval)
+        found["interval"] = say_interval(result, interval)
     cutoffs = options.read_cutoffs(conley_profile)
     if cutoffs:
         places = analysis.vcov.columns if analysis.vcov.kind == "conley" else (lat or "lat", lon or "lon")
-        profile = result.conley_profile(read.table, places[0], places[1], cutoffs)
-        typer.echo(f"\nConley's standard error by cutoff\n{profile.to_string(index=False)}")
-        found["conley_profile"] = profile.to_dict("records")
+        found["conley_profile"] = say_profile(result, read.table, places, cutoffs)
     if sensitivity:
-        doubt = result.sensitivity(loaded)
-        typer.echo(f"\n{doubt.summary()}")
-        found["sensitivity"] = {"breakdown": doubt.breakdown, "robust_breakdown": doubt.robust_breakdown}
-    if loaded is not None:
-        found["transport"] = _transport(result, read.table, loaded)
+        found["sensitivity"] = say_sensitivity(result, loaded)
+    if against is not None:
+        found["transport"] = against.numbers
     if plot is not None:
         save_picture(result.plot, plot, (6, 1.8))
     if out is not None:
-        write_json(out, found)
-
-
-def _interval(result: EffectResult, method: Literal["fieller", "bootstrap"]) -> dict[str, Any]:
-    """Say another interval than the summary's; a set of Fieller's need not be one."""
-    low, high = result.conf_int(method=method)
-    shape = (
-        str(result.fieller()) if method == "fieller" and not result.bracket else f"{low:.4g} to {high:.4g}"
-    )
-    typer.echo(f"\n{100 * result.level:.4g}% interval, {method}: {shape}")
-    return {"method": method, "conf_low": low, "conf_high": high}
-
-
-def _transport(result: EffectResult, table: pd.DataFrame, card: CalibrationCard) -> dict[str, Any] | None:
-    """Compare the trial's predictions with the card's, where there are enough of them."""
-    from sustain.causal import transport_checks
-    from sustain.errors import EffectError
-
-    used = table.iloc[result.rows]
-    try:
-        checks = transport_checks(used[result.outcome], card, treated=used[result.term])
-    except EffectError as error:
-        typer.echo(f"\nTransport: not compared with the calibration sample ({error})")
-        return None
-    typer.echo(f"\n{checks.summary()}")
-    return {"auc": checks.auc, "shift": checks.shift, "share_outside": checks.share_outside}
+        write_result(out, found, result.tidy(), table(result))

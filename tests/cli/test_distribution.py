@@ -84,8 +84,8 @@ def test_the_command_gives_the_digits_of_the_call(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--line", 99), "lines: got 99"),
-        (("--measure", "gini"), "measures: 'gini'"),
+        (("--line", 99), "--line: got 99"),
+        (("--measure", "gini"), "--measure: 'gini'"),
         (("--line", 0, "--plot", "found.xyz"), "--plot"),
     ],
 )

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pyproj import Transformer
 
-from sustain.causal import estimate_effect
+from sustain.causal import estimate_effect, table
 from sustain.cli import main
 from sustain.debias import CalibrationCard, build_card
 from sustain.errors import SustainWarning
@@ -327,9 +327,12 @@ class TestWhatIsSaid:
             base = (tmp_path / "holes.csv", "--card", folder / "card.json", *words(ROLES[0]))
             code, text, error = sustain(*base)
         assert code == 0
-        assert error.startswith("warning: 9 of 480 rows are left out")
-        assert ".py:" not in error
-        assert "missing: 9 rows left out" in text
+        # Once: where the effect stands.
+        assert (
+            "missing: 9 of 480 rows are left out for missing values (wealth_raw 9; rows 0, 1, 2, 3, 4, ...)"
+            in " ".join(text.split())
+        )
+        assert error == ""
 
 
 BAD = {
@@ -417,15 +420,20 @@ BAD = {
     "no map": ("trial.csv", "ROLES --buffer-m 500", "--buffer-m says how to read a map, and there is none"),
     "picture": ("trial.csv", "ROLES --plot effect.xyz", "effect.xyz is no kind of picture"),
     "output": ("trial.csv", "ROLES -o trial.csv/effect.json", "trial.csv"),
+    "output, kind": (
+        "trial.csv",
+        "ROLES -o effect.docx",
+        "is no kind of result, expected a name that ends in .json",
+    ),
 }
 
 
 @pytest.mark.filterwarnings("ignore::sustain.errors.SustainWarning")
-@pytest.mark.parametrize(("table", "line", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_one_line(sustain, folder, monkeypatch, table, line, message):
+@pytest.mark.parametrize(("file", "line", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line(sustain, folder, monkeypatch, file, line, message):
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
-    code, _, error = sustain(table, "--card", "card.json", *words(line.replace("ROLES", ROLES[0])))
+    code, _, error = sustain(file, "--card", "card.json", *words(line.replace("ROLES", ROLES[0])))
     assert code == 1
     assert error.startswith("error: ")
     assert message in error
@@ -526,3 +534,61 @@ class TestMapsOfSeveralPeriods:
         assert error.startswith("error: ")
         assert message in error
         assert "\n" not in error.strip()
+
+
+@pytest.mark.filterwarnings("ignore::sustain.errors.SustainWarning")
+class TestFiles:
+    @pytest.mark.parametrize("suffix", ["tex", "md", "html", "csv", "xlsx"])
+    def test_the_kind_is_the_names(self, sustain, folder, tmp_path, suffix):
+        out = tmp_path / f"effect.{suffix}"
+        base = (folder / "trial.csv", "--card", folder / "card.json", *words(ROLES[0]), "--method", "linear")
+        written = []
+        for _ in range(2):
+            assert sustain(*base, "-o", out)[0] == 0
+            written.append(out.read_bytes())
+        assert written[0] == written[1]
+        result = expected(folder, **ROLES[1], method="linear")
+        if suffix in ("csv", "xlsx"):
+            found = pd.read_csv(out) if suffix == "csv" else pd.read_excel(out)
+            pd.testing.assert_frame_equal(found, result.tidy())
+        else:
+            kinds = {"tex": "latex", "md": "markdown", "html": "html"}
+            assert out.read_text() == table(result, format=kinds[suffix])
+
+    def test_side_by_side(self, sustain, folder, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        base = (folder / "trial.csv", "--card", folder / "card.json", *words(ROLES[0]))
+        for name, more in (("a", ()), ("b", ("--assumption", "bracket"))):
+            assert sustain(*base, *more, "-o", f"{name}.json")[0] == 0
+        monkeypatch.setattr(
+            sys, "argv", ["sustain", "table", "a.json", "b.json", "--name", "A", "--name", "B", "-o", "t.tex"]
+        )
+        with pytest.raises(SystemExit) as done:
+            main()
+        assert done.value.code in (None, 0)
+        expected_table = table(
+            [expected(folder, **ROLES[1]), expected(folder, **ROLES[1], assumption="bracket")],
+            names=["A", "B"],
+        )
+        assert capsys.readouterr().out == str(expected_table)
+        assert (tmp_path / "t.tex").read_text() == expected_table.to_latex()
+
+    def test_at_most_a_screen_unless_details_are_asked_for(self, sustain, folder):
+        base = (
+            folder / "trial.csv",
+            "--card",
+            folder / "card.json",
+            "--assumption",
+            "bracket",
+            "--strata",
+            "place",
+        )
+        base += ("--formula", "wealth_raw ~ given * x + given * z | adm2")
+        _, short, _ = sustain(*base)
+        lines = short.rstrip().split("\n")
+        assert len(lines) <= 40
+        assert max(map(len, lines)) <= 100
+        assert lines[-1] == "(in full: --details)"
+        _, full, _ = sustain(*base, "--details")
+        assert "Both ends are reported" in " ".join(full.split())
+        assert len(full) > len(short)

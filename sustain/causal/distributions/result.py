@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,8 @@ from sustain.causal.estimate import Estimate, Interval, Note
 from sustain.causal.fit import FittedDesign
 from sustain.causal.result.correction_notes import support_notes, weak_model_notes
 from sustain.causal.result.notes import cluster_notes, dependence_notes, dropped_notes, few_units_notes
+from sustain.causal.result.screen import on_a_screen, wrapped
+from sustain.causal.result.table import EffectTable, number
 from sustain.errors import EffectError
 from sustain.stats.covariance import p_value
 
@@ -173,14 +174,18 @@ class DistributionResult:
             "notes": [{"kind": note.kind, "text": str(note)} for note in self.notes],
         }
 
-    def summary(self) -> str:
-        """Plain text: each measure in both arms, its effect with an interval, and every caveat."""
+    def summary(self, details: bool = False, beside: Sequence[tuple[str, str]] = ()) -> str:
+        """Plain text: each measure in both arms, its effect with an interval, and every caveat.
+
+        At most a screen, on which long caveats are cut after their first sentence; with `details` all of them.
+        `beside` has further caveats, by kind, of who read the trial.
+        """
         unit = f" ({self.unit})" if self.unit else ""
         lines = [
             f"Effect of {self.term} on the distribution of {self.outcome}{unit}",
             f"{self.estimator}, {self.vcov}",
             f"n = {self.n} ({self.n_treated} treated, {self.n - self.n_treated} control)",
-            *_wrapped(
+            *wrapped(
                 "assumption: measurement stability (given the truth, predictions are alike in both arms and in the "
                 "calibration sample)"
             ),
@@ -198,9 +203,23 @@ class DistributionResult:
         lines.append(
             "(calibration, unfolding: shares of the variance; the latter for bias that unfolding may leave)"
         )
-        if self.notes:
-            lines += ["", *(line for note in self.notes for line in _wrapped(f"{note.kind}: {note}"))]
-        return "\n".join(lines)
+        return on_a_screen(lines, [*((note.kind, str(note)) for note in self.notes), *beside], details)
+
+    def table(self) -> EffectTable:
+        """Measures in both arms and their effects, for readers: LaTeX, Markdown or HTML."""
+        rows = []
+        for name, item in self._named():
+            low, high = self.conf_int(item.effect)
+            numbers = (number(getattr(item, arm).estimate, 3) for arm in ARMS)
+            error, interval = number(item.effect.std_error, 3), f"[{number(low, 3)}, {number(high, 3)}]"
+            rows.append((name, (*numbers, f"({error})", interval)))
+        notes = (
+            f"Effect of {self.term} on the distribution of {self.outcome}; {self.estimator}, {self.vcov}; "
+            f"{self.n} units, {self.n_treated} treated.",
+            "Standard errors in parentheses carry the calibration's uncertainty; measurement stability is supposed.",
+        )
+        heads = (*ARMS, "std. error", f"{100 * self.level:.4g}% interval")
+        return EffectTable(heads, tuple(rows), (), notes)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the share of units below each truth in both arms, with bands, and the lines of headcounts."""
@@ -308,7 +327,3 @@ def _name(item: Measured) -> str:
 
 def _as_mean(item: Measured) -> tuple[Measured]:
     return (replace(item, kind="mean"),)
-
-
-def _wrapped(text: str) -> list[str]:
-    return [fill(text, 88, subsequent_indent="  ", break_on_hyphens=False)]

@@ -20,7 +20,7 @@ from sustain.stats.fieller import FiellerSet
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BRACKET", "EffectEstimates", "Product", "end_labels"]
+__all__ = ["BRACKET", "About", "EffectEstimates", "Product", "end_labels"]
 
 BRACKET = (
     "outcome stability",
@@ -31,6 +31,29 @@ BRACKET = (
 def end_labels(term: str, ends: Sequence[Estimate]) -> tuple[str, ...]:
     """Names of a term's reported estimates: the term and, of two, the assumption that each supposes."""
     return (term,) if len(ends) == 1 else tuple(f"{term} ({supposed})" for supposed in BRACKET)
+
+
+class About(NamedTuple):
+    """What a table says of a specification beside its numbers.
+
+    Attributes
+    ----------
+    covariates, fixed_effects : tuple of str
+        Columns adjusted for, and absorbed.
+    clusters : tuple of (str, int)
+        Columns that errors are clustered by, and how many clusters each has.
+    weights : str
+        Column of weights; empty without.
+    card, card_sha256 : str
+        The card's target and predictor, and its hash; empty without a card.
+    """
+
+    covariates: tuple[str, ...] = ()
+    fixed_effects: tuple[str, ...] = ()
+    clusters: tuple[tuple[str, int], ...] = ()
+    weights: str = ""
+    card: str = ""
+    card_sha256: str = ""
 
 
 class Product(NamedTuple):
@@ -91,6 +114,8 @@ class EffectEstimates:
     response : ResponseEffect or None
         With ``method="response"``: the trial's own slope, the effect if every unit gains alike, and the unfolded
         distributions of truth.
+    about : About
+        Covariates, fixed effects, clusters and card, for tables.
     index, values : pandas.Index and ndarray of shape (n,), or None
         Row labels and outcomes of the units used, by which the data are known again.
     """
@@ -120,6 +145,7 @@ class EffectEstimates:
     path_slope: float = math.nan
     products: tuple[Product, ...] = ()
     response: ResponseEffect | None = None
+    about: About = field(default_factory=About)
     index: pd.Index | None = field(default=None, compare=False)
     values: NDArray[np.float64] | None = field(default=None, compare=False)
 

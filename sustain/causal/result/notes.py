@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,10 +17,10 @@ from sustain.causal.result.correction_notes import correction_notes
 from sustain.causal.trial.reader import read
 from sustain.causal.trial.units import Units
 from sustain.causal.vcov.vcov import Vcov
-from sustain.errors import EffectError
+from sustain.errors import EffectError, FewUnitsWarning
 from sustain.spelling import Placeholder, argument
 
-__all__ = ["collect_notes"]
+__all__ = ["FEW_UNITS", "collect_notes"]
 
 # A unit with more than this share of its arm's weight is said.
 HEAVY = 0.1
@@ -70,7 +71,7 @@ def dropped_notes(units: Units) -> list[Note]:
     """Rows that were left out."""
     notes = []
     if units.n_dropped:
-        notes.append(Note("missing", f"{units.n_dropped} rows left out for missing values; {units.n} used."))
+        notes.append(Note("missing", units.dropped))
     if units.n_unweighted:
         notes.append(Note("weights", f"{units.n_unweighted} rows have a weight of zero and are left out."))
     notes += _heavy_units(units)
@@ -149,6 +150,7 @@ def few_units_notes(units: Units) -> list[Note]:
         f"Only {fewest} {name} units: the standard error rests on a handful of residuals and is likely too small. "
         "A permutation test asks for less."
     )
+    warnings.warn(text, FewUnitsWarning, stacklevel=6)
     return [Note("few_units", text)]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sustain.causal.estimate import Estimate
 from sustain.causal.result.conley_cutoffs import conley_profile
-from sustain.causal.result.estimates import EffectEstimates, end_labels
+from sustain.causal.result.estimates import BRACKET, EffectEstimates, end_labels
 from sustain.causal.result.sensitivity import Sensitivity
 from sustain.causal.result.text import html_text, plot_effects, summary_text
 from sustain.causal.trial.reader import read
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sustain.debias import CalibrationCard
 
 __all__ = ["EffectResult"]
+
+_AT_THE_END = ("p_value", "share_calibration")  # of a table of coefficients
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,7 +122,11 @@ class EffectResult(EffectEstimates):
         ]
         rows = [
             {"term": term}
-            | {key: value for key, value in _plain(end, self.level).items() if key != "share_calibration"}
+            | {
+                key: value
+                for key, value in _plain(end, self.level).items()
+                if key not in ("share_calibration", "p_value")
+            }
             | {
                 "statistic": end.statistic,
                 "p_value": p_value(end.statistic, end.df),
@@ -158,20 +164,27 @@ class EffectResult(EffectEstimates):
         return pd.DataFrame(rows, columns=columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers, strings, lists and dicts (infinite numbers stay floats)."""
+        """Everything as plain numbers, strings, lists and dicts (infinite numbers stay floats).
+
+        With ``assumption="bracket"`` there is no single ``estimate``: it is None, ``bracket`` holds both ends, and
+        ``conf_low`` and ``conf_high`` cover both.
+        """
         low, high = self.conf_int()
         return {
             "term": self.term,
             "outcome": self.outcome,
             "unit": self.unit,
-            "estimate": self.estimate,
-            "std_error": self.std_error,
+            # Of a bracket no single number is the estimate: its interval covers both ends.
+            "estimate": None if self.bracket else self.estimate,
+            "std_error": None if self.bracket else self.std_error,
             "conf_low": low,
             "conf_high": high,
             "level": self.level,
-            "statistic": self.statistic,
+            "statistic": None if self.bracket else self.statistic,
             "p_value": self.pvalue,
             "df": self.df,
+            "bracket": self.bracket
+            and {name: _plain(end, self.level) for name, end in zip(BRACKET, self.bracket, strict=True)},
             "method": self.method,
             "assumption": self.assumption,
             "estimator": self.estimator,
@@ -193,12 +206,16 @@ class EffectResult(EffectEstimates):
                 | {"corrected": None if product.corrected is None else _plain(product.corrected, self.level)}
                 for product in self.products
             ],
+            "about": self.about._asdict(),
             "notes": [{"kind": note.kind, "text": str(note)} for note in self.notes],
         }
 
-    def summary(self) -> str:
-        """Plain text for a reader: the estimates, which one is meant, and every caveat."""
-        return summary_text(self)
+    def summary(self, details: bool = False) -> str:
+        """Plain text for a reader: the estimates, which one is meant, and every caveat.
+
+        At most a screen, on which long caveats are cut after their first sentence; with `details` all of them.
+        """
+        return summary_text(self, details)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the naive and the corrected estimate with their intervals.
@@ -214,8 +231,9 @@ class EffectResult(EffectEstimates):
         low, high = self.conf_int()
         # A correction that nobody asked for by naming its assumption does not stand alone.
         beside = f"naive {self.naive.estimate:.4g}, " if self.corrected and self.assumption is None else ""
+        ends = " to ".join(f"{end.estimate:.4g}" for end in self.reported)
         return (
-            f"EffectResult({self.term} on {self.outcome}: {self.estimate:.4g} [{low:.4g}, {high:.4g}], {beside}"
+            f"EffectResult({self.term} on {self.outcome}: {ends} [{low:.4g}, {high:.4g}], {beside}"
             f"method={self.method!r}, assumption={self.assumption!r}, {self.vcov}, n={self.n})"
         )
 
@@ -234,5 +252,6 @@ def _plain(end: Estimate, level: float) -> dict[str, Any]:
         "std_error": end.std_error,
         "conf_low": low,
         "conf_high": high,
+        "p_value": p_value(end.statistic, end.df),
         "share_calibration": end.share_calibration,
     }

@@ -36,7 +36,8 @@ def on_a_screen(
     room = lines - len(numbers) - 1
     if details or not notes or len(whole) <= room:
         return "\n".join([*numbers, *([""] if whole else []), *whole])
-    short, left = [], []
+    short: list[str] = []
+    left: list[str] = []
     for kind, text in notes:
         first = wrapped(f"{kind}: {_SENTENCE.split(text)[0]}")
         # Two lines are kept for what is left out, and for how to read it.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sustain.debias import CalibrationCard
+    from sustain.debias.card.schema import Level
 
 __all__ = ["Sensitivity"]
 
@@ -213,7 +214,7 @@ class Sensitivity:
         EffectError
             When the card holds no usable level.
         """
-        usable = [item for item in card.levels if item.slope > 2 * item.std_error]
+        usable = self.usable_levels(card)
         if not usable:
             raise EffectError(
                 f"card: it holds {len(card.levels)} levels, none with a slope clearly above zero. Levels are "
@@ -235,6 +236,11 @@ class Sensitivity:
         table["delta"] = self.effect * (1 - self.slope / table["slope"])
         return table
 
+    @staticmethod
+    def usable_levels(card: CalibrationCard) -> list[Level]:
+        """Levels of a card whose slope is clearly above zero."""
+        return [item for item in card.levels if item.slope > 2 * item.std_error]
+
     def summary(self) -> str:
         """Plain text: what it would take to overturn the effect."""
         naive, corrected = self.visibility(0.0), self.visibility(1.0)
@@ -242,8 +248,8 @@ class Sensitivity:
             f"Sensitivity of the effect of {self.term}",
             f"  outcome stability (all visible)    {naive.estimate:.4g} (standard error {naive.std_error:.2g})",
             f"  measurement stability (none)       {corrected.estimate:.4g} ({corrected.std_error:.2g})",
-            f"  differential error that explains all of it            {self._in_sd(self.breakdown)}",
-            "  differential error at which its interval reaches zero "
+            f"  differential error that explains all of it  {self._in_sd(self.breakdown)}",
+            "  its interval reaches zero at                "
             + (
                 self._in_sd(self.robust_breakdown) if self.robust_breakdown else "none: it holds zero already"
             ),
@@ -261,12 +267,12 @@ class Sensitivity:
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
         card : CalibrationCard, optional
-            Marks the differential errors that its levels amount to (see `levels`).
+            Marks the differential errors that its levels amount to (see `levels`), where it has any.
         """
         import matplotlib.pyplot as plt
 
         axes = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
-        placebos = None if card is None else self.levels(card)
+        placebos = self.levels(card) if card is not None and self.usable_levels(card) else None
         reach = 1.25 * max(abs(self.effect), 0.0 if placebos is None else placebos["delta"].abs().max())
         rows = self.table(np.linspace(-reach, reach, 51).tolist())
         axes.fill_between(
@@ -318,7 +324,7 @@ class Sensitivity:
     def _in_sd(self, delta: float) -> str:
         if not self.residual_sd > 0:
             return f"{delta:.4g}"
-        return f"{delta:.4g} ({delta / self.residual_sd:.2g} standard deviations of the prediction given the truth)"
+        return f"{delta:.4g} ({delta / self.residual_sd:.2g} standard deviations given the truth)"
 
     def _imbens_manski(self, width: float) -> float:
         """Critical value c with F(c + width) - F(-c) = level: two-sided for a point, one-sided for wide bounds.

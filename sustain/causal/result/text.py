@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sustain.causal.result.estimates import BRACKET, EffectEstimates, end_labels
+from sustain.causal.result.screen import on_a_screen, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,22 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["html_text", "plot_effects", "summary_text"]
 
 
-def summary_text(result: EffectEstimates) -> str:
-    """Plain text: the estimates, which one is meant, where the variance comes from, and every caveat."""
+def summary_text(
+    result: EffectEstimates, details: bool = False, beside: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Plain text: the estimates, which one is meant, where the variance comes from, and every caveat.
+
+    `beside` has caveats, by kind, of who read the trial.
+    """
     unit = f" ({result.unit})" if result.unit else ""
     level = f"{100 * result.level:.4g}% interval"
     lines = [
         f"Effect of {result.term} on {result.outcome}{unit}",
-        *_wrapped(f"{result.estimator}, {result.vcov}"),
+        *wrapped(f"{result.estimator}, {result.vcov}"),
         f"n = {result.n} ({result.n_treated} treated, {result.n_control} control)"
+        + _few(result)
         + (
             ""
             if np.isnan(result.n_effective)
             else f", corrected worth about {result.n_effective:.0f} surveyed units (R2 n)"
         ),
-        *_wrapped(f"assumption: {_ASSUMPTIONS[result.assumption]}"),
-        *_wrapped(_correction(result)),
-        *_wrapped(_strength(result)),
+        *wrapped(f"assumption: {_ASSUMPTIONS[result.assumption]}"),
+        *wrapped(_correction(result)),
+        *wrapped(_strength(result)),
         "",
         f"{'':26}{'estimate':>10}{'std.error':>11}{level:>24}{'calibration':>13}",
     ]
@@ -70,15 +77,13 @@ def summary_text(result: EffectEstimates) -> str:
                 f"{end.share_calibration:>13.0%}"
             )
     lines.append("  (> what the method and the assumption lead to; calibration: its share of the variance)")
-    if result.notes:
-        lines += [
-            "",
-            *(
-                fill(f"{note.kind}: {note}", 88, subsequent_indent="  ", break_on_hyphens=False)
-                for note in result.notes
-            ),
-        ]
-    return "\n".join(lines)
+    notes = [(note.kind, str(note)) for note in result.notes]
+    return on_a_screen(lines, [*notes, *beside], details)
+
+
+def _few(result: EffectEstimates) -> str:
+    fewest, arm = min((result.n_treated, "TREATED"), (result.n_control, "CONTROL"))
+    return f" - FEW {arm} UNITS" if any(note.kind == "few_units" for note in result.notes) and fewest else ""
 
 
 _ASSUMPTIONS = {
@@ -183,7 +188,3 @@ def plot_effects(result: EffectEstimates, ax: Axes | None = None) -> Axes:
     unit = f" ({result.unit})" if result.unit else ""
     axes.set_xlabel(f"effect of {result.term} on {result.outcome}{unit}, {100 * result.level:.4g}% intervals")
     return axes
-
-
-def _wrapped(text: str) -> list[str]:
-    return fill(text, 98, subsequent_indent="  ").splitlines()

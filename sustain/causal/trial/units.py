@@ -63,6 +63,7 @@ class Units:
     n_unweighted: int
     rows: NDArray[np.intp]
     n_products: int = 0
+    dropped: str = ""
 
     @property
     def n(self) -> int:
@@ -141,17 +142,19 @@ def read_units(
     missing = {outcome: np.isnan(y), treatment: np.isnan(t), "weights": np.isnan(weight)}
     missing |= {name: data[name].isna().to_numpy() for name in beside}
     incomplete = np.logical_or.reduce(list(missing.values()))
+    dropped = ""
     unweighted = ~incomplete & (weight == 0)
     use = ~incomplete & ~unweighted
     if incomplete.any():
         counts = ", ".join(f"{name} {int(where.sum())}" for name, where in missing.items() if where.any())
-        warnings.warn(
-            f"{int(incomplete.sum())} of {len(data)} rows are left out for missing values ({counts}). If "
+        first = ", ".join(map(str, data.index[incomplete][:5]))
+        rows = f"{first}, ..." if incomplete.sum() > 5 else first
+        dropped = (
+            f"{int(incomplete.sum())} of {len(data)} rows are left out for missing values ({counts}; rows {rows}). If "
             "they are missing for a reason (clouds, places off the map), the effect is that of the rows "
-            "that remain.",
-            MissingDataWarning,
-            stacklevel=4,
+            "that remain."
         )
+        warnings.warn(dropped, MissingDataWarning, stacklevel=4)
     _require_arms(t[use], treatment)
     largest = float(np.abs(y[use]).max())
     if largest > LARGEST:
@@ -172,6 +175,7 @@ def read_units(
         instrument_names=moving_names,
         extra={name: data[name].to_numpy()[use] for name in extra},
         n_dropped=int(incomplete.sum()),
+        dropped=dropped,
         n_unweighted=int(unweighted.sum()),
         rows=np.flatnonzero(use),
         n_products=len(names) - len(roles.covariates.matrix(used)[1]) if roles.interactions else 0,
