@@ -17,6 +17,8 @@ BELOW = {
     "debias": {"stats"},
     "causal": {"debias", "stats"},
 }
+# Rooms of the ground that decide numbers or colours: a stage lists those that its rooms use.
+GROUND = ("tables", "masks", "palettes")
 # The report reads results; these make them.
 ESTIMATE = ("effects", "trials")
 # Rooms and folders that read parameters and files, fetch and describe; no number depends on them.
@@ -66,3 +68,13 @@ def test_a_stage_depends_on_the_rooms_that_it_calls(plan, name):
         assert BELOW[room] <= rooms, room
     if name in ESTIMATE:
         assert {"trials", "causal"} <= rooms
+
+
+@pytest.mark.parametrize(("plan", "name"), STAGES)
+def test_a_stage_depends_on_the_ground_that_its_rooms_use(plan, name):
+    _, deps = stage_of(plan, name)
+    code = [ROOT / dep for dep in deps if dep.startswith(("sustain", "pipelines"))]
+    files = [file for place in code for file in ([place] if place.suffix else place.rglob("*.py"))]
+    used = {module.split("/")[0] for file in files for module in called(file)} & set(GROUND)
+    listed = {Path(dep).stem for dep in deps if dep.count("/") == 1}
+    assert used <= listed
