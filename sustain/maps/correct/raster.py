@@ -48,6 +48,7 @@ __all__ = [
 
 BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
 
+_ROWS = 32  # of a block, corrected at once
 # A few cells beyond the calibration sample's range are in the support band; more deserve a word.
 _WORTH_A_WARNING = 0.02
 
@@ -213,12 +214,23 @@ def _corrected_blocks(
         ahead: deque[tuple[Window, int, Future[npt.NDArray[np.float32]]]] = deque()
         for window in windows:
             raw, n_infinite = _read_raw(source, index, window)
-            ahead.append((window, n_infinite, pool.submit(correct_values, raw, card, method)))
+            ahead.append((window, n_infinite, pool.submit(_correct_block, raw, card, method)))
             if len(ahead) > n_threads():
                 first, infinite, corrected = ahead.popleft()
                 yield first, infinite, corrected.result()
         for first, infinite, corrected in ahead:
             yield first, infinite, corrected.result()
+
+
+def _correct_block(
+    raw: npt.NDArray[np.float64], card: CalibrationCard, method: str
+) -> npt.NDArray[np.float32]:
+    """Correct some rows of a block at a time: intermediate arrays that fit into the processor's cache."""
+    corrected = np.empty((len(BANDS), *raw.shape), dtype=np.float32)
+    for top in range(0, raw.shape[0], _ROWS):
+        rows = slice(top, top + _ROWS)
+        corrected[:, rows] = correct_values(raw[rows], card, method)
+    return corrected
 
 
 def warn_outside_support(name: str, n_outside: int, n_cells: int, card: CalibrationCard) -> None:

@@ -114,7 +114,7 @@ def test_works_through_large_rasters_a_block_at_a_time(tmp_path, card, monkeypat
     path = write_raster(tmp_path / "big.tif", np.zeros((1, 1500, 1100)), ("wealth_raw",), tiled=True)
     correct_raster(path, tmp_path / "map.tif", card)
     assert sum(sizes) == 1500 * 1100
-    assert max(sizes) == writing.BLOCK_PX**2
+    assert max(sizes) <= writing.BLOCK_PX**2
 
 
 def test_the_bytes_of_a_cog_do_not_depend_on_gdals_cache(tmp_path, card, monkeypatch):
