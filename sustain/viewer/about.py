@@ -13,14 +13,14 @@ __all__ = ["about_map"]
 
 
 def about_map(folder: Path) -> dict[str, str]:
-    """Read title, period, licence and citation from a folder's STAC item; texts are empty where it says nothing.
+    """Read title, period, licence, providers and citation from a folder's STAC item; empty where it says nothing.
 
     Raises
     ------
     FileFormatError
         When ``item.json`` is there and cannot be read, or is no STAC item.
     """
-    found = dict.fromkeys(("title", "period", "licence", "citation"), "")
+    found = dict.fromkeys(("title", "period", "licence", "providers", "citation"), "")
     path = folder / "item.json"
     if not path.exists():
         return found
@@ -38,6 +38,11 @@ def about_map(folder: Path) -> dict[str, str]:
         ) from error
     for name, key in (("title", "title"), ("licence", "license"), ("citation", "sci:citation")):
         found[name] = str(properties.get(key) or "")
+    if found["licence"] in ("other", "various", "proprietary"):  # whose name stands at a link
+        links = (link for link in content.get("links", []) if link.get("rel") == "license")
+        found["licence"] = next((str(link["title"]) for link in links if link.get("title")), found["licence"])
+    named = (provider.get("name") for provider in properties.get("providers", []))
+    found["providers"] = ", ".join(str(name) for name in named if name)
     return found
 
 

@@ -186,6 +186,13 @@ def test_title_period_and_licence_are_those_of_the_folder_s_item(tmp_path, start
     assert [told[name] for name in ("title", "period", "licence")] == ["Wealth of Kenya", period, "CC-BY-4.0"]
 
 
+def test_a_licence_that_has_no_short_name_is_the_link_s_and_providers_are_named(tmp_path):
+    link = {"rel": "license", "href": "./README.md", "title": "Open Government Licence v3.0"}
+    item = {"properties": {"license": "other", "providers": [{"name": "A"}, {"name": "B"}]}, "links": [link]}
+    told = published(tmp_path, json.dumps(item)).describe()
+    assert (told["licence"], told["providers"]) == ("Open Government Licence v3.0", "A, B")
+
+
 def test_a_folder_that_says_nothing_is_given_nothing(tmp_path):
     told = published(tmp_path, {}).describe()
     assert [told[name] for name in ("title", "period", "licence", "citation")] == ["wealth", "", "", ""]

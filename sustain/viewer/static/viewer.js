@@ -236,7 +236,10 @@ function finish() {
 element("draw").addEventListener("click", () => (corners ? cancel() : startDrawing()));
 element("finish").addEventListener("click", finish);
 
+// A ring around the map tells those who use keys where they are; a click needs none.
+document.addEventListener("pointerdown", () => document.body.classList.remove("by-keys"));
 document.addEventListener("keydown", (event) => {
+  document.body.classList.add("by-keys");
   if (corners && event.key === "Escape") cancel();
 });
 
@@ -255,6 +258,7 @@ function introduce() {
   element("title").textContent = document.title = about.title;
   element("period").textContent = about.period;
   const texts = [
+    about.providers && `From: ${about.providers}.`,
     about.licence && `Licence: ${about.licence}.`,
     about.citation,
     about.method && `Correction: ${about.method}. Card ${about.card.slice(0, 12)}.`,
