@@ -10,17 +10,16 @@ file changed the column's type; text is taken as it stands, so that "007" is nei
 
 from __future__ import annotations
 
-import datetime
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sustain.errors import StatisticsError, SustainError
+from sustain.stats.labels import label_text, matched_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,6 @@ __all__ = ["ColumnReader", "Labels", "label_text", "matched_label"]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
-EXACT_WHOLE = 2.0**53  # a float of this size or more may stand for several whole numbers
 MANY_NUMBERS = 10  # text with more values than this that all are numbers was meant as numbers
 
 
@@ -52,51 +50,6 @@ class Labels(NamedTuple):
     def n(self) -> int:
         """Number of different labels."""
         return len(self.names)
-
-
-def label_text(value: Any) -> str:
-    """Text of one label: whole numbers without a decimal point, booleans as 0 and 1, dates by ISO 8601.
-
-    All else is as it is written.
-
-    Raises
-    ------
-    StatisticsError
-        On a float so large that it may stand for several whole numbers.
-    """
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, np.bool_ | numbers.Integral):  # Python's own booleans are whole numbers
-        return str(int(value))
-    if isinstance(value, np.datetime64 | datetime.date):  # pandas' own dates are those of Python
-        import pandas as pd
-
-        return pd.Timestamp(value).isoformat().removesuffix("T00:00:00")
-    if isinstance(value, Decimal):
-        return str(int(value)) if value == value.to_integral_value() else str(value.normalize())
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        if abs(number) >= EXACT_WHOLE:
-            raise StatisticsError(
-                f"{number!r} is a float of 16 digits or more, which may stand for several labels. Read the "
-                "column as text or as whole numbers."
-            )
-        return str(int(number)) if number == int(number) else str(value)
-    return str(value)
-
-
-def matched_label(known: Iterable[str], label: Any) -> str | None:
-    """Name among `known` that a label stands for, or None.
-
-    Booleans that became text (in an older card, or in a file) and booleans that became 1 and 0 meet each other.
-    """
-    names, text = set(known), label_text(label)
-    if text in names:
-        return text
-    other = {"1": "True", "0": "False", "True": "1", "False": "0"}.get(text)
-    return other if other in names else None
 
 
 @dataclass(frozen=True)
@@ -276,6 +229,17 @@ class ColumnReader:
         """`require_same_index` for several arguments by name."""
         for name, values in columns.items():
             self.require_same_index(name, values, other_name, other)
+
+    def require_telling_index(self, name: str, values: Any) -> None:
+        """Raise where the index of a pandas object repeats: joined by it, every row would meet all rows of its name."""
+        index: Any = getattr(values, "index", None)
+        if hasattr(index, "is_unique") and not index.is_unique:
+            shared = index.duplicated(keep=False)
+            raise self.error(
+                f"{name}: its index repeats ({int(shared.sum())} of {len(index)} rows share theirs, such as "
+                f"{index[shared][0]!r}), so that a join with what comes back would multiply rows. Number the rows first "
+                "(reset_index()), or pass .to_numpy()."
+            )
 
     def require_columns(self, data: pd.DataFrame, names: Iterable[Any], *, argument: str = "data") -> None:
         """Raise unless `data` is a table that has every named column once; `argument` is its name in messages."""
