@@ -33,7 +33,7 @@ def publish(
     description: Annotated[str, typer.Option(help="A sentence or two, at the head of the map card.")] = "",
     provider: Annotated[list[str] | None, typer.Option(help="Who made the map; may be repeated.")] = None,
     provider_url: Annotated[
-        list[str] | None, typer.Option(help="Address of each provider, in the same order.")
+        list[str] | None, typer.Option(help="Address of each provider, in the same order; '' for none.")
     ] = None,
     citation: Annotated[str, typer.Option(help="How to cite the map.")] = "",
     doi: Annotated[str, typer.Option(help="Such as 10.5281/zenodo.123.")] = "",
@@ -134,9 +134,9 @@ def _params(**given: object) -> PublishParams:
 def _providers(names: list[str], urls: list[str]) -> list[dict[str, str]]:
     from sustain.errors import ConfigError
 
-    if len(urls) > len(names):
+    if urls and len(urls) != len(names):
         raise ConfigError(
-            f"--provider-url: {len(urls)} addresses for {len(names)} providers. Give --provider for each, in the same "
-            "order."
+            f"--provider-url: {len(urls)} for {len(names)} of --provider. Give one for each, in the same order; '' for "
+            "one without."
         )
-    return [{"name": name, "url": urls[i] if i < len(urls) else ""} for i, name in enumerate(names)]
+    return [{"name": name, "url": url} for name, url in zip(names, urls or [""] * len(names), strict=True)]

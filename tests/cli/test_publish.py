@@ -52,7 +52,8 @@ def test_what_is_missing_is_asked_for_and_nothing_is_taken_from_a_profile(made):
 
 def test_the_folder_says_what_the_options_say(made):
     done = publish(
-        *("--provider", "Example University", "--provider", "Host", "--provider-url", "https://example.org"),
+        *("--provider", "Example University", "--provider-url", "https://example.org"),
+        *("--provider", "Host", "--provider-url", ""),
         *("--keywords", "poverty, wealth", "--keyword", "Exampleland", "--version", "1.2"),
         *(
             "--created",
@@ -93,7 +94,7 @@ def test_the_folder_says_what_the_options_say(made):
     [
         (("--start", "2016-01-01"), "start 2016-01-01 is after end 2015-06-30"),
         (("--doi", "zenodo.1"), "--doi: String should match pattern"),
-        (("--provider-url", "https://a.org"), "--provider-url: 1 addresses for 0 providers"),
+        (("--provider-url", "https://a.org"), "--provider-url: 1 for 0 of --provider"),
         (("--areas", "a.gpkg"), "--areas and --areas-key go together"),
         (("--people", "p.tif"), "--people and --areas-layer are about areas"),
         (("--people-per-km2",), "--people-per-km2 says what --people holds"),

@@ -56,7 +56,7 @@ def size_text(raster: rasterio.io.DatasetReader) -> str:
         _metres(middle) if b - a <= _ALIKE * b else f"{_metres(a)} to {_metres(b)}"
         for a, middle, b in zip(low, sizes[1], high, strict=True)
     ]
-    return f"{sides[0]} x {sides[1]} on the ground"
+    return f"{sides[0]} wide and {sides[1]} high on the ground"
 
 
 def footprint(raster: rasterio.io.DatasetReader) -> tuple[dict[str, Any], list[float]]:

@@ -221,9 +221,11 @@ def publication(params: PublishParams) -> list[tuple[str, str]]:
         ("published", "" if day is None else day.date().isoformat()),
         ("keywords", ", ".join(params.keywords)),
     ]
+    by_role: dict[str, list[str]] = {}
     for provider in params.providers:
         name = f"[{provider.name}]({provider.url})" if provider.url else provider.name
-        rows.append((", ".join(provider.roles), name))
+        by_role.setdefault(", ".join(provider.roles), []).append(name)
+    rows += [(roles, ", ".join(names)) for roles, names in by_role.items()]
     return [(what, text) for what, text in rows if text]
 
 
@@ -248,12 +250,26 @@ def _areas(params: PublishParams, card: CalibrationCard) -> tuple[str, str, str]
     return "## Areas", text, code_table("column", COLUMNS)
 
 
+def _spans(years: Sequence[int]) -> list[str]:
+    """Years in words, those that follow one another as a span."""
+    spans: list[list[int]] = []
+    for year in years:
+        if spans and year == spans[-1][-1] + 1:
+            spans[-1].append(year)
+        else:
+            spans.append([year])
+    return [str(span[0]) if len(span) == 1 else f"{span[0]} to {span[-1]}" for span in spans]
+
+
 def lineage(card: CalibrationCard, tags: dict[str, str]) -> str:
     """Say in numbered steps how a map was made; `tags` are those of the corrected map."""
     sample = card.sample
     where = "".join(
-        f", {name} {', '.join(str(value).replace('_', ' ') for value in values)}"
-        for name, values in (("countries", sample.countries), ("years", sample.years))
+        f", {name} {', '.join(values)}"
+        for name, values in (
+            ("countries", [country.replace("_", " ") for country in sample.countries]),
+            ("years", _spans(sample.years)),
+        )
         if values
     )
     tiles = ""

@@ -60,10 +60,19 @@ def _as_we_write_it(raster: rasterio.io.DatasetReader) -> bool:
 
 def _write(raster: rasterio.io.DatasetReader, path: Path) -> None:
     tags = {key: text for key, text in raster.tags().items() if key.startswith("SUSTAIN_")}
-    layout = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX}
     flag = BANDS.index(SUPPORT)
     units = [str(unit or "") for unit in raster.units]
-    with create_geotiff(path, like=raster, bands=BANDS, units=units, tags=tags, **layout) as target:
+    with create_geotiff(
+        path,
+        like=raster,
+        bands=BANDS,
+        units=units,
+        tags=tags,
+        compressed=False,
+        tiled=True,
+        blockxsize=BLOCK_PX,
+        blockysize=BLOCK_PX,
+    ) as target:
         for _, window in target.block_windows(1):
             values = read_values(raster, raster.indexes, window)
             seen = np.isfinite(values[BANDS.index(WEALTH)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from sustain.maps.geotiff import WEALTH
 from sustain.maps.publish.facts import period_text
 from sustain.maps.publish.ground import cell_sizes, native_bounds
 from sustain.maps.publish.legend import BandLegend
-from sustain.palettes import number_text
+from sustain.palettes import Scale
 
 __all__ = ["THUMBNAIL_FILE", "write_thumbnail"]
 
@@ -77,8 +78,7 @@ def write_thumbnail(
         bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.06, pad=0.02, aspect=40)
         bar.outline.set_visible(False)
         ticks = np.linspace(legend.scale.low, legend.scale.high, 5)
-        labels = [number_text(tick, 2) for tick in ticks.tolist()]
-        labels[0], labels[-1] = legend.scale.labels(2)
+        labels = _tick_texts(legend.scale, ticks.tolist())
         bar.set_ticks(ticks.tolist(), labels=labels)
         what = ", ".join(filter(None, [raster.tags().get("SUSTAIN_TARGET"), legend.unit]))
         bar.set_label(legend.title + (f" ({what})" if what else "") + ". Grey: no value")
@@ -114,6 +114,13 @@ def _north_up(raster: rasterio.io.DatasetReader) -> tuple[np.ndarray, tuple[floa
         resampling=Resampling.nearest,
     )
     return turned, bounds
+
+
+def _tick_texts(scale: Scale, ticks: list[float]) -> list[str]:
+    """Numbers with as many decimals as tell them apart, and a sign at an end that values go beyond."""
+    decimals = max(0, 1 - math.floor(math.log10((scale.high - scale.low) / (len(ticks) - 1))))
+    texts = [f"{tick:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+    return ["≤ " * scale.cut_low + texts[0], *texts[1:-1], "≥ " * scale.cut_high + texts[-1]]
 
 
 def _short(text: str) -> str:

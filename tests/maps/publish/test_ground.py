@@ -23,12 +23,12 @@ def test_metres_of_web_mercator_are_not_metres_on_the_ground(tmp_path):
         assert middle.width == pytest.approx(481, abs=1)
         assert middle.height == pytest.approx(480, abs=2)
         assert resolution_m(raster) == pytest.approx(480, abs=1.5)
-        assert size_text(raster) == "481 m x 480 m on the ground"
+        assert size_text(raster) == "481 m wide and 480 m high on the ground"
 
 
 def test_cells_in_degrees_that_differ_in_width_have_both_ends(tmp_path):
     with opened(tmp_path / "d.tif", from_origin(3, 60, 1, 1)) as raster:
-        assert size_text(raster) == "56.6 km to 84.8 km x 111 km on the ground"
+        assert size_text(raster) == "56.6 km to 84.8 km wide and 111 km high on the ground"
         assert cell_sizes(raster)[0].width == pytest.approx(111_320 * np.cos(np.deg2rad(59.5)), rel=0.004)
 
 

@@ -199,7 +199,7 @@ def test_map_card_says_what_it_must(made):
         "Made by a test.",
         "asset_index, in index points",
         "2016-01-01 to 2016-12-31",
-        "300 rows x 40 columns, each 960 m x 953 m on the ground",
+        "300 rows x 40 columns, each 960 m wide and 953 m high on the ground",
         "6800 of 12000",
         "mean-0123456789ab",
         "64 x 64 pixels",
