@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,35 +14,24 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sustain.config import LocalParams, TilesParams
-from sustain.data.csvtable import numbers, read_csv, refuse_duplicates
 from sustain.data.tiles.packed import INDEX_COLUMNS
 from sustain.data.tiles.raster import OwnTile, read_tile
 from sustain.data.tiles.shards import TileFormat, write_shard
+from sustain.data.tiles.sites import read_sites
 from sustain.data.tiles.splits import assign_splits, spatial_block
-from sustain.errors import DataError, DataWarning, FileFormatError
+from sustain.errors import DataError, DataWarning
 from sustain.files import atomic_directory, write_json
 from sustain.sphere import arc_km, on_sphere
+from sustain.tables import SUFFIXES as TABLES
 
-__all__ = ["TABLE_FILE", "TILES_FOLDER", "copy_local", "copy_trials", "pack_local_tiles"]
+__all__ = ["TABLE_STEM", "TILES_FOLDER", "copy_local", "copy_trials", "pack_local_tiles"]
 
-TABLE_FILE = "sites.csv"
+TABLE_STEM = "sites"
 TILES_FOLDER = "tiles"
 
 _FEW_BLOCKS = 10
 _STRETCHED = 0.05  # relative difference of a pixel's side on the ground from what it says
 _DISPLACED_KM = 15.0  # surveys displace places by up to 10 km
-_RANGES = {"lat": (-90, 90), "lon": (-180, 180), "year": (1900, 2100), "n": (1, 2**31 - 1)}
-_DEFAULTS: dict[str, Any] = {"year": 0, "country": "", "urban": False, "n": 1}
-_URBAN = {
-    "1": True,
-    "0": False,
-    "true": True,
-    "false": False,
-    "urban": True,
-    "rural": False,
-    "u": True,
-    "r": False,
-}
 _SUFFIXES = (".tif", ".tiff")
 _SIDE_CARS = (".msk", ".aux.xml")  # masks, nodata numbers and scales are often kept beside a tile
 
@@ -56,21 +44,25 @@ def copy_local(params: LocalParams, out: str | Path) -> None:
     params : LocalParams
         Where tiles and table are.
     out : str or Path
-        Folder to write: ``sites.csv`` and ``tiles/``.
+        Folder to write: the table as ``sites`` with the end of its name, and ``tiles/``.
 
     Raises
     ------
     FileNotFoundError
         When the table is missing, or the folder holds no GeoTIFF.
+    DataError
+        When the table's name is no table's (`sustain.tables.read_table`).
     """
     table, tiles = Path(params.table), Path(params.tiles)
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such table. Mend acquire.table.")
+    if table.suffix.lower() not in TABLES:
+        raise DataError(f"{table}: not a table by its name, which ends in one of {', '.join(TABLES)}.")
     found = sorted(path for path in tiles.glob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
         raise FileNotFoundError(f"{tiles}: no GeoTIFF (.tif) in this folder. Mend acquire.tiles.")
     with atomic_directory(out) as folder:
-        shutil.copyfile(table, folder / TABLE_FILE)
+        shutil.copyfile(table, folder / f"{TABLE_STEM}{table.suffix.lower()}")
         (folder / TILES_FOLDER).mkdir()
         for path in tqdm(found, desc="copy tiles", unit="tile", disable=None):
             for part in (path, *(path.with_name(path.name + suffix) for suffix in _SIDE_CARS)):
@@ -117,7 +109,7 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
     Parameters
     ----------
     raw : str or Path
-        Folder of ``sites.csv`` and ``tiles/``.
+        Folder of ``sites`` (.csv, .parquet, .dta, .sav, .xlsx, ...) and ``tiles/``.
     out : str or Path
         Folder to write, as `sustain.data.sustainbench.dhs_tiles.pack_dhs_tiles` does.
     params : TilesParams
@@ -140,7 +132,7 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
         When the calibration part has fewer than ten blocks.
     """
     raw = Path(raw)
-    sites = _read_sites(raw / TABLE_FILE, params)
+    sites = read_sites(_table_in(raw), params)
     declared = params.pixel_m if "pixel_m" in params.model_fields_set else None
     tiles = _LocalTiles(raw / TILES_FOLDER, sites, declared)
     with atomic_directory(out) as folder:
@@ -158,6 +150,15 @@ def pack_local_tiles(raw: str | Path, out: str | Path, params: TilesParams, seed
         content = {} if tiles.form is None else tiles.form.model_dump()
         label = {"name": params.label, "unit": params.label_unit}
         write_json(folder / "tiles.json", content | {"label": label, "counts": {"sites": len(sites)}})
+
+
+def _table_in(raw: Path) -> Path:
+    found = [path for path in sorted(raw.glob(f"{TABLE_STEM}.*")) if path.suffix in TABLES]
+    if len(found) != 1:
+        raise FileNotFoundError(
+            f"{raw}: expected one table, {TABLE_STEM}.csv or the like; found {len(found)}. Run the acquire stage."
+        )
+    return found[0]
 
 
 class _LocalTiles:
@@ -229,82 +230,3 @@ def _say_few_blocks(sites: pd.DataFrame) -> None:
             DataWarning,
             stacklevel=3,
         )
-
-
-def _read_sites(path: Path, params: TilesParams) -> pd.DataFrame:
-    names = {"label": params.label, **params.columns}
-    wanted = {name: names.get(name, name) for name in ("id", "lat", "lon", "label", *_DEFAULTS, "block")}
-    table = read_csv(path, ())
-    needed = [wanted[name] for name in ("id", "lat", "lon", "label")] + list(params.columns.values())
-    if missing := sorted({column for column in needed if column not in table}):
-        raise FileFormatError(
-            f"{path}: missing column {', '.join(missing)}; found {', '.join(map(str, table.columns))}. Say in "
-            "tiles.columns which of your columns is id, lat, lon, and in tiles.label which is the label."
-        )
-    sites = pd.DataFrame(index=table.index)
-    for name, column in wanted.items():
-        if column not in table:
-            if name in _DEFAULTS:
-                sites[name] = _DEFAULTS[name]
-        elif name in ("id", "country", "block"):
-            sites[name] = _given(table[column], path)
-        elif name == "urban":
-            sites[name] = _is_urban(table[column], path)
-        else:
-            sites[name] = _finite(numbers(table, column, str(path), whole=name in ("year", "n")), path)
-            if name in _RANGES:
-                _require_range(sites[name], column, *_RANGES[name], path)
-    sites = sites.astype({"year": "int32", "n": "int32"})
-    refuse_duplicates(sites["id"], str(path), f"id {wanted['id']}")
-    _refuse_null_island(sites, path)
-    return sites.sort_values("id", ignore_index=True)
-
-
-_OUT_OF_RANGE = {
-    "lat": "Are lat and lon exchanged (tiles.columns)?",
-    "lon": "Are lat and lon exchanged (tiles.columns)? Where longitudes go from 0 to 360, subtract 360 over 180.",
-    "n": "It counts observations, such as households; leave rows without any out.",
-}
-
-
-def _require_range(values: pd.Series[float], column: str, low: float, high: float, path: Path) -> None:
-    if (wrong := (values < low) | (values > high)).any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"{path}: column {column} holds {values.iloc[row]:g} in data row {row + 1}; expected {low:g} to {high:g}. "
-            f"{_OUT_OF_RANGE.get(str(values.name), 'Mend these rows, or leave them out.')}"
-        )
-
-
-def _refuse_null_island(sites: pd.DataFrame, path: Path) -> None:
-    if (wrong := (sites["lat"] == 0) & (sites["lon"] == 0)).any():
-        raise DataError(
-            f"{path}: {int(wrong.sum())} row(s) lie at latitude 0, longitude 0, which stands for an unknown place; the "
-            f"first is {sites['id'][wrong].iloc[0]}. Leave them out."
-        )
-
-
-def _given(values: pd.Series[str], path: Path) -> pd.Series[str]:
-    if (empty := values.isna()).any():
-        raise DataError(
-            f"{path}: column {values.name} is empty in {int(empty.sum())} row(s). Fill it, or leave them out."
-        )
-    return values
-
-
-def _finite(values: pd.Series[float], path: Path) -> pd.Series[float]:
-    if (wrong := ~np.isfinite(values)).any():
-        raise DataError(
-            f"{path}: column {values.name} holds {int(wrong.sum())} value(s) that are not finite numbers. Leave these "
-            "rows out."
-        )
-    return values
-
-
-def _is_urban(values: pd.Series[str], path: Path) -> pd.Series[bool]:
-    found = values.str.lower().map(_URBAN)
-    if (wrong := found.isna()).any():
-        raise DataError(
-            f"{path}: column {values.name} holds {values[wrong].iloc[0]!r}; expected one of {', '.join(_URBAN)}."
-        )
-    return found.astype(bool)

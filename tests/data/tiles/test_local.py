@@ -141,8 +141,8 @@ def change(folder, **columns):
         (lambda f: change(f, country=[np.nan, *["NA"] * 29]), DataError, "column country is empty in 1 row"),
         (
             lambda f: (f / "sites.csv").write_text("a,b\n1,2\n"),
-            FileFormatError,
-            "missing column lat, lon, tile, wealth",
+            DataError,
+            "no column tile, lat, lon, wealth.* it has a, b.* Say in tiles.columns",
         ),
         (
             lambda f: write_tile(f / "tiles" / "site_09.tif", np.ones((3, 8, 8), "uint16"), 9, scale=0.1),
@@ -399,3 +399,41 @@ def test_tiles_are_packed_into_a_folder_behind_a_link(raw, tmp_path):
     assert len(pack(folder, tmp_path)) == 30
     assert (tmp_path / "packed").is_symlink()
     assert (tmp_path / "disk" / "tiles" / "tiles.json").is_file()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".dta", ".xlsx", ";"])
+def test_the_table_may_be_in_any_format(raw, tmp_path, suffix):
+    """Codes stay codes, Namibia is a country, and a decimal comma is no obstacle."""
+    mine = tmp_path / "mine"
+    table = pd.read_csv(mine / "labels.csv").assign(
+        country="NA", block=[f"00{k % 10}" for k in range(30)], n=7
+    )
+    table["wealth"] += 0.5
+    path = mine / f"labels{suffix}"
+    if suffix == ";":
+        path = mine / "labels.txt"
+        table.to_csv(path, index=False, sep=";", decimal=",")
+    elif suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif suffix == ".parquet":
+        table.set_index("tile").to_parquet(path)
+    elif suffix == ".dta":
+        table.to_stata(path, write_index=False)
+    else:
+        table.to_excel(path, index=False)
+    copy_local(LocalParams(tiles=str(mine), table=str(path)), tmp_path / "raw")
+    index = pack(tmp_path / "raw", tmp_path).index
+    np.testing.assert_allclose(index["label"], np.arange(30) + 0.5)
+    np.testing.assert_allclose(index["lat"], LAT)
+    assert set(index["country"]) == {"NA"}
+    assert set(index["block"]) == {f"00{k}" for k in range(10)}
+    assert set(index["n"]) == {7}
+
+
+def test_a_name_that_is_no_table_s_is_refused(raw, tmp_path):
+    (tmp_path / "mine" / "labels.pdf").write_bytes(b"")
+    with pytest.raises(DataError, match=r"labels\.pdf: not a table by its name"):
+        copy_local(
+            LocalParams(tiles=str(tmp_path / "mine"), table=str(tmp_path / "mine" / "labels.pdf")),
+            tmp_path / "x",
+        )
