@@ -107,7 +107,9 @@ def prediction_against_truth(
         return to_svg(figure, "scatter", alt)
 
 
-def decile_bias(table: pd.DataFrame, *, unit: str, name: str = "deciles", alt: str) -> Markup:
+def decile_bias(
+    table: pd.DataFrame, *, unit: str, tenths_of: str = "sites", name: str = "deciles", alt: str
+) -> Markup:
     """Draw mean error by tenth of the places, one series a method.
 
     Parameters
@@ -116,6 +118,10 @@ def decile_bias(table: pd.DataFrame, *, unit: str, name: str = "deciles", alt: s
         From `sustain.debias.judge.agreement.bias_by_tenth`.
     unit : str
         Unit of wealth.
+    tenths_of : str
+        What was cut into tenths.
+    name : str
+        Prefix of identifiers.
     alt : str
         Text alternative.
     """
@@ -139,7 +145,7 @@ def decile_bias(table: pd.DataFrame, *, unit: str, name: str = "deciles", alt: s
                 label=style.label,
             )
         axes.set(
-            xlabel=f"Mean survey wealth of each tenth of the sites, {unit}",
+            xlabel=f"Mean survey wealth of each tenth of the {tenths_of}, {unit}",
             ylabel=f"Prediction minus truth, {unit}",
         )
         axes.legend(loc="best", borderaxespad=0.2)

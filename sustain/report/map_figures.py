@@ -19,6 +19,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORTED
 from sustain.palettes import CHANGE, ERROR, SUPPORT_KINDS, WEALTH, Palette, Scale, scale_of
 from sustain.report.rasters import MapView
 from sustain.report.style import INK, MUTED, WIDTH, canvas, to_svg
@@ -41,6 +42,7 @@ FloatArray = NDArray[np.float64]
 # Room for the scale bar, as a share of the map's width.
 STRIP = 0.07
 
+_SHOWN = (SUPPORTED, OUTSIDE_SUPPORT)
 # matplotlib's words for a bar that goes on below, above.
 _EXTEND = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
 # Width of the arrow at the end of a colour bar, as a share of the bar's.
@@ -107,15 +109,20 @@ def change_legend(change: FloatArray, *, unit: str, alt: str) -> Markup:
 
 
 def support_panel(view: MapView, *, name: str = "support", alt: str) -> Markup:
-    """Draw where the correction is backed by calibration sites."""
-    colours = Palette("support", tuple(kind.colour for kind in SUPPORT_KINDS.values()))
-    return _panel(view.support, view, Scale(min(SUPPORT_KINDS), max(SUPPORT_KINDS)), colours, name, alt)
+    """Draw where the correction is backed by calibration sites; cells without imagery stay blank, as on other maps."""
+    colours = Palette("support", tuple(SUPPORT_KINDS[flag].colour for flag in _SHOWN))
+    shown = np.where(np.isin(view.support, _SHOWN), view.support, np.nan)
+    return _panel(shown, view, Scale(_SHOWN[0], _SHOWN[-1]), colours, name, alt)
 
 
 def support_legend(view: MapView) -> tuple[tuple[str, str], ...]:
     """Return (colour, words) of the kinds of cells that occur on the map."""
     present = {int(flag) for flag in np.unique(view.support[np.isfinite(view.support)])}
-    return tuple((kind.colour, kind.words) for flag, kind in SUPPORT_KINDS.items() if flag in present)
+    return tuple(
+        (kind.colour if flag in _SHOWN else "none", kind.words)
+        for flag, kind in SUPPORT_KINDS.items()
+        if flag in present
+    )
 
 
 def _change_scale(change: FloatArray) -> Scale:
@@ -168,7 +175,7 @@ def _norm(scale: Scale) -> Normalize:
 
 
 def _colours(palette: Palette) -> ListedColormap:
-    return ListedColormap(palette.colours(255))  # an odd number, so that the middle one is a stop of three
+    return ListedColormap(palette.colours(256))
 
 
 def maps_picture(view: MapView, scale: Scale, *, unit: str, method: str) -> bytes:

@@ -130,6 +130,7 @@ def _tenths(tenths: pd.DataFrame, unit: str) -> Figure:
     svg = figures.decile_bias(
         tenths,
         unit=unit,
+        tenths_of="map",
         name="map-tenths",
         alt=f"Mean error by tenth of what the map says. Naive: {signed(low)} in the lowest and {signed(high)} "
         "in the highest tenth.",
