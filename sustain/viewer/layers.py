@@ -67,6 +67,10 @@ class MapLayers:
                 raise RasterError(f"{self.path}: no coordinate system is set, so it cannot be put on a map.")
             self.bands = _named_bands(source)
             self.names = list(self.bands)
+            if not self.bands:
+                raise RasterError(
+                    f"{self.path}: all of its bands are alpha bands; there is no value to show."
+                )
             self.unit = str(source.units[next(iter(self.bands.values())) - 1] or "")
             self.tags = source.tags()
             self._crs, self._cell_area = source.crs.to_wkt(), abs(source.transform.determinant)
@@ -79,13 +83,13 @@ class MapLayers:
         """Find the ends of each band's colour scale; the corrected and the raw band share theirs."""
         step = max(1, math.ceil(max(source.height, source.width) / _LOOK_PX))
         shape = None if step == 1 else (source.height // step or 1, source.width // step or 1)
-        values = {name: read_values(source, [index], shape=shape) for name, index in self.bands.items()}
-        shared = [name for name in (WEALTH, WEALTH_RAW) if name in values]
+        shared = [name for name in (WEALTH, WEALTH_RAW) if name in self.bands]
         scales = {}
         for name in self.names:
-            parts = [values[other] for other in (shared if name in shared else [name])]
+            alike = [name, *(other for other in shared if name in shared and other != name)]
+            parts = [read_values(source, [self.bands[other]], shape=shape) for other in alike]
             scale = scale_of(*parts, from_zero=name == WEALTH_SE)
-            if scale is None or not np.isfinite(values[name]).any():
+            if scale is None or not np.isfinite(parts[0]).any():
                 raise RasterError(f"{self.path}: the band {name!r} holds no value; there is nothing to show.")
             if step > 1:  # the values that were not looked at may go on beyond
                 scale = Scale(scale.low, scale.high, name != WEALTH_SE or scale.low < 0, True)

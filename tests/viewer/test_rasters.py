@@ -12,7 +12,7 @@ from PIL import Image
 from rasterio import Affine
 
 from sustain.errors import DataError, FileFormatError, RasterError
-from sustain.palettes import ERROR, WEALTH, scale_of
+from sustain.palettes import ERROR, SUPPORT_KINDS, WEALTH, scale_of
 from sustain.viewer import MapLayers
 from tests.maps.fakes import write_raster
 
@@ -126,6 +126,32 @@ def test_a_mask_beside_the_file_and_an_alpha_band_hide_cells(tmp_path):
         assert layers.at(11.5, 3.5)["values"] == {"band_1": None}
         assert colour_at(layers, 11.5, 3.5) is None
         assert colour_at(layers, 12.5, 3.5) == expected(6)
+
+
+def test_kinds_are_not_averaged_where_the_map_is_small(tmp_path, monkeypatch):
+    """Overviews of a published map are averages: of no imagery (2) and within range (0) they make extrapolated (1)."""
+    monkeypatch.setattr("sustain.viewer.tiles._FINE_PX", 64)
+    kinds = np.broadcast_to(np.arange(512) % 2 * 2.0, (512, 512))
+    path = write_raster(tmp_path / "map.tif", kinds[None], ("support",), crs="EPSG:3857")
+    with rasterio.open(path, "r+") as target:
+        target.build_overviews([2, 4, 8], rasterio.enums.Resampling.average)
+    layers = MapLayers(path)
+    lon, lat = (layers.bounds[0] + layers.bounds[2]) / 2, (layers.bounds[1] + layers.bounds[3]) / 2
+    x, y = int((lon + 180) / 360 * 32), int((1 - np.arcsinh(np.tan(np.radians(lat))) / np.pi) / 2 * 32)
+    picture = np.array(Image.open(io.BytesIO(layers.tile("support", 5, x, y))))
+    drawn = {tuple(int(part) for part in colour) for colour in picture[picture[..., 3] > 0][:, :3]}
+    assert {"#{:02x}{:02x}{:02x}".format(*colour) for colour in drawn} == {
+        SUPPORT_KINDS[0].colour,
+        SUPPORT_KINDS[2].colour,
+    }
+
+
+def test_a_raster_of_alpha_alone_is_refused(tmp_path):
+    path = raster(tmp_path / "alpha.tif", dtype="uint8")
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = [rasterio.enums.ColorInterp.alpha]
+    with pytest.raises(RasterError, match="no value to show"):
+        MapLayers(path)
 
 
 def test_bands_of_one_name_are_told_apart(tmp_path):
