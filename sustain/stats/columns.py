@@ -237,8 +237,8 @@ class ColumnReader:
             shared = index.duplicated(keep=False)
             raise self.error(
                 f"{name}: its index repeats ({int(shared.sum())} of {len(index)} rows share theirs, such as "
-                f"{index[shared][0]!r}), so that a join with what comes back would multiply rows. Number the rows first "
-                "(reset_index()), or pass .to_numpy()."
+                f"{index[shared][0]!r}), so that a join with what comes back would multiply rows. Number the rows "
+                "first (reset_index()), or pass .to_numpy()."
             )
 
     def require_columns(self, data: pd.DataFrame, names: Iterable[Any], *, argument: str = "data") -> None:

@@ -28,6 +28,8 @@ from sustain.maps.places import read
 from sustain.maps.read.zonal import buffer_mean, sample_points, zonal_mean
 from sustain.maps.read.zones import column_names
 from sustain.spelling import argument
+from sustain.stats.columns import label_text
+from sustain.stats.keys import match_keys
 
 __all__ = ["DISPLACED_M", "MapReading", "read_map_at_units"]
 
@@ -173,21 +175,21 @@ def read_map_at_units(
     outcome, column, chosen = _outcome(raster, band)
     weighed = "" if weights is None else ", each cell weighed by the raster of weights"
     if polygons is not None and key is not None:
-        values = zonal_mean(raster, _areas(units, polygons, key), weights)
+        values = _means_of_areas(raster, units, polygons, key, weights)
         how = f"Map values are means over the units' polygons{weighed}."
     elif displaced is not None:
-        values = buffer_mean(raster, units[lon], units[lat], _displacement(units, displaced), weights)
+        values = buffer_mean(raster, *_coordinates(units, lon, lat), _displacement(units, displaced), weights)
         how = (
             "Coordinates are displaced, so map values are means over circles of 2 km around urban and 5 km around "
             f"rural places{weighed}; a treatment that changes within that distance is blurred."
         )
     elif buffer_m is not None:
         radius = _radius(units, buffer_m)
-        values = buffer_mean(raster, units[lon], units[lat], radius, weights)
+        values = buffer_mean(raster, *_coordinates(units, lon, lat), radius, weights)
         size = f"{radius:g} m" if isinstance(radius, float) else f"the radius in column {buffer_m!r}"
         how = f"Map values are means over circles of {size} around the units{weighed}."
     else:
-        values = sample_points(raster, units[lon], units[lat])
+        values = sample_points(raster, *_coordinates(units, lon, lat))
         how = "Map values are those of the cells that contain the units' coordinates."
         if SUPPORT in values:
             flags = values.pop(SUPPORT)
@@ -242,38 +244,23 @@ def _displacement(units: pd.DataFrame, column: str) -> Any:
     return np.where(flag == 1, DISPLACED_M["urban"], DISPLACED_M["rural"])
 
 
-def _areas(units: pd.DataFrame, polygons: gpd.GeoDataFrame, key: str) -> gpd.GeoDataFrame:
-    """Polygon of every unit, in the units' order; polygons without a key are of no unit."""
+def _coordinates(units: pd.DataFrame, lon: str, lat: str) -> tuple[pd.Series, pd.Series]:
+    """Columns of coordinates, numbered from 0: an index of the units may repeat, as in a panel by its units."""
+    places = units.reset_index(drop=True)
+    return places[lon], places[lat]
+
+
+def _means_of_areas(
+    raster: str | Path, units: pd.DataFrame, polygons: gpd.GeoDataFrame, key: str, weights: str | Path | None
+) -> pd.DataFrame:
+    """Means over the polygon of every unit, in the units' order; polygons without a key are of no unit."""
     read.require_columns(polygons, [key], argument="polygons")
-    named = polygons[polygons[key].notna()]
-    there, wanted = read.joint_labels(repr(key), named[key], units[key])
-    n_polygons = np.bincount(there.codes, minlength=there.n)[wanted.codes]
-    if (n_polygons > 1).any():
-        repeated = wanted.names[wanted.codes[np.argmax(n_polygons > 1)]]
-        raise DataError(f"polygons: {repeated!r} is there more than once in {key!r}. Dissolve them first.")
-    absent = np.unique(wanted.codes[n_polygons == 0])
-    if absent.size:
-        first = wanted.names[absent[0]]
-        alike = [
-            name for name in np.array(there.names)[np.unique(there.codes)] if _number(name) == _number(first)
-        ]
-        hint = (
-            f" Theirs is {str(alike[0])!r}: one of the two was read as a number; keep codes as text in both tables."
-            if alike
-            else ""
-        )
-        raise DataError(
-            f"polygons: {absent.size} values of {key!r} in units have no polygon, the first {first!r}.{hint}"
-        )
-    place = np.empty(there.n, dtype=np.intp)
-    place[there.codes] = np.arange(len(named))
-    shapes = named.geometry.to_numpy()[place[wanted.codes]]
-    return gpd.GeoDataFrame(geometry=shapes, index=np.array(wanted.names)[wanted.codes], crs=polygons.crs)
-
-
-def _number(label: str) -> float | str:
-    """Give the number that a code would be if it were one, so that 001, 1 and 1.0 are seen to be alike."""
-    try:
-        return float(label)
-    except ValueError:
-        return label
+    there = f"polygons: column {key!r}"
+    row = match_keys(read, units[key], polygons[key], left_name=f"units: column {key!r}", right_name=there)
+    used, unit = np.unique(row, return_inverse=True)
+    areas = gpd.GeoDataFrame(
+        geometry=polygons.geometry.to_numpy()[used],
+        index=[label_text(name) for name in polygons[key].iloc[used]],
+        crs=polygons.crs,
+    )
+    return zonal_mean(raster, areas, weights).iloc[unit]

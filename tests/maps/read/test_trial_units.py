@@ -156,7 +156,7 @@ def test_what_is_refused(world):
         read_map_at_units(path, units, buffer_m="far")
     with pytest.raises(DataError, match="for urban and 0"):
         read_map_at_units(path, units, displaced="radius")
-    with pytest.raises(DataError, match="have no polygon, the first 'd00'"):
+    with pytest.raises(DataError, match="are not in polygons: column 'adm2', the first 'd00'"):
         read_map_at_units(path, units, polygons=areas.iloc[:-1], key="adm2")
     with pytest.raises(DataError, match="more than once"):
         read_map_at_units(path, units, polygons=pd.concat([areas, areas]), key="adm2")
@@ -182,7 +182,7 @@ def test_a_key_is_the_same_whatever_type_a_join_made_of_it(world, wanted):
 def test_codes_with_leading_zeros_are_other_keys(world):
     folder, _, areas = world
     polygons = areas.iloc[:1].assign(code=["007"])
-    with pytest.raises(DataError, match="have no polygon, the first '7'"):
+    with pytest.raises(DataError, match="only look like those in polygons: column 'code': '7' and '007'"):
         read_map_at_units(folder / "map.tif", pd.DataFrame({"code": [7]}), polygons=polygons, key="code")
 
 
@@ -190,9 +190,25 @@ def test_codes_with_leading_zeros_are_other_keys(world):
 def test_codes_that_were_read_as_numbers_are_named(world, theirs, ours):
     areas = gpd.GeoDataFrame({"code": [theirs]}, geometry=[box(0, 0, 1, 1)], crs=4326)
     with pytest.raises(
-        DataError, match=rf"no polygon, the first '{ours}'\. Theirs is '{theirs}': one .* as a number"
+        DataError, match=rf"only look like those in polygons: column 'code': '{ours}' and '{theirs}'"
     ):
         read_map_at_units(world[0] / "map.tif", pd.DataFrame({"code": [ours]}), polygons=areas, key="code")
+
+
+def test_an_index_that_repeats_multiplies_nothing(world):
+    """A panel by its villages, joined with what is read at its rows, had four rows a village for two."""
+    folder, units, areas = world
+    panel = pd.concat([units.assign(year=2010), units.assign(year=2015)])
+    panel.index = pd.Index(np.tile([f"v{k}" for k in range(len(units))], 2), name="village")
+    with pytest.raises(DataError, match=r"lon: its index repeats .* a join .* would multiply rows"):
+        sample_points(folder / "map.tif", panel["lon"], panel["lat"])
+    with pytest.raises(DataError, match="polygons: its index repeats"):
+        zonal_mean(folder / "map.tif", pd.concat([areas, areas]))
+    for options in ({}, {"buffer_m": 3000}, {"polygons": areas, "key": "adm2"}):
+        once = read_map_at_units(folder / "map.tif", units, **options).table
+        found = read_map_at_units(folder / "map.tif", panel, **options).table
+        assert found.index.equals(panel.index)
+        np.testing.assert_array_equal(found["wealth_raw"], np.tile(once["wealth_raw"], 2))
 
 
 def test_a_row_without_a_polygon_is_named_by_its_key(world):
