@@ -21,9 +21,9 @@ from sustain.maps.correct.raster import require_corrected_with
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
 from sustain.maps.read.area_variance import AreaErrors, BlockSums
 from sustain.maps.read.people import open_people
-from sustain.maps.read.polygons import read_polygons
+from sustain.maps.read.polygons import polygonal, read_polygons
 from sustain.maps.read.zonal import warn_of_holes
-from sustain.maps.read.zones import Piece, cells_in_zones, value_names, zones_on_grid
+from sustain.maps.read.zones import Piece, cells_in_zones, value_names, whole_weights, zones_on_grid
 from sustain.sphere import arc_km, on_sphere
 from sustain.stats.covariance import critical_value
 
@@ -128,16 +128,16 @@ def area_means(
         card = CalibrationCard.load(card)
     if (doubt := _doubt(card)) is not None:
         warnings.warn(doubt, WeakCalibrationWarning, stacklevel=2)
+    shapes = polygonal(areas)
     with open_raster(raster) as source, open_people(source, weights, per_km2=weights_per_km2) as people:
         require_corrected_with(source, card)
         reader = _Reader(source, value_names(source), card, source.tags()["SUSTAIN_METHOD"])
-        zones = zones_on_grid(source, areas)
+        zones = zones_on_grid(source, shapes)
         sums = [_Sums() for _ in range(len(zones))]
         for piece in cells_in_zones(source, zones, people):
             reader.add(piece, sums[piece.zone])
-    for zone, found in enumerate(sums if weights is None else ()):
-        found.weight = zones.size(zone, found.weight)
-    rows = [reader.finish(found) for found in sums]
+        whole = whole_weights(zones, shapes, np.array([found.weight for found in sums]), people)
+    rows = [reader.finish(found, total) for found, total in zip(sums, whole.tolist(), strict=True)]
     table = pd.DataFrame(rows, index=areas.index, columns=list(COLUMNS))
     warn_of_holes(raster, len(table), 0, int((~(table["imagery_share"] > 0)).sum()), "areas")
     return table
@@ -220,7 +220,7 @@ def _doubt(card: CalibrationCard) -> str | None:
 class _Sums:
     """What is gathered of one area, piece by piece."""
 
-    weight: float = 0.0  # of the whole area, with imagery or not: square kilometres, or people
+    weight: float = 0.0  # of all cells, with imagery or not: square kilometres, or people
     seen: float = 0.0
     outside: float = 0.0
     raw: float = 0.0
@@ -268,9 +268,8 @@ class _Reader:
         sums.draws = sums.draws + self._draws.weighted_sum(x, weight)
         sums.blocks.add(row, col, columns)
 
-    def finish(self, sums: _Sums) -> dict[str, float]:
-        """Figures of one area."""
-        total = sums.weight
+    def finish(self, sums: _Sums, total: float) -> dict[str, float]:
+        """Figures of one area; `total` is its weight, parts beyond the raster included."""
         found = dict.fromkeys(COLUMNS, math.nan)
         found |= {"imagery_share": sums.seen / total if total > 0 else math.nan, "cells": sums.cells}
         if not sums.seen > 0:

@@ -39,12 +39,14 @@ _NO_COUNT = 1e30  # larger numbers stand for nothing
 def open_people(
     source: rasterio.io.DatasetReader, path: str | Path | None, *, per_km2: bool
 ) -> Iterator[People | None]:
-    """Open a raster of counts (or densities) beside a map; None without a path."""
+    """Open a raster of counts (or densities) beside a map, and say in the end what is to be known; None without."""
     if path is None:
         yield None
         return
     with open_raster(path) as other:
-        yield People(source, other, per_km2=per_km2)
+        people = People(source, other, per_km2=per_km2)
+        yield people
+        people.warn()
 
 
 class People:
@@ -113,6 +115,15 @@ class People:
         found[~covered] = np.nan
         return found
 
+    @property
+    def raster(self) -> rasterio.io.DatasetReader:
+        """Raster of the counts."""
+        return self._other
+
+    def on_own_cells(self) -> People:
+        """Give the same counts on the cells of their own raster."""
+        return People(self._other, self._other, per_km2=self._areas is not None)
+
     def known(self, counts: Floats) -> Floats:
         """Give counts on cells that a zone meets, nobody where the raster does not reach, and remember how many."""
         uncovered = np.isnan(counts)
@@ -128,21 +139,21 @@ class People:
                 f"{name}: weights lie on other cells than {self._map.name} ({how}). They are shared out over the map's "
                 "cells by area; no count is lost.",
                 GridWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if self._n_odd:
             warnings.warn(
                 f"{name}: {self._n_odd} of the numbers read are no weights (such as {self._least_odd:g}) and are taken "
                 "for missing, as nobody. If they stand for missing weights, declare them (gdal_edit.py -a_nodata).",
                 DataWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if self._n_uncovered:
             warnings.warn(
                 f"{name}: weights do not reach everywhere; {self._n_uncovered / self._n_cells:.1%} of the cells that "
                 "the zones meet lie beyond them, and count for nothing.",
                 DataWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _how(self) -> str | None:

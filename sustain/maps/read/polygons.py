@@ -110,7 +110,7 @@ def polygonal(polygons: gpd.GeoDataFrame) -> gpd.GeoSeries:
             f"polygons: {int(mended.sum())} of {len(shapes)} rows are no valid polygons and were mended "
             f"({row_names(index, mended)}; the first: {why}). All that their outlines enclose counts, once.",
             DataWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     return gpd.GeoSeries(found, index=index, crs=polygons.crs)
 

@@ -27,7 +27,8 @@ from sustain.maps.places import (
 )
 from sustain.maps.read.longitudes import whole_ring
 from sustain.maps.read.people import open_people
-from sustain.maps.read.zones import Piece, cells_in_zones, value_names, zones_on_grid
+from sustain.maps.read.polygons import polygonal
+from sustain.maps.read.zones import Piece, cells_in_zones, value_names, whole_weights, zones_on_grid
 
 __all__ = ["buffer_mean", "sample_points", "warn_of_holes", "zonal_mean"]
 
@@ -55,7 +56,8 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
     Raises
     ------
     DataError
-        When coordinates are missing, of unequal number or out of range, or when longitude and latitude are
+        When coordinates are missing, of unequal number or out of range, an index repeats (a join by it would
+        multiply rows; `sustain.maps.read.read_map_at_units` takes it), or when longitude and latitude are
         exchanged (few points lie inside the raster as given, most with the two exchanged).
     FileFormatError, RasterError
         When the raster cannot be read or has no coordinate system.
@@ -65,6 +67,7 @@ def sample_points(raster: str | Path, lon: Any, lat: Any) -> pd.DataFrame:
     SupportWarning
         When points lie outside the raster or in cells without imagery; it counts both.
     """
+    read.require_telling_index("lon", lon)
     index = lon.index if isinstance(lon, pd.Series) else None
     lon, lat = read_coordinates(lon, lat)
     with open_raster(raster) as source:
@@ -120,6 +123,7 @@ def buffer_mean(
     DataError
         As `sample_points`, and when a radius is not positive.
     """
+    read.require_telling_index("lon", lon)
     index = lon.index if isinstance(lon, pd.Series) else None
     lon, lat = read_coordinates(lon, lat)
     radius = radius_m if np.ndim(radius_m) else np.full(lon.size, radius_m)
@@ -177,7 +181,7 @@ def zonal_mean(
     Raises
     ------
     DataError
-        When `polygons` has no coordinate system, or holds an empty geometry.
+        When `polygons` has no coordinate system or an index that repeats, or holds an empty geometry.
     RasterError
         When the weights' coordinate system is another one than the raster's, or their cells do not fit it.
 
@@ -186,14 +190,15 @@ def zonal_mean(
     SupportWarning
         When some polygons meet no cell that holds a value.
     """
+    read.require_telling_index("polygons", polygons)
+    shapes = polygonal(polygons)
     with open_raster(raster) as source, open_people(source, weights, per_km2=weights_per_km2) as people:
         names, attrs = value_names(source), _attrs(source)
-        zones = zones_on_grid(source, polygons)
+        zones = zones_on_grid(source, shapes)
         sums = np.zeros((len(zones), 2 * len(names) + 3))
         for piece in cells_in_zones(source, zones, people):
             sums[piece.zone] += _sums(piece, names)
-    for zone, found in enumerate(sums if weights is None else ()):
-        found[-3] = zones.size(zone, found[-3])
+        sums[:, -3] = whole_weights(zones, shapes, sums[:, -3], people)
     parts = [_zone_means(found, names) for found in sums]
     table = pd.DataFrame(parts, index=polygons.index)
     table.attrs.update(attrs)

@@ -28,9 +28,17 @@ from sustain.maps.places import degrees_of, first_longitude, system_of
 from sustain.maps.read.ground import CellAreas, ground_km2
 from sustain.maps.read.longitudes import counted_from, in_degrees, is_finite
 from sustain.maps.read.people import People
-from sustain.maps.read.polygons import mend, polygonal, row_names
+from sustain.maps.read.polygons import mend, row_names
 
-__all__ = ["Piece", "Zones", "cells_in_zones", "column_names", "value_names", "zones_on_grid"]
+__all__ = [
+    "Piece",
+    "Zones",
+    "cells_in_zones",
+    "column_names",
+    "value_names",
+    "whole_weights",
+    "zones_on_grid",
+]
 
 _SIDE = 512  # cells along the side of a piece of a large zone
 _CELLS_AT_A_TIME = 1 << 21  # that exactextract is asked for at once; 100 to 200 bytes each
@@ -79,10 +87,6 @@ class Zones:
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def size(self, zone: int, covered_km2: float) -> float:
-        """Ground of a zone in square kilometres, given what it covers of the raster."""
-        return max(covered_km2, self.beyond_km2.get(zone, 0.0))
-
 
 def column_names(source: rasterio.io.DatasetReader) -> list[str]:
     """Descriptions of all bands, ``band_1`` and so on where there is none."""
@@ -95,17 +99,16 @@ def value_names(source: rasterio.io.DatasetReader) -> list[str]:
     return [names[index - 1] for index in value_bands(source)]
 
 
-def zones_on_grid(source: rasterio.io.DatasetReader, polygons: gpd.GeoDataFrame) -> Zones:
-    """Polygons on the pixels of an open raster, whatever their system and wherever its longitudes begin.
+def zones_on_grid(source: rasterio.io.DatasetReader, shapes: gpd.GeoSeries) -> Zones:
+    """Polygons (of `polygonal`) on the pixels of an open raster, in any system, wherever its longitudes begin.
 
     Raises
     ------
     DataError
-        As `sustain.maps.read.polygons.polygonal`, and when a polygon cannot be brought into the raster's system.
+        When a polygon cannot be brought into the raster's system.
     RasterError
         When the raster has no coordinate system.
     """
-    shapes = polygonal(polygons)
     index, own, crs = shapes.index, pyproj.CRS.from_user_input(shapes.crs).to_2d(), system_of(source)
     given = np.asarray(shapes.to_numpy(), dtype=object)
     if not len(given):
@@ -204,8 +207,22 @@ def cells_in_zones(
             yield Piece(
                 zone, row, col, values[:, row - top, col - left], np.asarray(weight, dtype=np.float64)
             )
-    if people is not None:
-        people.warn()
+
+
+def whole_weights(
+    zones: Zones, shapes: gpd.GeoSeries, covered: npt.NDArray[np.float64], people: People | None
+) -> npt.NDArray[np.float64]:
+    """Weights of zones, parts beyond the raster included, given what they cover of it."""
+    whole = np.array(covered, dtype=np.float64)
+    beyond = list(zones.beyond_km2)
+    if people is None or not beyond:
+        found = np.array([zones.beyond_km2[zone] for zone in beyond])
+    else:
+        found, own = np.zeros(len(beyond)), people.on_own_cells()
+        for piece in cells_in_zones(people.raster, zones_on_grid(people.raster, shapes.iloc[beyond]), own):
+            found[piece.zone] += piece.weight.sum()
+    whole[beyond] = np.maximum(whole[beyond], found)
+    return whole
 
 
 class _Grid(RasterSource):  # type: ignore[misc]  # exactextract has no types

@@ -53,14 +53,14 @@ def world(tmp_path_factory):
         name: write_raster(folder / f"{name}.tif", [cells], ("a",), crs=CRS, transform=transform, **layout)
         for name, (cells, transform, layout) in ways.items()
     }
-    for factor in (1, 250):
+    for factor in (1, 256):
         paths[factor] = write_raster(
             folder / f"{factor}.tif", [PEOPLE * factor], ("p",), crs=CRS, transform=TOP_LEFT
         )
     return paths
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(place=PLACES)
 @pytest.mark.parametrize("weights", [None, 1])
 def test_the_way_a_raster_lies_changes_nothing(world, place, weights):
@@ -71,14 +71,14 @@ def test_the_way_a_raster_lies_changes_nothing(world, place, weights):
         if isinstance(name, str)
     ]
     for other in found[1:]:
-        np.testing.assert_allclose(other, found[0], rtol=1e-5)
+        np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=25)
 @given(place=PLACES)
 def test_only_ratios_of_weights_matter(world, place):
     shape = zone(Point(*place[:2]).buffer(place[2]))
-    once, more = (zonal_mean(world["as it is"], shape, world[factor]) for factor in (1, 250))
+    once, more = (zonal_mean(world["as it is"], shape, world[factor]) for factor in (1, 256))
     np.testing.assert_allclose(more, once, rtol=1e-6)
 
 
@@ -91,9 +91,10 @@ def test_the_parts_of_a_polygon_make_the_whole(world, place, cut, slope):
     left = shapely.Polygon(
         [(-99, -99), (x + cut * r - 99 * slope, -99), (x + cut * r + 99 * slope, 99), (-99, 99)]
     )
-    parts = [part for part in (whole & left, whole - left) if part.area > 1e-6]
+    on_map = box(0, 0, 9, 12)
+    parts = [part for part in (whole & left, whole - left) if (part & on_map).area > 1e-6]
     # The system is nearly one of equal areas here, so areas on the map will do for a tolerance of one in ten thousand.
-    areas = np.array([(part & box(0, 0, 9, 12)).area for part in parts])
+    areas = np.array([(part & on_map).area for part in parts])
     found = zonal_mean(world["as it is"], zone(*parts))["a"].to_numpy()
     assert np.average(found, weights=areas) == pytest.approx(
         zonal_mean(world["as it is"], zone(whole))["a"].item(), abs=1e-3

@@ -252,3 +252,16 @@ def test_memory_does_not_grow_with_the_raster_of_people(ramp, tmp_path, monkeypa
     assert max(largest) < 1.2e6
     with rasterio.open(path) as source:
         assert source.width * source.height > max(largest)
+
+
+def test_people_beyond_the_map_have_no_imagery(ramp, tmp_path):
+    """A zone lies half off the map, where three live in a cell and not one: a quarter of its people is seen."""
+    counts = np.ones((10, 20))
+    counts[:, :10] = 3
+    for west, by_hand in ((490_000, 5 / (5 + 15)), (489_500, 5 / (5 + 3 * 4.5 + 0.5))):
+        path = people(tmp_path / f"{west}.tif", counts, from_origin(west, 10_000, 1000, 1000))
+        zone = gpd.GeoDataFrame(geometry=[box(495_000, 0, 505_000, 10_000)], crs="EPSG:32631")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GridWarning)
+            found = zonal_mean(ramp, zone, path)["imagery_share"].item()
+        assert found == pytest.approx(by_hand, rel=1e-6)
