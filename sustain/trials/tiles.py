@@ -12,8 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from sustain.causal.trial.reader import read
-from sustain.errors import EffectError
-from sustain.stats.columns import label_text
+from sustain.errors import DataError, EffectError
+from sustain.stats.keys import match_keys
+from sustain.stats.labels import label_text
+from sustain.tables import read_table
 from sustain.trials.trial import Trial, load_trials
 
 __all__ = ["TRIALS_FILE", "tile_trials", "urban_contrasts"]
@@ -106,23 +108,25 @@ def _units(trial: Trial, cells: pd.DataFrame, folder: Path) -> pd.DataFrame:
             "Leave map and baseline_map out."
         )
     try:
-        table = pd.read_csv(path, dtype={"id": str})
-    except FileNotFoundError as error:
-        raise EffectError(f"{path}: no such table, but trial {trial.name!r} names it.") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise EffectError(f"{path}: not a CSV table ({error}).") from error
-    if "id" not in table or table["id"].duplicated().any():
+        table = read_table(path, ["id"])
+    except DataError as error:
+        raise EffectError(f"trial {trial.name!r}: {error}") from error
+    keys = read.labels(f"{path}: column 'id'", table["id"])
+    if len(table) > keys.n:
+        raise EffectError(f"{path}: {len(table) - keys.n} rows repeat an id. Give one row a tile.")
+    tile = match_keys(
+        read,
+        table["id"],
+        cells["id"],
+        left_name=f"{path}: column 'id'",
+        right_name="the map's tiles",
+        absent=True,
+    )
+    if (strange := tile < 0).any():
+        names = ", ".join(map(label_text, table["id"][strange].head(3)))
         raise EffectError(
-            f"{path}: expected a column id with one row a tile; got {', '.join(table.columns)}."
-        )
-    if table["id"].isna().any():
-        raise EffectError(f"{path}: {int(table['id'].isna().sum())} rows have no id. Name the tile of each.")
-    # Ids meet as text, whatever type the map's table gives them.
-    cells = cells.assign(id=[label_text(tile) for tile in cells["id"]])
-    if strange := sorted(set(table["id"]) - set(cells["id"])):
-        raise EffectError(
-            f"{path}: {len(strange)} of {len(table)} tiles are not in the map, such as {', '.join(strange[:3])}: "
+            f"{path}: {int(strange.sum())} of {len(table)} tiles are not in the map, such as {names}: "
             "unknown ids, or tiles that the model learned from (train.crossfit predicts those too). Leave them out."
         )
-    added = cells[["id", *(name for name in cells if name not in table)]]
-    return table.merge(added, on="id", how="left", validate="one_to_one")
+    added = cells[[name for name in cells if name not in table]].iloc[tile].reset_index(drop=True)
+    return pd.concat([table.assign(id=table["id"].map(label_text)), added], axis=1)

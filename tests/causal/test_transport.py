@@ -257,6 +257,8 @@ class TestOverlap:
             effect_of(data, calibration=card, method="tweedie", overlap=both)
         with pytest.raises(CardError, match="the rows that the card was built from"):
             effect_of(data, calibration=card, overlap={"id": "id", "rows": make_rows(7, 600)})
+        with pytest.raises(EffectError, match="only look like those in the calibration rows: '00' and '0'"):
+            effect_of(data.assign(id="00"), calibration=card, assumption="measurement", overlap=both)
         with pytest.raises(EffectError, match="no column 'area'"):
             effect_of(data, calibration=card, overlap=both, vcov={"CRV1": "area"})
         with pytest.raises(EffectError, match="not with a conley vcov"):

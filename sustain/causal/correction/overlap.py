@@ -15,6 +15,7 @@ from sustain.causal.fit import FittedDesign
 from sustain.causal.trial.reader import read
 from sustain.errors import CardError, EffectError
 from sustain.spelling import argument
+from sustain.stats.keys import refuse_lookalikes
 from sustain.stats.line import fit_line
 
 if TYPE_CHECKING:
@@ -109,6 +110,13 @@ class Overlap:
         covariance = -end.estimate / end.slope**2 * float(trial @ calibration)
         ours, theirs = read.joint_labels(
             f"overlap: column {self.id!r}", units.extra[self.id], self.rows[self.id]
+        )
+        refuse_lookalikes(
+            read,
+            [ours.names[code] for code in np.unique(ours.codes)],
+            [theirs.names[code] for code in np.unique(theirs.codes)],
+            f"overlap: the trial's column {self.id!r}",
+            "the calibration rows",
         )
         shared = int(np.isin(ours.codes, theirs.codes).sum())
         error = math.sqrt(max(0.0, end.variance + 2 * covariance))

@@ -235,10 +235,12 @@ def test_the_contrast_is_of_test_tiles_alone(cells):
     ("text", "entry", "message"),
     [
         ("id,treated\nKE-2014-7#-99999999,1\n", {}, "1 of 1 tiles are not in the map"),
-        ("place,treated\na,1\n", {}, "expected a column id"),
-        ("", {}, "not a CSV table"),
+        ("place,treated\na,1\n", {}, "no column id"),
+        ("", {}, "is empty"),
         ("id,treated\n", {"map": "endline"}, "a map of another period"),
         (None, {}, "no such table"),
+        ("id,treated\nKE-2014-7#-00000002,1\nKE-2014-7#-00000002,0\n", {}, "1 rows repeat an id"),
+        (",treated,id\n1,0,\n", {}, "1 values are missing"),
     ],
 )
 def test_a_trial_that_does_not_fit_the_tiles_is_refused(cells, tmp_path, text, entry, message):
