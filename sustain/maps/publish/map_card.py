@@ -311,6 +311,7 @@ def code_table(what: str, texts: Mapping[str, str]) -> str:
 
 
 def markdown_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Write a table in Markdown."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """Write a table in Markdown; a bar or a new line in a cell does not end it."""
+    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in (head, *rows)]
+    cells.insert(1, ["---"] * len(head))
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

@@ -8,7 +8,7 @@ from sustain.config import PublishParams
 from sustain.debias import CalibrationCard
 from sustain.files import require_free_space, write_json, write_text
 from sustain.maps.correct.raster import require_corrected_with
-from sustain.maps.geotiff import WEALTH, open_raster
+from sustain.maps.geotiff import WEALTH, open_raster, require_crs
 from sustain.maps.publish.collection import COLLECTION_FILE, make_collection
 from sustain.maps.publish.facts import created, require_facts
 from sustain.maps.publish.folder import published_folder
@@ -79,6 +79,7 @@ def publish_map(
     period = require_facts(params, calibration)
     created(params)  # its errors before the work
     with open_raster(corrected) as raster:
+        require_crs(raster)
         require_corrected_with(raster, calibration)
         n_cells = raster.height * raster.width
     n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import rasterio
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from rasterio.enums import Resampling
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject
@@ -31,6 +33,13 @@ _SIDE_PX = 900
 _INCHES, _DPI = 6.0, 120
 _PAPER, _INK, _NOTHING = "#ffffff", "#1b1b1b", "#e9e9e9"
 _TITLE_CHARACTERS = 60
+_FONT = "DejaVu Sans"
+_LOOK: dict[Any, Any] = {
+    "font.family": _FONT,
+    "font.size": 10,
+    "text.color": _INK,
+    "text.parse_math": False,
+}
 
 
 def write_thumbnail(
@@ -60,7 +69,8 @@ def write_thumbnail(
     stretch = (size.height / abs(raster.res[1])) / (size.width / abs(raster.res[0]))
     shape = (top - bottom) * stretch / (right - left)
     height = float(np.clip(shape, 0.25, 2.5)) * (_INCHES - 0.4) + 1.7
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": _INK}):
+    # What users write is no formula, and letters that the font lacks would be boxes: README.md has them.
+    with mpl.rc_context(_LOOK):
         figure = Figure(figsize=(_INCHES, height), dpi=_DPI, layout="constrained", facecolor=_PAPER)
         axes = figure.add_subplot()
         colours = ListedColormap(legend.palette.rgb(256) / 255)
@@ -124,4 +134,9 @@ def _tick_texts(scale: Scale, ticks: list[float]) -> list[str]:
 
 
 def _short(text: str) -> str:
+    """Text as far as there is room; empty where the font lacks a letter of it."""
+    text = " ".join(text.split())
+    letters = get_font(findfont(_FONT)).get_charmap()
+    if any(ord(letter) not in letters for letter in text):
+        return ""
     return text if len(text) <= _TITLE_CHARACTERS else text[: _TITLE_CHARACTERS - 1].rstrip() + "…"

@@ -138,3 +138,22 @@ def test_the_thumbnail_is_small_and_the_same_every_time(folder, tmp_path):
     asset = json.loads((folder / "item.json").read_text())["assets"]["thumbnail"]
     assert (asset["roles"], asset["type"]) == (["thumbnail"], "image/png")
     assert "](thumbnail.png)" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("title", "licence"),
+    [("地図 of wealth", "MIT"), ("From $1 to $2 | a day", "by request | or not"), ("A" * 200, "$x_{$")],
+)
+def test_whatever_a_title_holds_there_is_a_picture_and_a_table(tmp_path, title, licence, recwarn):
+    about = ABOUT.model_copy(update={"title": title, "licence": licence})
+    write_raster(tmp_path / "raw.tif", [slope()], ("wealth_raw",), units=("US$ | day",))
+    card = make_card(unit="US$ | day").save(tmp_path / "card.json")
+    correct_raster(tmp_path / "raw.tif", tmp_path / "corrected.tif", card)
+    out = publish_map(tmp_path / "corrected.tif", card, tmp_path / "out", about)
+    assert Image.open(out / "thumbnail.png").size[0] < 1000
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    text = (out / "README.md").read_text()
+    for line in text.splitlines():
+        if line.startswith("| this map"):
+            assert line == f"| this map | {licence.replace('|', chr(92) + '|')} |"
+    assert text.startswith(f"# {title}\n")
