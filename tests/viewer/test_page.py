@@ -139,6 +139,8 @@ def test_the_line_between_two_maps_moves(page, folder):
         seen[name] = colours()
     page.check("input[value=compare]")
     assert colours() == [seen["wealth_raw"][0], seen["wealth"][1]]
+    controls = ["#swipe button", "#swipe .before", "#swipe .after"]
+    assert overlaps(boxes(page, [*controls, ".leaflet-control-zoom", ".leaflet-control-scale"])) == []
     handle = page.locator("#swipe button")
     start, whole = middle(handle.bounding_box()), page.locator("#map").bounding_box()
     for share, left in (

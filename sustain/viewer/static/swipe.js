@@ -1,6 +1,5 @@
 // Two layers of tiles, one on either side of a line that can be moved: by hand, by mouse, by arrow keys.
 
-const BESIDE = 150; // pixels from the left that the scale bar and the handle take
 const place = (value) => Math.min(1, Math.max(0, value));
 
 // Returns a function that takes the line and both layers away. `texts`: what stands left and right of the line.
@@ -32,7 +31,7 @@ export function swipe(map, left, right, texts) {
     // A text that finds no room on its side is not cut in two.
     tags.forEach((tag, i) => {
       const room = (i ? 1 - share : share) * size.x;
-      tag.style.visibility = room > tag.offsetWidth + (i ? 36 : BESIDE) ? "visible" : "hidden";
+      tag.style.visibility = room > tag.offsetWidth + 12 ? "visible" : "hidden";
     });
   }
 
