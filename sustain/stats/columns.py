@@ -307,7 +307,9 @@ class ColumnReader:
         kind = column.dtype
         if getattr(kind, "kind", "O") in "mMcSUV" or _is_text(column):
             years = " (such as years)" if getattr(kind, "kind", "O") in "mM" else ""
-            raise self.error(f"{name}: expected numbers, got {kind}. Pass numbers{years}.")
+            raise self.error(
+                f"{name}: expected numbers, got {kind}{_first_text(column)}. Pass numbers{years}."
+            )
         try:
             if isinstance(column, np.ma.MaskedArray):
                 return np.asarray(
@@ -357,6 +359,17 @@ def _is_text(column: Any) -> bool:
     """Whether a column is text by its type; objects may hold anything."""
     kind = column.dtype
     return getattr(kind, "kind", "") in "SU" or str(kind).startswith(("string", "str"))
+
+
+def _first_text(column: Any) -> str:
+    """Name the first value of a column of text that is no number, if there is one."""
+    import pandas as pd
+
+    texts = (
+        pd.Series(np.ravel(np.asarray(column, dtype=object))).dropna() if _is_text(column) else pd.Series()
+    )
+    strange = texts[pd.to_numeric(texts, errors="coerce").isna()]
+    return f", such as {str(strange.iloc[0])!r}" if len(strange) else ""
 
 
 def _from_objects(column: NDArray[Any]) -> Floats:
