@@ -36,6 +36,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
         seed=params.seed,
         years=sample.loc[sample["year"] > 0, "year"],  # your own table may name neither
         countries=sample.loc[sample["country"] != "", "country"],
+        licence=calibrate.licence,
+        citation=calibrate.citation,
     )
     diagnosis = diagnose(
         sample["y_pred"],

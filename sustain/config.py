@@ -223,6 +223,8 @@ class CalibrateParams(_Section):
         ge=0,
         description="Standard deviation of the label between a place's households: gives the noise of labels.",
     )
+    licence: str = Field("", description="Licence of the card; that of the map is said where it is published.")
+    citation: str = Field("", description="How to cite the card.")
 
 
 class MapParams(_Section):

@@ -39,8 +39,8 @@ def main(params: Params, artefacts: Artefacts) -> None:
                 seed=params.seed,
                 years=sample["year"],
                 countries=sample["country"],
-                licence=required(params.publish, "publish", params).licence,
-                citation=load_manifest("yeh2020").citation or "",
+                licence=calibrate.licence,
+                citation=calibrate.citation or load_manifest("yeh2020").citation or "",
             )
             card.save(folder / "cards" / f"{model}.json")
             line = card.prediction_on_truth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,14 @@ def publish_raster(corrected: Path, target: Path) -> None:
             copy_into(corrected, target)
             return
         with whole_raster(target) as partial:
-            plain = partial.with_name(f"{partial.name}-plain.tif")
+            scratch = target.with_name(".partial-raster")  # GDAL puts files of its own beside the one it writes
+            scratch.mkdir()
             try:
-                _write(raster, plain)
-                copy_as_cog(plain, partial)
+                _write(raster, scratch / "plain.tif")
+                copy_as_cog(scratch / "plain.tif", scratch / "cog.tif")
+                (scratch / "cog.tif").replace(partial)
             finally:
-                plain.unlink(missing_ok=True)
+                shutil.rmtree(scratch)
 
 
 def _as_we_write_it(raster: rasterio.io.DatasetReader) -> bool:
