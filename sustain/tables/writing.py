@@ -20,6 +20,7 @@ from sustain.files import atomic_path
 from sustain.tables.delimited import DELIMITED, Delimited
 from sustain.tables.reading import PARQUET, read_table
 from sustain.tables.types import typed_columns
+from sustain.tables.workbook import workbook
 
 __all__ = ["WRITABLE", "add_columns", "require_writable", "write_table"]
 
@@ -64,7 +65,7 @@ def write_table(
         if suffix in PARQUET:
             data.to_parquet(partial, index=False)
         elif suffix == ".xlsx":
-            data.to_excel(partial, index=False, engine="openpyxl")
+            partial.write_bytes(workbook(data))
         else:
             text = {
                 name: _texts(data[name], digits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,16 @@ def test_between_kinds_the_values_stay(tmp_path):
         out = read_table(tmp_path / name)
         assert out["id"].tolist() == ["007", "008"]
         assert out["z"].tolist() == [1, 2]
+
+
+def test_a_workbook_has_the_same_bytes_at_any_hour(tmp_path, monkeypatch):
+    data = pd.DataFrame({"id": ["007"], "y": [1.5]})
+    write_table(tmp_path / "a.xlsx", data)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 3, 33, 20, 2, 138, 0))
+    write_table(tmp_path / "b.xlsx", data)
+    assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    assert b"1980-01-01T00:00:00Z" in zipfile.ZipFile(tmp_path / "a.xlsx").read("docProps/core.xml")
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
