@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -111,11 +113,26 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
                 f"--scheduler: no Dask scheduler answers at {scheduler} ({error}). Start one (dask scheduler) and "
                 "workers that see the same files."
             ) from error
+    cluster = stack.enter_context(_local_cluster(distributed, workers))
+    return stack.enter_context(distributed.Client(cluster))
+
+
+@contextmanager
+def _local_cluster(distributed: Any, workers: int) -> Iterator[Any]:
+    """Start a cluster on this machine; when it ends, a worker that is slow to go is ended without a word of it."""
     cluster = distributed.LocalCluster(
         n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
     )
-    stack.enter_context(cluster)
-    return stack.enter_context(distributed.Client(cluster))
+    try:
+        yield cluster
+    finally:
+        nanny = logging.getLogger("distributed.nanny")
+        level = nanny.level
+        nanny.setLevel(logging.ERROR)
+        try:
+            cluster.close()
+        finally:
+            nanny.setLevel(level)
 
 
 def areas(

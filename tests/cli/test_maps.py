@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import geopandas as gpd
 import numpy as np
@@ -51,6 +53,22 @@ def test_two_local_workers_write_what_one_process_writes(model, tmp_path):
     together = sustain("map", scene, tmp_path / "together.tif", *options, "--workers", 2)
     assert together.returncode == 0, together.stderr
     assert (tmp_path / "together.tif").read_bytes() == (tmp_path / "alone.tif").read_bytes()
+
+
+SLOW_TO_GO = """
+import atexit, time
+from contextlib import ExitStack
+from sustain.cli.maps import _client
+
+with ExitStack() as stack:
+    _client(stack, 1, None).run(lambda: atexit.register(time.sleep, 60) and None)
+"""
+
+
+def test_a_worker_that_is_slow_to_go_is_no_news():
+    """It said after the map was whole: Worker process still alive after 4.0 seconds, killing."""
+    done = subprocess.run([sys.executable, "-c", SLOW_TO_GO], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_stac_items_and_reprojection_from_the_command_line(model, tmp_path):
