@@ -202,6 +202,10 @@ def effect(
         str | None,
         typer.Option(help="Column that trial and polygons share.", rich_help_panel=_READING),
     ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Layer of --polygons, where the file has several.", rich_help_panel=_READING),
+    ] = None,
     cell_weights: Annotated[
         Path | None,
         typer.Option(help="Raster of people, for circles and polygons.", rich_help_panel=_READING),
@@ -262,6 +266,7 @@ def effect(
         buffer_m=options.read_number(buffer_m),
         displaced=displaced,
         polygons=polygons,
+        layer=layer,
         key=key,
         weights=cell_weights,
         band=band,

@@ -34,6 +34,7 @@ def read_trial(
     *,
     polygons: Path | None,
     key: str | None,
+    layer: str | None = None,
     lon: str | None = None,
     lat: str | None = None,
     named: bool = True,
@@ -58,6 +59,8 @@ def read_trial(
         Whether the user said which column the outcome is; else the map's band of predictions must be clear.
     sheet : str or None
         Sheet of an Excel workbook.
+    layer : str or None
+        Layer of the file of polygons.
     polygons, key, lon, lat, **reading
         As of `sustain.maps.read.read_map_at_units`; polygons as a file.
 
@@ -69,7 +72,7 @@ def read_trial(
         When a map was corrected with another card.
     """
     if not maps:
-        given = {"polygons": polygons, "key": key, "lon": lon, "lat": lat, **reading}
+        given = {"polygons": polygons, "key": key, "layer": layer, "lon": lon, "lat": lat, **reading}
         needless = [name for name, value in given.items() if value is not None]
         if needless:
             option = {"weights": "cell-weights"}.get(needless[0], needless[0].replace("_", "-"))
@@ -96,7 +99,7 @@ def read_trial(
             "(--lon, --lat), or give --polygons and --key."
         )
         units = read_table(path, [lon, lat], sheet=sheet, hint=hint)
-    reading |= {"key": key, "polygons": None if polygons is None else read_polygons(polygons)}
+    reading |= {"key": key, "polygons": None if polygons is None else read_polygons(polygons, layer=layer)}
     if len(maps) == 1 and not _is_period(maps[0]):
         n_periods = 1 if period is None or period not in units else units[period].nunique()
         if n_periods > 1:

@@ -44,7 +44,7 @@ COLUMNS = {
     "noise_se": "Part of the standard error of `wealth` that comes from the noise of the predictions.",
     "country_se": "Part of the standard error of `wealth` that all areas of a country share, if the card knows it.",
     "expected_country_se": "Part of `expected_se` that all areas of a country share, if the card knows it.",
-    "imagery_share": "Share of the area (with weights: of its weight) on cells with imagery.",
+    "imagery_share": "Share of the area's ground (with weights: of its weight) on cells with imagery.",
     "extrapolated_share": "Share of these cells outside the calibration sample's range.",
     "cells": "Number of cells that the area meets and that hold a value.",
 }
@@ -61,8 +61,8 @@ def area_means(
 ) -> pd.DataFrame:
     """Mean wealth of every area, with its standard errors.
 
-    Two means, for two questions. With x the raw predictions and w the share of each cell in the area (times its
-    weight), scaled to sum to one:
+    Two means, for two questions. With x the raw predictions and w the ground of each cell in the area (or its
+    people there), scaled to sum to one:
 
     - ``expected`` is ``c + g sum_i w_i x_i``, where c and g are the card's line of truth on prediction: the mean truth
       of areas with such predictions (outcome stability).
@@ -92,8 +92,8 @@ def area_means(
         Polygons, with a coordinate system.
     card : CalibrationCard, str or Path
         The card that corrected the map.
-    weights : str or Path, optional
-        Raster of weights, such as people per cell; as in `sustain.maps.read.zonal.zonal_mean`.
+    weights, weights_per_km2
+        As in `sustain.maps.read.zonal.zonal_mean`.
 
     Returns
     -------
@@ -103,9 +103,9 @@ def area_means(
     Raises
     ------
     RasterError
-        When the raster is no corrected map, was corrected with another card, or the weights do not fit it.
+        When the raster is no corrected map, was corrected with another card, or cannot be weighed by the weights.
     DataError
-        When `areas` has no coordinate system, or holds an empty geometry.
+        As `sustain.maps.read.zonal.zonal_mean`.
     CardError
         When the card is unreadable.
 

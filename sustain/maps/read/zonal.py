@@ -110,8 +110,8 @@ def buffer_mean(
         Longitude and latitude in degrees (EPSG:4326).
     radius_m : float or array_like, shape (n,)
         Radius on the ground, in metres.
-    weights : str or Path, optional
-        Raster of weights, such as people per cell; as in `zonal_mean`.
+    weights, weights_per_km2
+        As in `zonal_mean`.
 
     Returns
     -------
@@ -155,22 +155,26 @@ def zonal_mean(
     *,
     weights_per_km2: bool = False,
 ) -> pd.DataFrame:
-    """Mean of every band in every polygon, counting each cell by the share of it that the polygon covers.
+    """Mean of every band in every polygon, counting each cell by the ground that the polygon covers of it.
 
     Parameters
     ----------
     raster : str or Path
     polygons : geopandas.GeoDataFrame
-        Zones, with a coordinate system (they are reprojected to the raster's).
+        Zones, with a coordinate system, which may be another one than the raster's; mended where they are not valid.
+        Those across 180 degrees are cut there, or count their longitudes on.
     weights : str or Path, optional
-        Raster of weights, such as people per cell, in the raster's coordinate system and on cells that fit it. Cells
-        without a weight count for nothing. By default every cell weighs its area.
+        Raster of one band of weights that add up, such as people per cell, on cells of any size in any coordinate
+        system: they are shared out over the raster's cells by area. Cells without a weight, and those with a negative
+        or infinite one, count for nothing. By default a cell weighs its ground on the ellipsoid.
+    weights_per_km2 : bool
+        Whether `weights` holds densities, per square kilometre, rather than counts.
 
     Returns
     -------
     pandas.DataFrame
         One row a polygon, same index. Columns: the means of the bands (but not of ``support``) over the cells that
-        hold values; ``imagery_share``, the share of the zone's area (of its weight, with `weights`) on such cells;
+        hold values; ``imagery_share``, the share of the zone's ground (of its weight, with `weights`) on such cells;
         and, if there is a ``support`` band, ``extrapolated_share``, the share of these that lies outside the
         calibration sample's range.
 
@@ -181,14 +185,19 @@ def zonal_mean(
     Raises
     ------
     DataError
-        When `polygons` has no coordinate system or an index that repeats, or holds an empty geometry.
+        When `polygons` has no coordinate system or an index that repeats, a row is no polygon or empty, or
+        an edge leaves open which way round the Earth it goes.
     RasterError
-        When the weights' coordinate system is another one than the raster's, or their cells do not fit it.
+        When the raster or the weights have no coordinate system, or the weights several bands.
 
     Warns
     -----
     SupportWarning
         When some polygons meet no cell that holds a value.
+    GridWarning
+        When the weights' cells are not the raster's, so that they are shared out.
+    DataWarning
+        When polygons were mended, weights are none, or weights do not reach all polygons.
     """
     read.require_telling_index("polygons", polygons)
     shapes = polygonal(polygons)

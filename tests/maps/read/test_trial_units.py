@@ -288,6 +288,28 @@ class TestCommand:
         assert "published with this map" in done.stderr
 
 
+def test_a_layer_is_named_on_the_command_line(world):
+    folder, _, areas = world
+    for layer in ("districts", "regions"):
+        areas.to_file(folder / "two.gpkg", layer=layer)
+    command = (
+        "effect",
+        folder / "trial.csv",
+        "--map",
+        folder / "map.tif",
+        "--treatment",
+        "treated",
+        "--key",
+        "adm2",
+    )
+    unnamed = sustain(*command, "--polygons", folder / "two.gpkg", "--card", folder / "card.json")
+    assert "2 layers (districts, regions), and none is named. Say which one" in unnamed.stderr
+    done = sustain(
+        *command, "--polygons", folder / "two.gpkg", "--layer", "regions", "--card", folder / "card.json"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def _nothing():
     from contextlib import nullcontext
 
