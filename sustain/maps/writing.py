@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError, RasterioIOError
 
 import sustain
 from sustain.errors import DiskSpaceError, RasterError
 from sustain.files import atomic_path
-from sustain.maps.geotiff import BLOCK_PX, crs_of
+from sustain.maps.geotiff import crs_of
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["copy_as_cog", "create_geotiff", "n_threads", "whole_raster"]
+__all__ = ["GDAL_SETTINGS", "create_geotiff", "in_order", "n_threads", "read_back", "whole_raster"]
+
+_Key = TypeVar("_Key")
+_Piece = TypeVar("_Piece")
+_Done = TypeVar("_Done")
 
 # No side-car .aux.xml files, a cache that does not grow with the machine, and one thread: the same bytes anywhere.
 # rasterio takes the cache in bytes. Next to none while writing: each block goes to the file at once, in our order.
-_GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
-# The COG driver orders the blocks by itself, so its bytes depend neither on the cache nor on the threads. Its overviews
-# of four bands need chunks of 17 MB; above this limit they go by a temporary raster in memory, which grows with the map
-# and takes twice the time. The temporary file of overviews is not worth compressing.
-_COPY = _GDAL | {
-    "GDAL_CACHEMAX": 64 << 20,
-    "GDAL_OVR_CHUNK_MAX_SIZE": 64 << 20,
-    "COG_TMP_COMPRESSION": "NONE",
-}
-_LEVEL = 6
+GDAL_SETTINGS = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
 _MOST_THREADS = 16  # each holds some blocks
 _COMPRESSED = {"compress": "deflate", "predictor": 3}
 _SIDE_CARS = (".msk", ".aux.xml", ".ovr")
@@ -65,7 +60,7 @@ def create_geotiff(
     not depend on GDAL's cache. Call it inside `whole_raster`.
     """
     height, width = like.shape
-    with rasterio.Env(**_GDAL):
+    with rasterio.Env(**GDAL_SETTINGS):
         with rasterio.open(
             path,
             "w",
@@ -87,7 +82,7 @@ def create_geotiff(
             tags = {"SUSTAIN_VERSION": sustain.__version__, **tags}
             dataset.update_tags(**{key: tags[key] for key in sorted(tags)})
             yield dataset
-        _read_back(path)
+        read_back(path)
 
 
 def n_threads() -> int:
@@ -96,25 +91,31 @@ def n_threads() -> int:
     return min(allowed, _MOST_THREADS)
 
 
-def copy_as_cog(source: Path, path: Path) -> None:
-    """Copy a GeoTIFF into a Cloud Optimised GeoTIFF with averaged overviews, in bounded memory.
+def in_order(
+    work: Callable[[_Piece], _Done], pieces: Iterable[tuple[_Key, _Piece]]
+) -> Iterator[tuple[_Key, _Done]]:
+    """Work on some pieces at a time, a thread each, and give them back in order; few are held at once.
 
-    It takes all cores; the bytes are the same with any number of them. Call it inside `whole_raster`.
+    Parameters
+    ----------
+    work : callable
+        Called in threads, with a piece.
+    pieces : iterable of (key, piece)
+        Drawn in the calling thread, so it may read a file.
+
+    Yields
+    ------
+    (key, what `work` made of the piece)
     """
-    with rasterio.Env(**_COPY | {"GDAL_NUM_THREADS": str(n_threads())}):
-        rasterio.shutil.copy(
-            source,
-            path,
-            driver="COG",
-            compress="DEFLATE",
-            level=_LEVEL,
-            predictor="FLOATING_POINT",
-            blocksize=str(BLOCK_PX),
-            overviews="IGNORE_EXISTING",
-            overview_resampling="AVERAGE",
-            bigtiff="IF_SAFER",
-        )
-        _read_back(path)
+    with ThreadPoolExecutor(n_threads()) as pool:
+        ahead: deque[tuple[_Key, Future[_Done]]] = deque()
+        for key, piece in pieces:
+            ahead.append((key, pool.submit(work, piece)))
+            if len(ahead) > n_threads():
+                first, done = ahead.popleft()
+                yield first, done.result()
+        for first, done in ahead:
+            yield first, done.result()
 
 
 @contextmanager
@@ -155,9 +156,12 @@ def _write_failures(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_back(path: Path) -> None:
-    # What is still in GDAL's cache is written on closing, where a failure is only printed: so look. A block that the
-    # directory does not know of would be read as one without values.
+def read_back(path: Path) -> None:
+    """Read a raster that was just written; raise `RasterioError` where a block is missing or cannot be decoded.
+
+    What is still in GDAL's cache is written on closing, where a failure is only printed. A block that the file's
+    directory does not know of would be read as one without values.
+    """
     with rasterio.open(path) as dataset:
         for index in dataset.indexes:
             for (row, col), _ in dataset.block_windows(index):
@@ -169,6 +173,8 @@ def _read_back(path: Path) -> None:
 
 def _decode(path: Path, part: int) -> None:
     """Decode every n-th block, in a thread and with a file handle of its own."""
-    with rasterio.Env(**_COPY), rasterio.open(path, sharing=False) as dataset:
+    # The cache holds the blocks of all bands, which may lie in one piece.
+    cache = {"GDAL_CACHEMAX": 64 << 20}
+    with rasterio.Env(**GDAL_SETTINGS | cache), rasterio.open(path, sharing=False) as dataset:
         for _, window in islice(dataset.block_windows(1), part, None, n_threads()):
             dataset.read(window=window)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from tqdm import tqdm
 from sustain.debias import CalibrationCard
 from sustain.errors import DataWarning, RasterError, SupportWarning
 from sustain.files import require_free_space
+from sustain.maps.cog import copy_as_cog
 from sustain.maps.geotiff import (
     BLOCK_PX,
     NO_IMAGERY,
@@ -35,7 +34,7 @@ from sustain.maps.geotiff import (
     value_band,
     values_of,
 )
-from sustain.maps.writing import copy_as_cog, create_geotiff, n_threads, whole_raster
+from sustain.maps.writing import create_geotiff, in_order, whole_raster
 
 __all__ = [
     "BANDS",
@@ -176,11 +175,17 @@ def _correct_into(
             total=source.height * source.width, desc="correct", unit="cell", unit_scale=True, disable=None
         ) as progress,
     ):
-        windows = (window for _, window in target.block_windows(1))
-        for window, infinite, corrected in _corrected_blocks(source, index, windows, card, method):
+
+        def blocks() -> Iterator[tuple[Window, npt.NDArray[np.float64]]]:
+            nonlocal n_infinite
+            for _, window in target.block_windows(1):
+                raw, infinite = _read_raw(source, index, window)
+                n_infinite += infinite
+                yield window, raw
+
+        for window, corrected in in_order(lambda raw: _correct_block(raw, card, method), blocks()):
             target.write(corrected, window=window)
             support = corrected[BANDS.index(SUPPORT)]
-            n_infinite += infinite
             n_cells += int((support != NO_IMAGERY).sum())
             n_outside += int((support == OUTSIDE_SUPPORT).sum())
             progress.update(support.size)
@@ -193,33 +198,6 @@ def _correct_into(
             stacklevel=3,
         )
     warn_outside_support(source.name, n_outside, n_cells, card)
-
-
-def _corrected_blocks(
-    source: rasterio.io.DatasetReader,
-    index: int,
-    windows: Iterable[Window],
-    card: CalibrationCard,
-    method: str,
-) -> Iterator[tuple[Window, int, npt.NDArray[np.float32]]]:
-    """Read blocks one after the other, correct some at a time, and give them back in order.
-
-    Yields
-    ------
-    window : Window
-    n_infinite : int
-    corrected : ndarray of float32, shape (4, height, width)
-    """
-    with ThreadPoolExecutor(n_threads()) as pool:
-        ahead: deque[tuple[Window, int, Future[npt.NDArray[np.float32]]]] = deque()
-        for window in windows:
-            raw, n_infinite = _read_raw(source, index, window)
-            ahead.append((window, n_infinite, pool.submit(_correct_block, raw, card, method)))
-            if len(ahead) > n_threads():
-                first, infinite, corrected = ahead.popleft()
-                yield first, infinite, corrected.result()
-        for first, infinite, corrected in ahead:
-            yield first, infinite, corrected.result()
 
 
 def _correct_block(

@@ -10,10 +10,11 @@ import rasterio
 from rasterio.enums import MaskFlags
 
 from sustain.errors import RasterError
+from sustain.maps.cog import copy_as_cog
 from sustain.maps.correct.raster import BANDS
 from sustain.maps.geotiff import BLOCK_PX, NO_IMAGERY, SUPPORT, WEALTH, open_raster, read_values
 from sustain.maps.publish.folder import copy_into
-from sustain.maps.writing import copy_as_cog, create_geotiff, whole_raster
+from sustain.maps.writing import create_geotiff, whole_raster
 
 __all__ = ["publish_raster"]
 

@@ -20,7 +20,7 @@ from sustain.errors import (
     RasterError,
     SupportWarning,
 )
-from sustain.maps import writing
+from sustain.maps import cog, geotiff, writing
 from sustain.maps.correct import raster
 from sustain.maps.correct.raster import correct_raster
 from tests.maps.fakes import make_card, write_raster
@@ -114,14 +114,14 @@ def test_works_through_large_rasters_a_block_at_a_time(tmp_path, card, monkeypat
     path = write_raster(tmp_path / "big.tif", np.zeros((1, 1500, 1100)), ("wealth_raw",), tiled=True)
     correct_raster(path, tmp_path / "map.tif", card)
     assert sum(sizes) == 1500 * 1100
-    assert max(sizes) <= writing.BLOCK_PX**2
+    assert max(sizes) <= geotiff.BLOCK_PX**2
 
 
 def test_the_bytes_of_a_cog_do_not_depend_on_gdals_cache(tmp_path, card, monkeypatch):
     values = np.random.default_rng(0).normal(0, 0.3, (1, 700, 620))
     path = write_raster(tmp_path / "big.tif", values, ("wealth_raw",), tiled=True)
     large = correct_raster(path, tmp_path / "large.tif", card).read_bytes()
-    monkeypatch.setitem(writing._COPY, "GDAL_CACHEMAX", 1 << 20)
+    monkeypatch.setitem(cog._COPY, "GDAL_CACHEMAX", 1 << 20)
     assert correct_raster(path, tmp_path / "small.tif", card).read_bytes() == large
 
 
@@ -372,7 +372,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, card, monkey
     path = write_raster(tmp_path / "big.tif", values, ("wealth_raw",), tiled=True)
     made = []
     for n in (1, 2, 7):
-        for module in (raster, writing):
+        for module in (cog, writing):
             monkeypatch.setattr(module, "n_threads", lambda n=n: n)
         made.append(correct_raster(path, tmp_path / f"{n}.tif", card).read_bytes())
     assert made[0] == made[1] == made[2]
