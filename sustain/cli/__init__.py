@@ -21,6 +21,7 @@ from sustain.cli.maps import areas, map_, serve
 from sustain.cli.models import predict, train
 from sustain.cli.notices import options_of
 from sustain.cli.output import table
+from sustain.cli.planning import placebo, power
 from sustain.cli.publish import publish
 from sustain.errors import SustainError
 from sustain.spelling import on_command_line, spelled
@@ -38,6 +39,8 @@ app.add_typer(debias.app, name="debias")
 app.command()(effect)
 app.command()(distribution)
 app.command()(table)
+app.command()(power)
+app.command()(placebo)
 app.command(name="map")(map_)
 app.command()(areas)
 app.command()(publish)

@@ -6,7 +6,7 @@ calibration sample, no label and no coordinate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sustain.debias.card.content import SCHEMA_VERSION, CardContent
 from sustain.debias.card.draws import Draws
 from sustain.debias.card.lookup import Lookup
 from sustain.debias.card.response import model_of
-from sustain.debias.card.text import card_line, card_text, weak_points
+from sustain.debias.card.text import card_html, card_line, card_text, weak_points
 from sustain.debias.response.model import ResponseModel
 from sustain.debias.response.slope import ResponseSlope, slope_for
 from sustain.errors import CalibrationError, CardError
@@ -186,8 +186,29 @@ class CalibrationCard(CardContent):
 
     # ---- for readers
 
+    def summary(self, details: bool = False) -> str:
+        """Plain text of a dozen lines: what is weak, what the card is for, what its diagnosis says; or all of it."""
+        return card_text(self, details)
+
     def __str__(self) -> str:
-        return card_text(self)
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return card_html(self)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # What libraries that print models by their fields may show.
+        yield from {
+            "target": self.target.name,
+            "unit": self.target.unit,
+            "predictor": self.predictor.id,
+        }.items()
+        yield from {
+            "places": self.sample.n,
+            "r2": self.r2,
+            "slope": self.slope,
+            "methods": self.methods,
+        }.items()
 
     def __repr__(self) -> str:
         weak = "".join(f"WEAK, {subject}; " for subject in weak_points(self))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sustain.debias.card.brief import Brief
 from sustain.debias.card.response import ResponseCard
 from sustain.debias.card.schema import (
     Correction,
@@ -33,7 +34,7 @@ SCHEMA_VERSION: Literal[2] = 2
 """Of cards as they are written; the first version had no response, and is read."""
 
 
-class CardContent(BaseModel):
+class CardContent(Brief, BaseModel):
     """All that a card holds; `sustain.debias.CalibrationCard` is this and what can be done with it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

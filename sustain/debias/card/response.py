@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sustain.debias.card.brief import Brief
 from sustain.debias.card.parts import short, short_beside
 from sustain.debias.card.schema import Finite, GridCard
 from sustain.debias.response.kernel import ResponseKernel
@@ -22,7 +23,7 @@ WHOLE = 10_000
 _DIGITS = 6
 
 
-class _Part(BaseModel):
+class _Part(Brief, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from sustain.debias.card.brief import Brief
 from sustain.debias.card.draws import knots
 from sustain.debias.contrasts.spread import new_slope
 from sustain.debias.table import SUPPORT_QUANTILES
@@ -43,7 +44,7 @@ __all__ = [
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
+class _Part(Brief, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

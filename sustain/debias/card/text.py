@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
+from textwrap import shorten, wrap
+
 from sustain.debias.card.content import CardContent
 from sustain.debias.sample import WEAK_R2
 
-__all__ = ["card_line", "card_text", "weak_points"]
+__all__ = ["card_html", "card_line", "card_text", "weak_points"]
+
+_WIDTH, _MOST = 98, 14  # letters of a line, and lines
 
 _WEAK = ("labels", "few pairs", "weak slope", "atoms in predictions", "atoms in truth")
 
@@ -36,14 +41,44 @@ def card_line(card: CardContent) -> str:
     )
 
 
-def card_text(card: CardContent) -> str:
-    """Text of a card, a line a point."""
+def card_text(card: CardContent, details: bool = False) -> str:
+    """Text of a card: a line a verdict, cut where it is longer, unless `details` are asked for."""
+    weak, rest = _verdicts(card)
+    whole = [*(f"WEAK, {subject}: {text}" for subject, text in weak.items()), card_line(card)]
+    lines = [line for text in whole for line in _wrapped(text)]
+    told = [f"- {subject}: {text}" for subject, text in rest.items()]
+    whole_told = [line for text in told for line in _wrapped(text)]
+    if details or len(lines) + len(whole_told) <= _MOST:
+        return "\n".join([*lines, *whole_told])
+    cut = [shorten(text, _WIDTH, placeholder=" ...") for text in told]
+    return "\n".join([*lines, *cut, *(["(in full: card.summary(details=True))"] if cut != told else [])])
+
+
+def card_html(card: CardContent) -> str:
+    """Table of a card's figures, and its verdicts with what is weak first."""
+    weak, rest = _verdicts(card)
+    low, high = card.prediction_on_truth.interval()
+    groups = "" if card.sample.n_groups is None else f" in {card.sample.n_groups} groups"
+    rows = {
+        "target": f"{card.target.name} ({card.target.unit})",
+        "predictor": card.predictor.id,
+        "calibration sample": f"{card.sample.n} places{groups}",
+        "r2": f"{card.r2:.3f}",
+        "slope of prediction on truth": f"{card.prediction_on_truth.slope:.3f} [{low:.3f}, {high:.3f}]",
+        "corrections": ", ".join(card.effect_methods[1:]),
+    }
+    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+    said = [f"<b>WEAK, {escape(name)}</b>: {escape(text)}" for name, text in weak.items()]
+    said += [f"<b>{escape(name)}</b>: {escape(text)}" for name, text in rest.items()]
+    return f"<table><tbody>{table}</tbody></table><ul>{''.join(f'<li>{text}</li>' for text in said)}</ul>"
+
+
+def _verdicts(card: CardContent) -> tuple[dict[str, str], dict[str, str]]:
+    """Tell what is weak from all else that the card's diagnosis says."""
     weak = weak_points(card)
-    rest = {name: text for name, text in (card.diagnostics.get("verdicts") or {}).items() if name not in weak}
-    return "\n".join(
-        [
-            *(f"WEAK, {subject}: {text}" for subject, text in weak.items()),
-            card_line(card),
-            *(f"- {name}: {text}" for name, text in rest.items()),
-        ]
-    )
+    said = (card.diagnostics.get("verdicts") or {}).items()
+    return weak, {str(name): str(text) for name, text in said if name not in weak}
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
