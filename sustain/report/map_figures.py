@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORTED
 from sustain.palettes import CHANGE, ERROR, SUPPORT_KINDS, WEALTH, Palette, Scale, scale_of
 from sustain.report.rasters import MapView
-from sustain.report.style import INK, MUTED, WIDTH, canvas, to_svg
+from sustain.report.style import INK, MUTED, RULE, WIDTH, canvas, to_svg
 
 __all__ = [
+    "DISTRIBUTED",
     "change_legend",
     "change_panel",
     "error_legend",
@@ -39,6 +40,8 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
+# From this many cells on, a map has a distribution to be drawn.
+DISTRIBUTED = 30
 # Room for the scale bar, as a share of the map's width.
 STRIP = 0.07
 
@@ -61,9 +64,12 @@ def wealth_panel(values: FloatArray, view: MapView, scale: Scale, *, name: str, 
 
 
 def wealth_legend(view: MapView, scale: Scale, *, unit: str, alt: str) -> Markup:
-    """Draw the scale that both maps share, with the distribution of each above it."""
-    with canvas(118) as (figure, axes):
-        edges = np.linspace(scale.low, scale.high, 61)
+    """Draw the scale that both maps share; above it the distribution of each, where there are cells enough for one."""
+    if view.n_cells < DISTRIBUTED:
+        return _bar(scale, WEALTH, f"Wealth, {unit}", "legend", alt)
+    with canvas(124) as (figure, axes):
+        bins = int(min(2 * np.sqrt(view.n_cells), 60))
+        edges = np.linspace(scale.low, scale.high, bins + 1)
         for values, label, colour, dashes in (
             (view.raw, "before", MUTED, (None, None)),
             (view.wealth, "after", INK, (3, 1.2)),
@@ -84,7 +90,7 @@ def wealth_legend(view: MapView, scale: Scale, *, unit: str, alt: str) -> Markup
         axes.spines["left"].set_visible(False)
         axes.spines["bottom"].set_visible(False)
         axes.set_xlabel(f"Wealth, {unit}")
-        axes.legend(loc="upper right", borderaxespad=0)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
         return to_svg(figure, "legend", alt)
 
 
@@ -227,6 +233,8 @@ def _image(
         interpolation="none",
         extent=(0, columns, rows, 0),
     )
+    # A frame shows how far the map goes where few cells are filled.
+    axes.plot([0, columns, columns, 0, 0], [0, 0, rows, rows, 0], color=RULE, linewidth=0.8, clip_on=False)
     kilometres = _round_length(0.3 * columns * view.cell_m / 1000)
     length = kilometres * 1000 / view.cell_m
     y = rows + 0.4 * STRIP * columns

@@ -20,7 +20,7 @@ from sustain.report import map_figures
 from sustain.report.blocks import Section
 from sustain.report.countries import country_names
 from sustain.report.doubts import Doubt, card_doubts
-from sustain.report.findings import Findings
+from sustain.report.findings import Findings, model_label
 from sustain.report.gather import gather
 from sustain.report.glossary import GLOSSARY
 from sustain.report.links import linked
@@ -184,7 +184,7 @@ def _provenance(findings: Findings, view: MapView | None, params: Params) -> tup
     rows = [
         ("Source", findings.source),
         ("Seed", str(params.seed)),
-        ("Model, as the card names it", card.predictor.id),
+        ("Model", f"{model_label(findings.mapped)}; in the card: {card.predictor.id}"),
         ("Calibration card, checksum", card.sha256),
     ]
     if view is not None:

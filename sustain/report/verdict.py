@@ -164,7 +164,7 @@ def _lead(trials: Sequence[TrialResult], truth_name: str) -> str:
     n = len(known)
     hits = sum(t.headline.covers(float(t.truth or 0)) for t in known)
     if hits == n:
-        where = f"all {n} trials" if n > 1 else "the one trial"
+        where = {1: "the one trial", 2: "both trials"}.get(n, f"all {n} trials")
         text = f"In {where} the reported interval contains the true effect."
     else:
         missed = _quoted([t.title for t in known if not t.headline.covers(float(t.truth or 0))])

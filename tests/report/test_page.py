@@ -357,6 +357,38 @@ def test_the_summary_shows_effects_and_where_the_page_is(synthetic, real):
     assert "12 contrasts" in printed(real)
 
 
+def test_few_treated_units_and_the_cards_warnings_are_on_page_and_terminal(tmp_path, capsys):
+    few = fabricate.trial().model_copy(update={"n_treated": 3})
+    places = fabricate.artefacts(
+        tmp_path, trials=[few, *fabricate.three_trials()[1:]], maps=False, model=False
+    )
+    build_report(places, fabricate.params())
+    outline = Outline(html(places))
+    assert "with only 3 treated units" in outline.text["verdict"]
+    assert "only 3 treated units" in outline.text["effects-forest"]
+    assert "Only 3 treated units: the interval is likely too short." in outline.text["effects"]
+    warned = "predictions are off in level or scale; recalibrate them."
+    assert warned in outline.text["errors"]
+    assert "without this rescaling" in outline.text["errors"]
+    Console(width=400).print(summary(places))
+    printed = capsys.readouterr().out
+    assert "only 3 treated units" in printed
+    assert warned in printed
+    assert "without this rescaling" in printed
+
+
+def test_no_page_names_a_function_or_a_file_of_code(synthetic, real):
+    for places in (synthetic, real):
+        # Names of files belong where their checksums are, and parameters where all of them are listed.
+        text = re.sub(r"<(style|svg|pre).*?</\1>", "", html(places), flags=re.DOTALL)
+        text = re.sub(r"<dl class=.hashes.*?</dl>", "", text, flags=re.DOTALL)
+        text = re.sub(r"<[^>]+>", " ", text)
+        assert not re.search(
+            r"\w+\.py\b|params\.yaml|model\.json|\w+\(\w+=|\bstrata=|method=|resnet_18|knn_nl", text
+        )
+        assert "Admin-2" not in text
+
+
 def test_the_summary_without_trials_says_so(tmp_path, capsys):
     """As of your own tiles, where the survey does not tell town from country."""
     places = fabricate.artefacts(tmp_path, "local", trials=[], truth={}, maps=False, predictions=False)

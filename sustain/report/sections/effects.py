@@ -193,7 +193,7 @@ def _stability(gaps: pd.DataFrame, unit: str) -> Figure:
         f"predictions at equal wealth {number(median.in_prediction)}.",
     )
     nearer = (
-        "upright line: the map as it is is right"
+        "upright line: the uncorrected map is right"
         if median.outcome_stable
         else "level line: a correction is right"
     )
@@ -280,8 +280,8 @@ def _trial_notes(trial: TrialResult, unit: str, truth_name: str) -> tuple[str, .
     return (
         f"{trial.question} {plural(trial.n_treated, 'treated unit')}, {plural(trial.n_control, 'other')}.",
         reported_sentence(trial, unit, truth_name),
-        f"Why: {trial.why}",
         *grave,
+        f"Why: {trial.why}",
     )
 
 

@@ -49,6 +49,8 @@ def _before_after(view: MapView, scale: Scale, unit: str) -> Figure:
             f" Corrected values spread {percent(abs(after / before - 1))} {'wider' if after >= before else 'narrower'} "
             f"(standard deviation {number(after)} instead of {number(before)} {unit})."
         )
+    curves = " The curves over the scale show how many cells hold each value."
+    curves = curves if view.n_cells >= map_figures.DISTRIBUTED else ""
     ranks = " Under a linear correction no place changes rank." if view.method == "linear" else ""
     return Figure(
         id="map",
@@ -71,8 +73,7 @@ def _before_after(view: MapView, scale: Scale, unit: str) -> Figure:
             alt="Colour scale shared by both maps, with the distribution of the values of each above it.",
         ),
         caption=(
-            f"All maps of wealth here share one scale; {_ends(scale)}.{spread}{ranks} The "
-            "curves over the scale show how many cells hold each value. North is up."
+            f"All maps of wealth here share one scale; {_ends(scale)}.{spread}{ranks}{curves} North is up."
         ),
     )
 
