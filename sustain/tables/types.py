@@ -21,8 +21,8 @@ Column: TypeAlias = pa.ChunkedArray
 
 MISSING = r"(?i:|na|nan|-nan|n/a|#n/a|#na|<na>|null|none|\.[a-z]?)"
 """What stands for nothing in a column of numbers, in any case; ``.a`` to ``.z`` are Stata's."""
-_UNSIGNED = r"(?:0|[1-9][0-9]{0,14})"
-_WHOLE = rf"-?{_UNSIGNED}"
+_WHOLE = r"-?(?:0|[1-9][0-9]{0,14})"
+_UNSIGNED = r"(?:0|[1-9][0-9]*)"
 # Programs write a sign into exponents, or a point before them: 1e-05, 1.5E3. "12E5" is somebody's code.
 _FRACTION = (
     rf"-?(?:{_UNSIGNED}?MARK[0-9]+(?:[eE][+-]?[0-9]{{1,3}})?|{_UNSIGNED}MARK(?:[eE][+-]?[0-9]{{1,3}})?"

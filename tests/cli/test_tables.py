@@ -9,7 +9,8 @@ import pandas as pd
 import pyreadstat
 import pytest
 
-from sustain.debias import build_card
+from sustain.debias import CalibrationCard, build_card
+from sustain.tables import read_table
 from tests.in_process import sustain
 
 
@@ -89,6 +90,21 @@ def test_the_reader_of_an_effect_knows_namibia(trial, card, tmp_path):
     assert found["naive"]["estimate"] == pytest.approx(right)
 
 
+def test_a_card_knows_namibia(tmp_path):
+    rng = np.random.default_rng(0)
+    country = np.resize(["NA", "ZA"], 200)
+    truth = rng.normal(size=200)
+    table = pd.DataFrame(
+        {"country": country, "y_true": truth, "y_pred": truth + rng.normal(scale=0.5, size=200)}
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    command = ("debias", "fit", tmp_path / "t.csv", "--target", "wealth", "--unit", "index", "--n-boot", 20)
+    done = sustain(*command, "--strata", "country", "--method", "linear", "-o", tmp_path / "card.json")
+    assert done.returncode == 0, done.stderr
+    strata = CalibrationCard.load(tmp_path / "card.json").strata
+    assert {stratum.name: stratum.n for stratum in strata} == {"NA": 100, "ZA": 100}
+
+
 def test_correct_leaves_columns_that_are_not_ours(card, tmp_path):
     source = tmp_path / "survey.csv"
     source.write_bytes(
@@ -100,9 +116,6 @@ def test_correct_leaves_columns_that_are_not_ours(card, tmp_path):
     for line, before in zip(lines, source.read_bytes().split(b"\r\n"), strict=True):
         assert line.startswith(before)
     assert lines[0].endswith(b";note;y_pred_corrected;y_pred_se")
-    from sustain.debias import CalibrationCard
-    from sustain.tables import read_table
-
     out = read_table(tmp_path / "out.csv")
     right = CalibrationCard.load(card).transform(np.array([0.5, -1.25]), method="linear")
     assert out["y_pred_corrected"].tolist() == right.tolist()
