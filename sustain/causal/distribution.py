@@ -249,7 +249,7 @@ def _measures(
     measures: Sequence[str] | None,
 ) -> tuple[Measure, ...]:
     asked = tuple(get_args(MeasureName)) if measures is None else _names(measures)
-    at = np.atleast_1d(np.asarray(lines, dtype=np.float64)) if np.size(lines) else np.empty(0)
+    at = _numbers("lines", lines)
     truth = model.truth
     low, high = model.ends
     for line in at:
@@ -258,7 +258,7 @@ def _measures(
                 f"lines: got {line:.4g}, expected numbers between {low:.4g} and {high:.4g}, where the calibration saw "
                 "truths: beyond, no share is known."
             )
-    shares = np.atleast_1d(np.asarray(quantiles, dtype=np.float64)) if np.size(quantiles) else np.empty(0)
+    shares = _numbers("quantiles", quantiles)
     for share in shares:
         if not 0 < share < 1:
             raise EffectError(f"quantiles: got {share:.4g}, expected shares between 0 and 1, such as 0.5.")
@@ -277,6 +277,12 @@ def _measures(
     if "gain" in asked:
         found += [mean_of_part(truth, part / 3, (part + 1) / 3) for part in range(3)]
     return tuple(found)
+
+
+def _numbers(name: str, values: float | Sequence[float]) -> NDArray[np.float64]:
+    """Read a number or several, none where there are none; raises `EffectError` on anything else."""
+    listed = [values] if np.ndim(values) == 0 else list(values)  # type: ignore[arg-type]
+    return np.array([read.number(name, value, "finite numbers") for value in listed], dtype=np.float64)
 
 
 def _names(measures: Sequence[str]) -> tuple[str, ...]:

@@ -220,6 +220,9 @@ def test_it_says_what_it_found_in_every_form(found: DistributionResult) -> None:
     ("options", "message"),
     [
         ({"lines": (9.0,)}, "lines: got 9"),
+        ({"lines": "poor"}, "lines: got .poor., expected finite numbers"),
+        ({"lines": (0.0, float("nan"))}, "lines: got nan, expected finite numbers"),
+        ({"quantiles": ["median"]}, "quantiles: got .median., expected finite numbers"),
         ({"quantiles": (1.0,)}, "quantiles: got 1"),
         ({"measures": ("gini",)}, "has no zero"),
         ({"measures": ("fgt2",)}, "weighs the tail"),

@@ -174,3 +174,24 @@ class TestArmLines:
             naive += abs((means[1][0] - means[0][0]) / 0.65 - 1.0) <= 1.96 * effect.std_error
         assert covered / 500 == pytest.approx(0.95, abs=0.03)
         assert naive / 500 < 0.5
+
+
+def test_is_drawn_with_a_card_that_has_no_levels():
+    import matplotlib
+
+    matplotlib.use("agg")
+    rng = np.random.default_rng(0)
+    predicted = rng.normal(size=500)
+    about = {"target": {"name": "wealth", "unit": "index"}, "predictor": "m"}
+    card = build_card(
+        predicted, predicted + 0.5 * rng.normal(size=500), methods=["linear"], n_boot=40, **about
+    )
+    assert not card.levels
+    trial = pd.DataFrame({"wealth": rng.normal(size=400), "treated": np.arange(400) % 2})
+    found = estimate_effect(
+        trial, "wealth ~ treated", calibration=card, method="linear", assumption="measurement"
+    )
+    axes = found.sensitivity(card).plot(card=card)
+    labels = axes.get_legend_handles_labels()[1]
+    assert "as the card's levels" not in labels
+    assert "no differential error (corrected)" in labels

@@ -136,7 +136,7 @@ def read_map_at_units(
         Raster of weights, such as people per cell, for circles and polygons.
     band : int or str, optional
         Number (from 1) or name of the band of predictions; by default ``wealth_raw``, else the only band. In a raster
-        without a band ``wealth_raw`` it becomes the column of that name.
+        without a band ``wealth_raw`` they are in a column of that name too.
     lon, lat : str
         Columns of `units` with coordinates in degrees.
 
@@ -197,7 +197,12 @@ def read_map_at_units(
                 extrapolated_share=(flags == OUTSIDE_SUPPORT).where(flags != NO_IMAGERY).astype(float),
                 imagery_share=(flags != NO_IMAGERY).astype(float),
             )
-    values = values.rename(columns={column: outcome})
+    if outcome is not None and outcome != column:
+        attrs = values.attrs
+        values = values.assign(**{outcome: values[column]})
+        # Under its own name as well, unless it would pass for the corrected values beside raw ones.
+        values = values.drop(columns=[column] if f"{column}_raw" == outcome else [])
+        values.attrs.update(attrs)
     kept = [name for name in values.columns if name in units.columns]
     clash = [name for name in kept if name in (outcome, *_SAID)]
     if clash:

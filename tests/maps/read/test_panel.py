@@ -47,6 +47,7 @@ def test_the_only_band_is_taken_whatever_its_name_and_said(world):
     with pytest.warns(BandWarning, match="its only band, 'prediction', is taken"):
         found = read_map_at_units(folder / "a.tif", units, **PLACES)
     np.testing.assert_array_equal(found.table["wealth_raw"], before.astype("float32"))
+    np.testing.assert_array_equal(found.table["prediction"], found.table["wealth_raw"])
     assert "in column 'wealth_raw', are the raster's band 'prediction'" in found.how
 
 
