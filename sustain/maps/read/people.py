@@ -32,7 +32,7 @@ Edges = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 _SAME = 1e-4  # of a cell: grids that differ by less are one
 _MOST_PARTS = 64  # into which the side of a cell of the map is cut for smaller cells of people
 _CRUMBS = 4  # along the side of a cell of people, where the two grids are not parallel
-_NO_COUNT = 1e30  # larger numbers stand for nothing
+_NO_COUNT = 1e30  # larger numbers are none
 
 
 @contextmanager
@@ -185,8 +185,7 @@ class People:
         x, y = self._map.transform @ (np.asarray(col, dtype=float), np.asarray(row, dtype=float))
         if self._to_theirs is not None:
             x, y = self._to_theirs.transform(x, y)
-        found = ~self._other.transform @ (x, y)
-        return np.asarray(found[0]), np.asarray(found[1])
+        return _onto(~self._other.transform, x, y)
 
     def _window(self, row: int, col: int, height: int, width: int) -> Edges:
         """Edges of a window of the map on the pixels of people, before any turn."""
@@ -317,14 +316,22 @@ class People:
         if self._map.crs.is_geographic:
             top, left, height, width = window
             middle, _ = self._map.transform @ (left + width / 2, top + height / 2)
-            x = middle + (x - middle + 180) % 360 - 180
-        found = ~self._map.transform @ (x, y)
-        return np.asarray(found[0]), np.asarray(found[1])
+            with np.errstate(invalid="ignore"):
+                x = middle + (x - middle + 180) % 360 - 180
+        return _onto(~self._map.transform, x, y)
 
 
 def _parts(side: float) -> int:
     """Parts of a cell of the map about as long as a cell of people, whose side is in cells of the map."""
     return int(np.clip(np.round(1 / side), 1, _MOST_PARTS))
+
+
+def _onto(pixels: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Pixels of places; NaN for those that a projection does not have, which pyproj puts at infinity."""
+    there = np.isfinite(x) & np.isfinite(y)
+    at: list[Floats] = [np.asarray(np.where(there, v, np.nan), dtype=np.float64) for v in (x, y)]
+    col, row = pixels @ (at[0], at[1])
+    return np.asarray(col), np.asarray(row)
 
 
 def _side(place: Floats) -> Floats:

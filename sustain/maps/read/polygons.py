@@ -79,6 +79,10 @@ def polygonal(polygons: gpd.GeoDataFrame) -> gpd.GeoSeries:
     DataWarning
         When shapes were mended; it counts and names them.
     """
+    if not isinstance(polygons, gpd.GeoDataFrame | gpd.GeoSeries):
+        raise DataError(
+            f"polygons: got {type(polygons).__name__}, expected a GeoDataFrame, as of sustain.maps.read.read_polygons."
+        )
     if polygons.crs is None:
         raise DataError(
             "polygons have no coordinate system. Set it (polygons.set_crs) to what they were drawn in."

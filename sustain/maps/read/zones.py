@@ -89,8 +89,12 @@ class Zones:
 
 
 def column_names(source: rasterio.io.DatasetReader) -> list[str]:
-    """Descriptions of all bands, ``band_1`` and so on where there is none."""
-    return [text or f"band_{index}" for index, text in enumerate(source.descriptions, start=1)]
+    """Descriptions of all bands, ``band_1`` and so on where there is none, or one that an earlier band has."""
+    texts = source.descriptions
+    return [
+        text if text and text not in texts[: index - 1] else f"band_{index}"
+        for index, text in enumerate(texts, start=1)
+    ]
 
 
 def value_names(source: rasterio.io.DatasetReader) -> list[str]:

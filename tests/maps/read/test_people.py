@@ -265,3 +265,22 @@ def test_people_beyond_the_map_have_no_imagery(ramp, tmp_path):
             warnings.simplefilter("ignore", GridWarning)
             found = zonal_mean(ramp, zone, path)["imagery_share"].item()
         assert found == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_people_of_a_projection_that_has_no_corners(tmp_path):
+    """The corners of a world in Mollweide's projection lie off the Earth; nothing is said of them by numpy."""
+    counts = np.random.default_rng(6).uniform(0, 9, (180, 360))
+    layout = {"crs": "ESRI:54009", "transform": from_origin(-18_040_095, 9_020_047, 100_223, 100_223)}
+    path = write_raster(tmp_path / "mollweide.tif", [counts], ("p",), **layout)
+    values = np.random.default_rng(7).uniform(size=(1, 60, 120))
+    degrees = {"crs": "EPSG:4326", "transform": from_origin(-180, 90, 3, 3)}
+    world = write_raster(tmp_path / "degrees.tif", values, ("a",), **degrees)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = on_map(world, path)
+    to_degrees = Transformer.from_crs("ESRI:54009", 4326, always_xy=True)
+    rows, cols = np.indices(counts.shape) + 0.5
+    lon, lat = to_degrees.transform(*(layout["transform"] @ (cols, rows)))
+    on_earth = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) < 85)
+    inner = found[2:-2].sum()  # away from the poles, where cells of people lie across the edge of the world
+    assert inner == pytest.approx(counts[on_earth & (np.abs(lat) < 84)].sum(), rel=0.02)

@@ -263,3 +263,14 @@ def test_places_at_zero_degrees_are_doubted(tmp_path):
             DataWarning, match="2 of 3 points lie at longitude 0 and latitude 0, in the open sea"
         ):
             assert call(path, [0, 1.5, 0], [0, 0, 0])["wealth"].tolist() == pytest.approx([1, 1, 1])
+
+
+def test_bands_of_one_name_are_told_apart(tmp_path):
+    path = write_raster(
+        tmp_path / "twice.tif", [[[1.0]], [[2.0]]], ("a", "a"), transform=from_origin(0, 960, 960, 960)
+    )
+    zone = gpd.GeoDataFrame(geometry=[box(0, 0, 960, 960)], crs=3857)
+    assert zonal_mean(path, zone)[["a", "band_2"]].iloc[0].tolist() == [1, 2]
+    assert sample_points(path, [0.004], [0.004])[["a", "band_2"]].iloc[0].tolist() == [1, 2]
+    with pytest.raises(DataError, match="polygons: got list, expected a GeoDataFrame"):
+        zonal_mean(path, [box(0, 0, 1, 1)])
