@@ -1,6 +1,6 @@
 """How fast corrections are, beside what bounds them: a copy of the same bytes, or GDAL writing the same raster.
 
-    python benchmarks/speed.py [--side 4000,12000] [--only fit,apply,dask,raster,import]
+    python benchmarks/speed.py [--side 4000,8000] [--only fit,apply,dask,raster,import]
 
 Every ratio is taken within one run. The package `unshrink` is timed where it is importable, on fewer values, because
 its time is proportional to calibration rows times values. Set OMP_NUM_THREADS=1 for figures of one core.
@@ -272,7 +272,7 @@ def start_up() -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", default="4000,12000", help="Cells along a side of the rasters.")
+    parser.add_argument("--side", default="4000,8000", help="Cells along a side of the rasters.")
     parser.add_argument("--only", default="fit,apply,dask,raster,import")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

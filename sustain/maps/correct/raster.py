@@ -47,7 +47,7 @@ __all__ = [
 
 BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
 
-_ROWS = 32  # of a block, corrected at once
+_ROWS = 128  # of a block, corrected at once
 # A few cells beyond the calibration sample's range are in the support band; more deserve a word.
 _WORTH_A_WARNING = 0.02
 
