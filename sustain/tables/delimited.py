@@ -58,8 +58,8 @@ class Delimited:
     header: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: str | Path | IO[bytes], where: str = "") -> Delimited:
-        """Read a file and see how it is written.
+    def of(cls, source: str | Path | IO[bytes], where: str = "", *, again: bool = False) -> Delimited:
+        """Read a file and see how it is written; `again` where what must be warned of was said already.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class Delimited:
         """
         where = where or str(source)
         held = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
-        mark, text, encoding = _decoded(held, where)
+        mark, text, encoding = _decoded(held, where, again)
         delimiter = _delimiter_of(text, Path(where).suffix.lower())
         first = next((fields for fields in _rows(text[:_HEAD], delimiter, where) if fields), None)
         if first is None:
@@ -143,7 +143,7 @@ def read_text(source: str | Path | IO[bytes], where: str = "") -> pd.DataFrame:
     return found.set_axis(list(table.header), axis=1)
 
 
-def _decoded(held: bytes, where: str) -> tuple[bytes, str, str]:
+def _decoded(held: bytes, where: str, again: bool) -> tuple[bytes, str, str]:
     """Byte order mark, text, and the encoding that gives the same bytes again."""
     for mark, encoding in _MARKS:
         if held.startswith(mark):
@@ -163,12 +163,13 @@ def _decoded(held: bytes, where: str) -> tuple[bytes, str, str]:
         text, encoding = held.decode("cp1252"), "cp1252"
     except UnicodeDecodeError:  # five bytes mean nothing there
         text, encoding = held.decode("latin-1"), "latin-1"
-    warnings.warn(
-        f"{where}: is not in UTF-8 and was read as {'Windows-1252' if encoding == 'cp1252' else 'Latin-1'} (western "
-        "European). If letters come out wrong, save it as UTF-8.",
-        DataWarning,
-        stacklevel=5,
-    )
+    if not again:
+        warnings.warn(
+            f"{where}: is not in UTF-8 and was read as {'Windows-1252' if encoding == 'cp1252' else 'Latin-1'} "
+            "(western European). If letters come out wrong, save it as UTF-8.",
+            DataWarning,
+            stacklevel=5,
+        )
     return b"", text, encoding
 
 

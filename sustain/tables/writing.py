@@ -82,7 +82,7 @@ def write_table(
 def add_columns(
     source: str | Path, out: str | Path, added: Mapping[str, Any], *, sheet: str | None = None
 ) -> None:
-    """Write a table again with further columns at its end.
+    """Write a table, which was read for its values, again with further columns at its end.
 
     From delimited text to delimited text every byte of the source stays, whatever its delimiter, quotes, line ends and
     encoding; new values are written the same way. From Parquet to Parquet the types, the index and what the file says
@@ -120,7 +120,7 @@ def add_columns(
 
 
 def _add_to_text(source: Path, out: Path, columns: Mapping[str, Any]) -> None:
-    table = Delimited.of(source)
+    table = Delimited.of(source, again=True)
     _, mark = typed_columns(table.fields(), table.delimiter)
     texts = [[text.replace(".", mark) for text in _texts(values)] for values in columns.values()]
     records = list(table.records())
