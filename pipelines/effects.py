@@ -8,7 +8,7 @@ from sustain.maps.correct import CELLS_FILE, read_survey_tiles
 from sustain.maps.read import sample_points
 from sustain.stage import Artefacts, required, run_stage
 from sustain.tables import read_table
-from sustain.trials import Trial, estimate_trials, load_trials, tile_trials, write_results
+from sustain.trials import Trial, estimate_trials, load_trials, named_warnings, tile_trials, write_results
 
 MAPS = {"baseline": "wealth_corrected.tif", "endline": "wealth_endline_corrected.tif"}
 
@@ -31,7 +31,10 @@ def main(params: Params, artefacts: Artefacts) -> None:
         trials, units = tile_trials(cells, artefacts.raw / "trials")
     else:
         trials = load_trials(artefacts.raw / "trials.json")
-        units = {trial.name: sampled_units(trial, artefacts) for trial in trials}
+        units = {}
+        for trial in trials:
+            with named_warnings(trial.title):
+                units[trial.name] = sampled_units(trial, artefacts)
     results = estimate_trials(
         trials,
         units,

@@ -14,7 +14,7 @@ from sustain.trials.results import (
     write_results,
 )
 from sustain.trials.tiles import tile_trials, urban_contrasts
-from sustain.trials.trial import Trial, estimate_trials, load_trials
+from sustain.trials.trial import Trial, estimate_trials, load_trials, named_warnings
 
 __all__ = [
     "Contrast",
@@ -35,6 +35,7 @@ __all__ = [
     "explain_scores",
     "load_trials",
     "method_scores",
+    "named_warnings",
     "read_results",
     "stability_gaps",
     "tile_trials",

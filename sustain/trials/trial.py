@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sustain.causal.result.result import EffectResult
     from sustain.debias import CalibrationCard
 
-__all__ = ["Trial", "estimate_trials", "load_trials"]
+__all__ = ["Trial", "estimate_trials", "load_trials", "named_warnings"]
 
 
 class Trial(BaseModel):
@@ -117,7 +117,7 @@ def estimate_trials(
             )
         held = [method for method in methods if method in card.effect_methods]
         reported = reported if reported in held else "linear"
-        with _warned_once(trial):
+        with named_warnings(trial.title):
             effects = [_estimate(trial, units[trial.name], card, method, level) for method in held]
             spread = (
                 _distribution(trial, units[trial.name], card, level, poor) if "response" in held else None
@@ -155,14 +155,14 @@ def estimate_trials(
 
 
 @contextmanager
-def _warned_once(trial: Trial) -> Iterator[None]:
-    """Give each warning once, with the trial's title, though every method of the trial gives it."""
+def named_warnings(title: str) -> Iterator[None]:
+    """Give each warning of what is done here once, with a trial's title, however many methods or maps give it."""
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         yield
     for text, kind in dict.fromkeys((str(item.message), item.category) for item in given):
         if issubclass(kind, SustainWarning):
-            text = f"“{trial.title}”: {text}"
+            text = f"“{title}”: {text}"
         warnings.warn(text, kind, stacklevel=4)
 
 
