@@ -268,5 +268,5 @@ def test_without_towns_there_is_no_contrast_and_still_a_page(cells, tmp_path):
     cells.rename(places.maps / CELLS_FILE)
     build_report(places, params())
     page = (places.report / "index.html").read_text()
-    assert "The survey&#39;s 30 tiles" in page or "The survey's 30 tiles" in page
+    assert "survey&#39;s 30 tiles" in page or "survey's 30 tiles" in page
     assert (places.report / "maps.png").exists()
