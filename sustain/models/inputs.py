@@ -134,7 +134,7 @@ class TileInputs(nn.Module):
             viirs = (_column(sites, "year") >= FIRST_VIIRS_YEAR)[:, None, None]
             valid[:, self._lights] &= ~viirs
             valid[:, -1] &= viirs
-        bands = torch.where(valid, (numbers - self.mean) / self.std, 0.0)
+        bands = ((numbers - self.mean) / self.std).masked_fill_(~valid, 0.0)
         planes = [plane.reshape(-1, 1, 1, 1).expand_as(whole) for plane in self._planes(sites)]
         return torch.cat([bands, whole, *planes], dim=1)
 

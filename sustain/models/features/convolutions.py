@@ -90,7 +90,9 @@ class RandomConvolutions(nn.Module):
                 self.get_buffer(f"filters_{scale}"),
                 self.get_buffer(f"shift_{scale}"),
             )
-            found += [(side - self.threshold).relu().mean(dim=(2, 3)) for side in (response, -response)]
+            found.append((response - self.threshold).relu_().mean(dim=(2, 3)))
+            # In place: responses are many times as large as the tiles, and copies of them took a third of the time.
+            found.append(response.neg_().sub_(self.threshold).relu_().mean(dim=(2, 3)))
         return torch.cat(found, dim=1)
 
 
