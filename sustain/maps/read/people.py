@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -326,12 +327,11 @@ def _parts(side: float) -> int:
     return int(np.clip(np.round(1 / side), 1, _MOST_PARTS))
 
 
-def _onto(pixels: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _onto(pixels: Any, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Pixels of places; NaN for those that a projection does not have, which pyproj puts at infinity."""
     there = np.isfinite(x) & np.isfinite(y)
-    at: list[Floats] = [np.asarray(np.where(there, v, np.nan), dtype=np.float64) for v in (x, y)]
-    col, row = pixels @ (at[0], at[1])
-    return np.asarray(col), np.asarray(row)
+    col, row = pixels @ (np.where(there, x, np.nan), np.where(there, y, np.nan))
+    return col, row
 
 
 def _side(place: Floats) -> Floats:
