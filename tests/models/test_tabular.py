@@ -173,6 +173,26 @@ def test_from_tiles_to_a_card_without_a_join(packed_tiles, tmp_path, monkeypatch
     assert "places that the model learned from" in whole.stderr
 
 
+def test_outputs_behind_links_are_written_where_they_point(
+    packed_tiles, scene_of_tiles, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").mkdir()
+    for name in ("model", "out.csv", "map.tif"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    for command in (
+        ("train", packed_tiles, "model", "--backbone", "ridge_statistics"),
+        ("predict", packed_tiles, "model", "out.csv"),
+        ("map", scene_of_tiles, "map.tif", "--model", "model"),
+    ):
+        for _ in range(2):  # a second run replaces what the first wrote
+            done = sustain(*command)
+            assert done.returncode == 0, done.stderr
+    for name in ("model", "out.csv", "map.tif"):
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "disk" / name).exists()
+
+
 def test_labels_of_something_else_are_not_taken_for_the_truth(models, packed_tiles, tmp_path):
     tiles = shutil.copytree(packed_tiles, tmp_path / "tiles")
     page = json.loads((tiles / "tiles.json").read_text())
