@@ -6,7 +6,7 @@ of any type of number are alike, and each value is read by the package's one rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,7 +188,8 @@ def cells_in_zones(
     areas, bands = CellAreas(source), value_bands(source)
     across, down = (1, 1) if people is None else people.parts
     grid = _Grid(source.height, source.width, across, down)
-    for some in _batches(list(_split(source, zones, max(1, _SIDE // max(across, down))))):
+    side = max(1, _SIDE // max(across, down))
+    for some in _batches(_split(source, zones, side), _CELLS_AT_A_TIME // (across * down)):
         frame = gpd.GeoDataFrame(geometry=[shape for _, shape, _ in some])
         found = exactextract.exact_extract(grid, _Shapes(frame), ["cell_id", "coverage"], output="pandas")
         cells = zip(found["cell_id"], found["coverage"], strict=True)
@@ -282,14 +283,15 @@ def _split(
 
 
 def _batches(
-    parts: list[tuple[int, BaseGeometry, int]],
+    parts: Iterable[tuple[int, BaseGeometry, int]], most: int
 ) -> Iterator[list[tuple[int, BaseGeometry, int]]]:
+    """Parts of zones, `most` cells at a time unless one alone has more."""
     batch: list[tuple[int, BaseGeometry, int]] = []
-    room = _CELLS_AT_A_TIME
+    room = most
     for part in parts:
         if batch and room < part[2]:
             yield batch
-            batch, room = [], _CELLS_AT_A_TIME
+            batch, room = [], most
         batch.append(part)
         room -= part[2]
     if batch:
