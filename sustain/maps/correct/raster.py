@@ -47,6 +47,7 @@ __all__ = [
 
 BANDS = (WEALTH, WEALTH_RAW, WEALTH_SE, SUPPORT)
 
+_FAR = 100  # widths of the calibration sample's range, beyond which no prediction lies
 _ROWS = 128  # of a block, corrected at once
 # A few cells beyond the calibration sample's range are in the support band; more deserve a word.
 _WORTH_A_WARNING = 0.02
@@ -94,8 +95,9 @@ def correct_raster(
     ------
     RasterError
         When the raw band cannot be told, holds no finite value or codes instead of values, when `src` has no
-        coordinate system, when `src` declares another unit, target or
-        predictor than the card's, or when `dst` is `src`.
+        coordinate system, when a number lies so far outside the calibration sample's range (by 100 times its width)
+        that it must be an undeclared nodata number, when `src` declares another unit, target or predictor than the
+        card's, or when `dst` is `src`.
     CardError, CalibrationError
         When the card is unreadable or lacks `method`.
     FileFormatError
@@ -184,6 +186,7 @@ def _correct_into(
                 yield window, raw
 
         for window, corrected in in_order(lambda raw: _correct_block(raw, card, method), blocks()):
+            _refuse_far_values(source.name, corrected[BANDS.index(WEALTH_RAW)], card)
             target.write(corrected, window=window)
             support = corrected[BANDS.index(SUPPORT)]
             n_cells += int((support != NO_IMAGERY).sum())
@@ -207,8 +210,22 @@ def _correct_block(
     corrected = np.empty((len(BANDS), *raw.shape), dtype=np.float32)
     for top in range(0, raw.shape[0], _ROWS):
         rows = slice(top, top + _ROWS)
-        corrected[:, rows] = correct_values(raw[rows], card, method)
+        with np.errstate(over="ignore"):  # of numbers that are refused later
+            corrected[:, rows] = correct_values(raw[rows], card, method)
     return corrected
+
+
+def _refuse_far_values(name: str, raw: npt.NDArray[np.float32], card: CalibrationCard) -> None:
+    """Raise `RasterError` at a number such as -9999, which means no value and is not declared to."""
+    low, high = card.support
+    far = _FAR * (high - low)
+    for number in (np.fmin.reduce(raw, axis=None), np.fmax.reduce(raw, axis=None)):
+        if number < low - far or number > high + far:
+            raise RasterError(
+                f"{name}: holds {number}, but the calibration sample's predictions go from {low:.3g} to {high:.3g}. "
+                f"If it stands for no value, declare it (gdal_edit.py -a_nodata {number} {name}); else this is another "
+                "quantity, or another unit, than the card's."
+            )
 
 
 def warn_outside_support(name: str, n_outside: int, n_cells: int, card: CalibrationCard) -> None:

@@ -165,6 +165,21 @@ def test_infinite_numbers_are_no_prediction_and_counted(tmp_path, card):
         np.testing.assert_array_equal(corrected.read(4), [[0, 2], [2, 2]])
 
 
+@pytest.mark.parametrize("number", [-9999, -3.4e38, 99999])
+def test_a_nodata_number_that_is_not_declared_is_refused(tmp_path, card, number):
+    path = write_raster(tmp_path / "raw.tif", [[[0.5, number], [0.25, np.nan]]], ("wealth_raw",))
+    with pytest.raises(
+        RasterError, match=r"holds .* If it stands for no value, declare it \(gdal_edit.py -a_nodata"
+    ):
+        correct_raster(path, tmp_path / "out" / "map.tif", card)
+    assert not list(tmp_path.glob("out/*"))
+    path = write_raster(
+        tmp_path / "raw.tif", [[[0.5, 3.5], [0.25, -3]]], ("wealth_raw",)
+    )  # far, but a prediction
+    with pytest.warns(SupportWarning, match="2 of 4"):
+        correct_raster(path, tmp_path / "map.tif", card)
+
+
 def test_another_band_by_name_or_number_never_an_alpha_band(tmp_path, card):
     bands = [np.full((4, 4), value) for value in (0.25, 0.5, 0.75)]
     path = write_raster(tmp_path / "many.tif", bands, ("mean", "median", "2"))
