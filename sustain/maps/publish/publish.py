@@ -85,7 +85,7 @@ def publish_map(
     n_bytes = corrected.stat().st_size + _BYTES_PER_CELL * n_cells
     require_free_space(out.parent, n_bytes, f"publishing {n_cells} cells")
     with published_folder(out, card, model_json) as folder:
-        publish_raster(corrected, folder / "wealth.tif")
+        publish_raster(corrected, folder / "wealth.tif", calibration)
         summary = write_cells(folder / "wealth.tif", folder / "cells.parquet", folder / "cells.csv")
         if params.areas is not None and params.areas_key is not None:
             table = areas_table(

@@ -9,19 +9,21 @@ import numpy as np
 import rasterio
 from rasterio.enums import MaskFlags
 
+from sustain.debias import CalibrationCard
 from sustain.errors import RasterError
 from sustain.maps.cog import copy_as_cog
-from sustain.maps.correct.raster import BANDS
-from sustain.maps.geotiff import BLOCK_PX, NO_IMAGERY, SUPPORT, WEALTH, open_raster, read_values
+from sustain.maps.correct.raster import BANDS, correct_values
+from sustain.maps.geotiff import BLOCK_PX, NO_IMAGERY, SUPPORT, WEALTH, WEALTH_RAW, open_raster, read_values
 from sustain.maps.publish.folder import copy_into
 from sustain.maps.writing import create_geotiff, whole_raster
 
 __all__ = ["publish_raster"]
 
+_ROUNDING = 0.01  # of the range of corrected values: whole numbers with a scale are that coarse at most
 _BY_NUMBER = ([MaskFlags.nodata], [MaskFlags.all_valid])
 
 
-def publish_raster(corrected: Path, target: Path) -> None:
+def publish_raster(corrected: Path, target: Path, card: CalibrationCard) -> None:
     """Put a corrected map into a published folder.
 
     A map as `sustain.maps.correct.raster.correct_raster` writes it is copied byte for byte. One that other tools have
@@ -31,7 +33,8 @@ def publish_raster(corrected: Path, target: Path) -> None:
     Raises
     ------
     RasterError
-        When a cell has ``wealth`` without its error or its flag, as after a change of the bands by themselves.
+        When a cell has ``wealth`` without its error or its flag, or another than `card` makes of its ``wealth_raw``, as
+        after a tool that changes numbers and does not declare their scale.
     FileFormatError, DiskSpaceError
         When the raster cannot be read, or there is no room.
     """
@@ -40,10 +43,12 @@ def publish_raster(corrected: Path, target: Path) -> None:
             copy_into(corrected, target)
             return
         with whole_raster(target) as partial:
-            scratch = target.with_name(".partial-raster")  # GDAL puts files of its own beside the one it writes
+            scratch = target.with_name(
+                ".partial-raster"
+            )  # GDAL puts files of its own beside the one it writes
             scratch.mkdir()
             try:
-                _write(raster, scratch / "plain.tif")
+                _write(raster, scratch / "plain.tif", card)
                 copy_as_cog(scratch / "plain.tif", scratch / "cog.tif")
                 (scratch / "cog.tif").replace(partial)
             finally:
@@ -62,15 +67,17 @@ def _as_we_write_it(raster: rasterio.io.DatasetReader) -> bool:
     )
 
 
-def _write(raster: rasterio.io.DatasetReader, path: Path) -> None:
+def _write(raster: rasterio.io.DatasetReader, path: Path, card: CalibrationCard) -> None:
     tags = {key: text for key, text in raster.tags().items() if key.startswith("SUSTAIN_")}
     flag = BANDS.index(SUPPORT)
-    units = [str(unit or "") for unit in raster.units]
+    unit, method = card.target.unit, raster.tags().get("SUSTAIN_METHOD", "")
+    ends = correct_values(np.array(card.support), card, method)[0]
+    tolerance = _ROUNDING * float(np.ptp(ends))
     with create_geotiff(
         path,
         like=raster,
         bands=BANDS,
-        units=units,
+        units=(unit, unit, unit, "1"),
         tags=tags,
         compressed=False,
         tiled=True,
@@ -84,6 +91,15 @@ def _write(raster: rasterio.io.DatasetReader, path: Path) -> None:
                 raise RasterError(
                     f"{raster.name}: near row {window.row_off}, column {window.col_off} cells have a value in the band "
                     f"{WEALTH}, but none in another band. Correct the raw map again (sustain debias correct)."
+                )
+            expected = correct_values(values[BANDS.index(WEALTH_RAW)], card, method)[BANDS.index(WEALTH)]
+            off = np.abs(values[BANDS.index(WEALTH)] - expected)
+            if seen.any() and not np.nanmax(off) <= tolerance:
+                raise RasterError(
+                    f"{raster.name}: near row {window.row_off}, column {window.col_off} its band {WEALTH} is off by "
+                    f"{np.nanmax(off):.3g} from what the card makes of its band {WEALTH_RAW}. A tool changed numbers "
+                    "without declaring their scale (gdal_translate -scale does); publish the map as sustain debias "
+                    "correct wrote it, or declare scale and offset of its bands (gdal_edit.py -scale -offset)."
                 )
             values[:flag, ~seen], values[flag, ~seen] = np.nan, NO_IMAGERY
             target.write(values.astype(np.float32), window=window)
