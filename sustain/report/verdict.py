@@ -175,7 +175,7 @@ def _lead(trials: Sequence[TrialResult], truth_name: str) -> str:
         missed_by = {s.n - s.covered for s in scores.values()}
         others = listing([f"{_none(s.n - s.covered)} ({_label(s.method)})" for s in scores.values()])
         if len(missed_by) == 1 and len(scores) > 1:
-            others = f"{_none(*missed_by)}, by whichever method"
+            others = f"{_none(*missed_by)} would have, whichever the method"
         text += (
             f" Had all been left uncorrected, {_none(naive.n - naive.covered)} of {n} would have missed it; had all "
             f"been corrected, {others}."

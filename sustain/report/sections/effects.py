@@ -20,6 +20,8 @@ from sustain.trials.results import MethodEstimate, MethodScore, TrialResult, met
 
 __all__ = ["effects_section"]
 
+_EVERY = "Every trial"
+
 
 def effects_section(
     trials: Sequence[TrialResult], published: Published, *, unit: str, truth_name: str
@@ -79,11 +81,11 @@ def _remarks(trials: Sequence[TrialResult]) -> tuple[Note, ...]:
             told.setdefault(whole, []).append(trial.title)
         if trial.truth_definition:
             told.setdefault(f"Truth: {trial.truth_definition}", []).append(trial.title)
-    notes: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {_EVERY: []}
     for text, titles in told.items():
         every = len(titles) == len(trials) > 1
-        notes.setdefault("Every trial" if every else listing(titles), []).append(text)
-    return tuple(Note(title, tuple(texts)) for title, texts in notes.items())
+        notes.setdefault(_EVERY if every else listing(titles), []).append(text)
+    return tuple(Note(title, tuple(texts)) for title, texts in notes.items() if texts)
 
 
 def _forest(trials: Sequence[TrialResult], unit: str) -> Figure:
@@ -171,7 +173,7 @@ def _family_section(
             ),
         )
     )
-    intro = trials[0].question
+    intro = f"Each of the {len(trials)} contrasts asks: {trials[0].question}"
     if all(t.assumption == "outcome" for t in trials):
         intro += " These are contrasts, not effects: nobody drew by lot which places are treated."
     return Section(
