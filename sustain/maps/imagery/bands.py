@@ -20,7 +20,7 @@ from sustain.maps.grid import Span
 from sustain.maps.imagery.lattice import RELATIVE, Lattice
 from sustain.maps.imagery.warp import WarpedRaster
 
-__all__ = ["Imagery", "ModelNumbers", "NumberedRaster", "StoredBand", "has_mask"]
+__all__ = ["Imagery", "ModelNumbers", "NumberedRaster", "StoredBand", "has_mask", "refuse_masks_of_bands"]
 
 _ENOUGH = 1000  # pixels to judge a band's units by; a strip at a scene's edge may well be all cloud
 
@@ -212,6 +212,14 @@ class NumberedRaster:
             for place, stored, missing in zip(group, *found, strict=True):
                 pixels[place] = self._numbers.convert(self.name, self._bands[place], stored, missing)
         return pixels
+
+
+def refuse_masks_of_bands(name: str, dataset: Any) -> None:
+    """Raise `RasterError` where bands have masks of their own, which GDAL leaves out when it warps."""
+    if any(not flags for flags in dataset.mask_flag_enums):
+        raise RasterError(
+            f"{name}: its bands have a mask each. Write missing pixels as a nodata number, or as one mask of all bands."
+        )
 
 
 def has_mask(dataset: Any) -> bool:

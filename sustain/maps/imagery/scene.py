@@ -17,7 +17,14 @@ from rasterio.windows import Window
 from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.geotiff import open_raster, read_window
 from sustain.maps.grid import Span
-from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, StoredBand, has_mask
+from sustain.maps.imagery.bands import (
+    Imagery,
+    ModelNumbers,
+    NumberedRaster,
+    StoredBand,
+    has_mask,
+    refuse_masks_of_bands,
+)
 from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.lattice import Lattice, Outline, in_metres, is_square
 from sustain.maps.remote import ON_THE_WEB
@@ -65,6 +72,7 @@ class Scene:
         self.path = Path(path)
         with ExitStack() as stack:
             self._dataset = stack.enter_context(open_raster(self.path))
+            refuse_masks_of_bands(str(self.path), self._dataset)
             self._bands = self._match_bands(imagery)
             numbers = ModelNumbers.of(imagery)
             untouched = self._holds(numbers)

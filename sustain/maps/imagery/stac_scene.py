@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 
 from sustain.errors import DownloadError, FileFormatError, RasterError
 from sustain.maps.grid import Span
-from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, has_mask
+from sustain.maps.imagery.bands import Imagery, ModelNumbers, NumberedRaster, has_mask, refuse_masks_of_bands
 from sustain.maps.imagery.identity import identity_of
 from sustain.maps.imagery.lattice import Lattice, Outline, ResamplingName, choose_lattice
 from sustain.maps.imagery.mosaic import Mosaic
@@ -212,6 +212,7 @@ def _in_file(name: str, source: BandSource, dataset: Any) -> BandSource:
         raise RasterError(
             f"{name}: band {source.band} is its band {source.index}, but the file has {dataset.count}. Mend the item."
         )
+    refuse_masks_of_bands(name, dataset)
     nodata = source.nodata if source.nodata is not None else dataset.nodatavals[source.index - 1]
     if nodata is None and not has_mask(dataset):
         raise RasterError(

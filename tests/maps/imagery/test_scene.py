@@ -189,3 +189,17 @@ def test_truncated_file_names_itself(scene_path):
         Scene(scene_path, MeanPredictor()) as scene,
     ):
         scene.read(Span(0, 0, 75, 101))
+
+
+def test_a_mask_of_each_band_is_refused(tmp_path, pixels):
+    """GDAL warps as if there were none; with a nodata number beside it, masked pixels counted as imagery."""
+    path = write_scene(tmp_path / "scene.tif", pixels)
+    masks = np.full(pixels.shape, 255, dtype=np.uint8)
+    masks[1, :8] = 0
+    count, height, width = masks.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "scene.tif.msk", "w", driver="GTiff", **shape) as target:
+        target.write(masks)
+        target.update_tags(**{f"INTERNAL_MASK_FLAGS_{band}": "0" for band in range(1, count + 1)})
+    with pytest.raises(RasterError, match=r"scene\.tif: its bands have a mask each\. Write missing pixels"):
+        Scene(path, MeanPredictor())
