@@ -33,6 +33,8 @@ _TRUTH = r"(?i:true|false)"
 # 1,234 may be a thousand and more or one and a bit; 0,234 and 12,5 can only be the one.
 _THOUSANDS = r"-?[1-9][0-9]{0,2},[0-9]{3}"
 
+_FEW = 100  # rows that show first what most columns are not
+
 
 def typed_columns(columns: Mapping[int, Column], delimiter: str) -> tuple[dict[int, Column], str]:
     """Give numbers, booleans or text for each column of text, and the mark of decimals.
@@ -69,14 +71,21 @@ def _has_decimals(column: Column, mark: str) -> bool:
 
 def _typed(column: Column, mark: str) -> Any:
     nothing = pa.scalar(None, pa.string())
-    if _all(column, _plain(mark)) and (_any(column, _number(mark)) or _all(column, "")):
-        text = pc.if_else(_matches(column, _number(mark)), pc.utf8_trim(column, " \t"), nothing)
-        if len(column) and _all(column, _WHOLE):
+    number = _matches(column, _number(mark))
+    if (
+        _every(number)
+        or (_some(number) and _all(column.filter(pc.invert(number)), MISSING))
+        or _all(column, "")
+    ):
+        text = pc.utf8_trim(pc.if_else(number, column, nothing), " \t")
+        if len(column) and _every(number) and _all(column[:_FEW], _WHOLE) and _all(column, _WHOLE):
             return pc.cast(text, pa.int64())
-        return pc.cast(pc.replace_substring(text, mark, "."), pa.float64())
-    if _all(column, f"{_TRUTH}|{MISSING}") and _any(column, _TRUTH):
-        true = pc.equal(pc.utf8_lower(pc.utf8_trim(column, " \t")), "true")
-        return pc.if_else(_matches(column, _TRUTH), true, pa.scalar(None, pa.bool_()))
+        return pc.cast(text if mark == "." else pc.replace_substring(text, mark, "."), pa.float64())
+    if _all(column[:_FEW], f"{_TRUTH}|{MISSING}") and _all(column, f"{_TRUTH}|{MISSING}"):
+        truth = _matches(column, _TRUTH)
+        if _some(truth):
+            true = pc.equal(pc.utf8_lower(pc.utf8_trim(column, " \t")), "true")
+            return pc.if_else(truth, true, pa.scalar(None, pa.bool_()))
     return pc.if_else(pc.equal(column, ""), nothing, column)
 
 
@@ -94,8 +103,12 @@ def _matches(column: Column, pattern: str) -> Any:
 
 
 def _all(column: Column, pattern: str) -> bool:
-    return pc.all(_matches(column, pattern), min_count=0).as_py() is True
+    return _every(_matches(column, pattern))
 
 
-def _any(column: Column, pattern: str) -> bool:
-    return pc.any(_matches(column, pattern)).as_py() is True
+def _every(found: Any) -> bool:
+    return pc.all(found, min_count=0).as_py() is True
+
+
+def _some(found: Any) -> bool:
+    return pc.any(found).as_py() is True
