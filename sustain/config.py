@@ -83,7 +83,9 @@ class LocalParams(_SurveySource):
 
     kind: Literal["local"] = "local"
     tiles: str = Field(min_length=1, description="Folder of GeoTIFF tiles, one a site.")
-    table: str = Field(min_length=1, description="CSV table of the sites, one row a tile.")
+    table: str = Field(
+        min_length=1, description="Table of the sites, one row a tile: CSV, Parquet, Stata, SPSS or Excel."
+    )
 
 
 AcquireParams = Annotated[SyntheticWorldParams | DownloadParams | LocalParams, Field(discriminator="kind")]
@@ -100,7 +102,9 @@ class TilesParams(_Section):
         default={},
         description="For a local source only: the house's name (id, lat, lon, ...) -> that column in your table.",
     )
-    pixel_m: float = Field(30.0, gt=0, description="Side of a pixel, in metres; raw tiles do not say it.")
+    pixel_m: float = Field(
+        30.0, gt=0, description="Side of a pixel, in metres, of tiles that do not say it; own GeoTIFFs do."
+    )
     shard_size: int = Field(2048, gt=0, description="Tiles in one shard file.")
     block_km: float = Field(10.0, gt=0, description="Side of a spatial block; a block is never divided.")
     shares: dict[Literal["train", "val", "calibration", "test"], float] = Field(
@@ -121,7 +125,8 @@ class TrainParams(_Section):
     """The CNN and its training (`sustain.models`)."""
 
     backbone: str = Field(
-        "resnet_narrow", description="Name in `sustain.models.backbones.by_name.BACKBONES`."
+        "resnet_narrow",
+        description="A network (`sustain.models.backbones.by_name.BACKBONES`), or a simple model (`sustain.models.simple`).",
     )
     weights: str | None = Field(
         None,
@@ -223,7 +228,9 @@ class CalibrateParams(_Section):
         ge=0,
         description="Standard deviation of the label between a place's households: gives the noise of labels.",
     )
-    licence: str = Field("", description="Licence of the card; that of the map is said where it is published.")
+    licence: str = Field(
+        "", description="Licence of the card; that of the map is said where it is published."
+    )
     citation: str = Field("", description="How to cite the card.")
 
 

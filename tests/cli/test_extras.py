@@ -27,8 +27,6 @@ PIPELINE = {"dvc", "jinja2", "distributed", "odc_stac", "fastapi", "uvicorn"}
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
-        (["train", "tiles", "model"], "train"),
-        (["predict", "model", "tiles", "out.parquet"], "train"),
         (["map", "scene.tif", "out.tif", "--model", "model"], "train"),
         (["serve", "folder"], "pipeline"),
     ],
