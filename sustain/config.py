@@ -126,7 +126,7 @@ class TrainParams(_Section):
 
     backbone: str = Field(
         "resnet_narrow",
-        description="A network (`sustain.models.backbones.by_name.BACKBONES`), or a simple model (`sustain.models.simple`).",
+        description="A network of `sustain.models.backbones.by_name`, or a simple model of `sustain.models.simple`.",
     )
     weights: str | None = Field(
         None,
