@@ -14,7 +14,7 @@ from sustain.trials.results import TrialResult
 __all__ = ["Accuracy", "Findings", "Published", "Survey", "model_label"]
 
 _LABELS = {
-    "cnn": "Network on images (the map's model)",
+    "cnn": "The map's model",
     "nightlights": "Night lights alone",
     "ridge_histograms": "Ridge regression on histograms of bands",
     "ridge_statistics": "Ridge regression on statistics of bands",

@@ -26,7 +26,7 @@ MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
 
 # What the input of a model needs to be told; the model.json of somebody else's predictor may lack it.
 _NEEDED = ("backbone", "bands", "tile_px", "scale", "offset", "nodata", "statistics", "target")
-_ARTIFACT = "sustain.models.predictor.TilePredictor.load"
+_ARTIFACT = "sustain.models.load_model"
 # The schema has a pattern for names; the identifier of somebody else's predictor may be anything.
 _NAME_PATTERN = re.compile(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]")
 
@@ -94,6 +94,10 @@ def make_model_item(folder: Path, predictor: str, map_item: pystac.Item) -> pyst
     if not says_what_goes_in(model):
         return None
     common = map_item.common_metadata
+    stated = model.get("versions")
+    versions = stated if isinstance(stated, Mapping) else {}
+    simple = "scikit-learn" in versions and "torch" not in versions
+    framework, package = ("scikit-learn", "scikit-learn") if simple else ("PyTorch", "torch")
     item = pystac.Item(
         id=f"{map_item.id}-model",
         geometry=map_item.geometry,
@@ -109,7 +113,7 @@ def make_model_item(folder: Path, predictor: str, map_item: pystac.Item) -> pyst
             "mlm:name": _name(predictor),
             "mlm:architecture": str(model["backbone"]),
             "mlm:tasks": ["regression"],
-            "mlm:framework": "PyTorch",
+            "mlm:framework": framework,
             **_pretraining(model),
             "mlm:input": [_tile_input(model), *_site_inputs(model)],
             "mlm:output": _outputs(model),
@@ -117,9 +121,9 @@ def make_model_item(folder: Path, predictor: str, map_item: pystac.Item) -> pyst
         },
         stac_extensions=[MLM, EXTENSIONS["raster"], EXTENSIONS["file"]],
     )
-    versions, settings = model.get("versions"), model.get("params")
-    if isinstance(versions, Mapping) and _VERSION.match(str(versions.get("torch"))):
-        item.properties["mlm:framework_version"] = str(versions["torch"])
+    settings = model.get("params")
+    if _VERSION.match(str(versions.get(package))):
+        item.properties["mlm:framework_version"] = str(versions[package])
     if isinstance(settings, Mapping) and settings:
         item.properties["mlm:hyperparameters"] = {
             name: Path(str(value)).name if name == "weights" and value else value

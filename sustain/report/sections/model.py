@@ -15,19 +15,19 @@ __all__ = ["model_section"]
 
 
 def model_section(training: pd.DataFrame | None, model: Mapping[str, Any] | None) -> Section:
-    """Build the training curves and the facts about the network; what is ``None`` is left out."""
+    """Build the training curves and the facts about the model; what is ``None`` is left out."""
     facts = _facts(model or {})
     fold = Fold(
         "model-training",
         "Its training and its parts",
         () if training is None else (_training(training),),
-        (_network(facts),) if facts else (),
+        (_parts(facts),) if facts else (),
     )
     return Section(
         "model",
         "The model",
-        "A convolutional network, which learns from images what goes with wealth. Training, validation, calibration "
-        "and test sites lie in different blocks of land.",
+        f"{_SIMPLE.get(str((model or {}).get('backbone')), 'A convolutional network')}, which learns from images what "
+        "goes with wealth. Training, validation, calibration and test sites lie in different blocks of land.",
         folds=() if fold.empty else (fold,),
     )
 
@@ -44,11 +44,11 @@ def _training(curves: pd.DataFrame) -> Figure:
     return Figure.single("training", "Training", figures.training_curves(curves, alt=alt), caption)
 
 
-def _network(facts: list[tuple[str, str]]) -> Table:
+def _parts(facts: list[tuple[str, str]]) -> Table:
     rows = tuple(Row(Cell(name), (text,)) for name, text in facts)
     return Table(
         "network",
-        "The network",
+        "The model",
         ("Part", "Here"),
         (("", rows),),
         "Every other setting of the training is among the parameters, under Provenance.",
@@ -67,6 +67,12 @@ _WORDS = {
     "members": "Networks averaged",
     "weights": "Pretrained weights",
 }
+_SIMPLE = {
+    "nightlights": "Nearest neighbours in night lights",
+    "ridge_histograms": "A ridge regression on histograms of bands",
+    "ridge_statistics": "A ridge regression on statistics of bands",
+    "forest_statistics": "A random forest on statistics of bands",
+}
 _BACKBONES = {
     "resnet_narrow": "a small residual network",
     "resnet18": "a residual network of 18 layers",
@@ -77,7 +83,7 @@ _BACKBONES = {
 def _facts(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     if name := str(model.get("backbone", "")):
-        facts.append(("Network", f"{_BACKBONES[name]} ({name})" if name in _BACKBONES else name))
+        facts.append(("Kind", f"{_BACKBONES[name]} ({name})" if name in _BACKBONES else name))
     if "bands" in model:
         facts.append(("Bands", ", ".join(str(band).replace("_", " ").lower() for band in model["bands"])))
     if "tile_px" in model and "pixel_m" in model:
