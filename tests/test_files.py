@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,21 @@ def test_runs_at_the_same_time_leave_one_whole_result_and_none_fails(tmp_path):
     assert (tmp_path / "file").read_text() in wholes
     assert sorted(os.listdir(tmp_path / "folder")) == ["a", "b", "c"]
     assert len({(tmp_path / "folder" / name).read_text() for name in "abc"} & wholes) == 1
+
+
+def test_a_killed_writer_that_nobody_has_taken_note_of_counts_as_gone(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from sustain.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as p:\n"
+        "    p.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a")]) as process:
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)  # a zombie until `wait`
+        with atomic_path(tmp_path / "b") as partial:
+            partial.write_text("b")
+        assert os.listdir(tmp_path) == ["b"]
 
 
 def test_another_machine_s_unfinished_file_is_left_alone(tmp_path):

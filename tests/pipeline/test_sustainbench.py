@@ -181,7 +181,7 @@ def test_the_contrast_of_town_and_country_stands_under_both_assumptions(made):
 def test_the_page_shows_the_tiles(made):
     project, _ = made
     page = (project.folder / "reports/sustainbench/index.html").read_text()
-    assert "tiles whose predictions are out of sample are the map" in page
+    assert "tiles with a prediction out of sample; a square shows" in page
     assert (project.folder / "reports/sustainbench/maps.png").stat().st_size > 1000
 
 

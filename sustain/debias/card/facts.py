@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from sustain.debias.card.schema import Predictor, Target
@@ -81,6 +80,8 @@ def _each(values: Iterable[Any] | Any | None) -> list[Any]:
     if values is None:
         return []
     listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
+    import pandas as pd
+
     return pd.Series(listed if hasattr(listed, "dtype") else list(listed)).dropna().unique().tolist()
 
 
