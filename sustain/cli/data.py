@@ -121,7 +121,7 @@ def verify(name: Name, out: Out = None) -> None:
     """Compare size and sha256 of every file with the manifest and with the first copy; status 1 when one is wrong."""
     from sustain.data.catalogue.manifest import verify as verify_files
     from sustain.data.fetch.inventory import manifest_of, raw_folder
-    from sustain.data.fetch.lock import read_lock, with_lock
+    from sustain.data.fetch.lock import read_lock, way_out, with_lock
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
@@ -129,6 +129,8 @@ def verify(name: Name, out: Out = None) -> None:
     problems = verify_files(known, folder)
     for path, problem in problems.items():
         typer.echo(f"{folder / path} {problem}")
+    if any((folder / path).is_file() for path in problems):
+        typer.echo(way_out(manifest, folder))
     unknown = [file.path for file in known.files if file.sha256 is None and file.path not in problems]
     if unknown:
         typer.echo(
@@ -145,13 +147,18 @@ def verify(name: Name, out: Out = None) -> None:
 
 @app.command()
 def ingest(name: Name, out: Out = None, root: Root = Path("data/sustainbench")) -> None:
-    """Turn the published files of a task or source into safe, fast ones: stacks and tables."""
+    """Turn the published files of a task or source into safe, fast ones; changed files (`verify`) are refused.
+
+    Sizes are compared always, sha256 for files of up to 4 GB.
+    """
     from sustain.data.fetch.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.lock import require_unchanged
     from sustain.data.sustainbench.tasks import ingest as ingest_files
     from sustain.errors import DataError
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
+    require_unchanged(manifest, folder)
     try:
         ready = ingest_files(manifest.name, folder, root)
     except FileNotFoundError as error:

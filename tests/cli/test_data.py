@@ -94,6 +94,21 @@ def test_a_source_is_fetched_verified_listed_and_ingested(tmp_path: Path) -> Non
     said = run("verify", "kenya")
     assert said.exit_code == 1
     assert "bytes instead of" in said.output
+    assert "kenya.lock.json" in said.output
+
+
+def test_a_changed_file_is_not_ingested(tmp_path: Path) -> None:
+    assert run("fetch", "kenya", "--mirror", str(mirror_of_kenya(tmp_path / "mirror"))).exit_code == 0
+    archive = Path("data/raw/sustainbench/kenya/crop_type_kenya.zip")
+    good = archive.read_bytes()
+    for changed in (good + b"x", good[:-1] + bytes([good[-1] ^ 1])):  # another size; another sha256 alone
+        archive.write_bytes(changed)
+        said = run("ingest", "kenya")
+        assert isinstance(said.exception, DataError)
+        assert "kenya.lock.json" in str(said.exception)
+        assert not Path("data/sustainbench/kenya").exists()
+    archive.write_bytes(good)
+    assert run("ingest", "kenya").exit_code == 0
 
 
 def test_a_source_is_added_from_a_download(tmp_path: Path) -> None:

@@ -15,10 +15,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sustain.data.catalogue.manifest import Manifest, ManifestFile, RelativePath
 from sustain.data.fetch.download import Arrived
 from sustain.data.fetch.transport import Refused, refuse_html, refuse_other_kind
-from sustain.errors import FileFormatError
+from sustain.errors import DataError, FileFormatError
 from sustain.files import read_json, sha256_of, write_json
 
-__all__ = ["Lock", "Locked", "lock_path", "read_lock", "record", "with_lock", "write_lock"]
+__all__ = [
+    "Lock",
+    "Locked",
+    "lock_path",
+    "read_lock",
+    "record",
+    "require_unchanged",
+    "way_out",
+    "with_lock",
+    "write_lock",
+]
+
+HASHED_UP_TO = (
+    4_000_000_000  # bytes of a file; above, ingesting compares sizes alone and leaves sha256 to `verify`
+)
 
 
 class Locked(BaseModel):
@@ -90,6 +104,48 @@ def with_lock(manifest: Manifest, lock: Lock) -> Manifest:
             for file in manifest.files
         )
     return manifest.model_copy(update={"files": files})
+
+
+def require_unchanged(manifest: Manifest, folder: str | Path) -> None:
+    """Refuse files that are not the published ones, or not those that first came.
+
+    Sizes are compared always, sha256 for files of up to 4 GB. Files that are not there are passed over.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    folder : str or Path
+        The source's folder.
+
+    Raises
+    ------
+    DataError
+        When a file differs from the manifest or the lock. The message names each.
+    """
+    folder = Path(folder)
+    wrong = []
+    for file in with_lock(manifest, read_lock(manifest, folder)).files:
+        place = folder / file.path
+        if not place.is_file():
+            continue
+        if place.stat().st_size > HASHED_UP_TO:
+            file = file.model_copy(update={"sha256": None})
+        if (problem := file.problem_of(place)) is not None:
+            wrong.append(f"{place} {problem}")
+    if wrong:
+        raise DataError("\n".join(wrong) + f"\nNothing was ingested. {way_out(manifest, folder)}")
+
+
+def way_out(manifest: Manifest, folder: str | Path) -> str:
+    """Say what to do about a file that differs from the manifest or the lock."""
+    lock = lock_path(folder)
+    again = f"delete the file and get it again (sustain data fetch {manifest.name}, or sustain data add)"
+    if not lock.is_file():
+        return f"What to do: {again}."
+    return (
+        f"What to do: {again}. Where the publisher states no checksum, the first copy's is kept in {lock}: if that "
+        "copy was the wrong one, or the publisher has replaced the file, delete its entry there too."
+    )
 
 
 def record(lock: Lock, out: Path, files: Sequence[ManifestFile], arrived: Sequence[Arrived]) -> None:
