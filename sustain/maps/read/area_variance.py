@@ -17,7 +17,8 @@ __all__ = ["AreaErrors", "BlockSums"]
 Floats = npt.NDArray[np.float64]
 
 MOST_BLOCKS = 256  # of one area; pairs of blocks are what the variance costs
-_IN_A_SQUARE = 0.5214  # mean distance of two places in a square of side one
+_NEAR = 4.0  # sides of a block; pairs of blocks that lie farther apart are as alike as their centres
+_FINEST = 48
 
 
 class BlockSums:
@@ -77,11 +78,55 @@ class BlockSums:
         correlations : sequence of callable
             One a column: correlation of two cells at a distance.
         """
-        within = distance.copy()
-        # Two cells of one block are, on average, as far apart as two places in a square of its size.
-        width = cell * np.sqrt(self._sums[:, -3])
-        np.fill_diagonal(within, np.where(self._sums[:, -3] > 1, _IN_A_SQUARE * width, 0.0))
-        return [float(q @ rho(within) @ q) for q, rho in zip(self._sums[:, :-3].T, correlations, strict=True)]
+        n = self._sums[:, -3]
+        side = self.side * cell
+        near = (distance < _NEAR * side) & ~np.eye(len(n), dtype=np.bool_) if self.side > 1 else None
+        return [
+            float(q @ _mean_correlations(rho, distance, near, n, side, cell) @ q)
+            for q, rho in zip(self._sums[:, :-3].T, correlations, strict=True)
+        ]
+
+
+def _mean_correlations(
+    rho: Callable[[Floats], Floats],
+    distance: Floats,
+    near: npt.NDArray[np.bool_] | None,
+    n: Floats,
+    side: float,
+    cell: float,
+) -> Floats:
+    """Mean correlation of the pairs of cells of two blocks; near ones are more alike than at their mean distance."""
+    found = np.asarray(rho(distance))
+    if near is None:
+        return found
+    # The difference of two cells' centres varies by (side**2 - cell**2) / 6 along each axis: Gauss-Hermite, 3 nodes.
+    nodes = np.array([-1.0, 0.0, 1.0]) * np.sqrt(3 * (side**2 - cell**2) / 6)
+    weights = np.array([1.0, 4.0, 1.0]) / 6
+    far = distance[near]
+    found[near] = sum(
+        w * v * np.asarray(rho(np.hypot(far + x, y)))
+        for x, w in zip(nodes, weights, strict=True)
+        for y, v in zip(nodes, weights, strict=True)
+    )
+    # Within a block, a cell meets itself once in n times.
+    roots = np.ceil(np.sqrt(n)).astype(np.int64)
+    others = {root: _between_cells(rho, int(root), cell) for root in np.unique(roots)}
+    itself = float(np.asarray(rho(np.zeros(1)))[0])
+    np.fill_diagonal(found, itself / n + (1 - 1 / n) * np.array([others[root] for root in roots]))
+    return found
+
+
+def _between_cells(rho: Callable[[Floats], Floats], side: int, cell: float) -> float:
+    """Mean correlation of two different cells of a square of cells; of a large one, as of `_FINEST` cells a side."""
+    k = min(side, _FINEST)
+    if k < 2:
+        return 0.0
+    step = np.arange(k)
+    ways = (k - step) * np.where(step > 0, 2.0, 1.0)  # pairs that lie so many rows, or columns, apart
+    pairs = np.outer(ways, ways)
+    pairs[0, 0] = 0.0
+    correlation = np.asarray(rho(cell * side / k * np.hypot(step[:, None], step)))
+    return float((pairs * correlation).sum() / pairs.sum())
 
 
 class AreaErrors:

@@ -53,8 +53,8 @@ def open_people(
 class People:
     """Counts of a raster on the cells of a map.
 
-    Numbers below zero, infinite or above 1e30 are no counts: they stand for missing ones that the file does not
-    declare. Where no count is known, there is nobody.
+    Numbers below zero, infinite, above 1e30 or the largest of an integer type (65535 of uint16) are no counts: they
+    stand for missing ones that the file does not declare. Where no count is known, there is nobody.
 
     Parameters
     ----------
@@ -85,6 +85,12 @@ class People:
                 "(gdal_translate -b)."
             )
         self._map, self._other = source, other
+        (band,) = value_bands(other)
+        whole = np.issubdtype(np.dtype(other.dtypes[band - 1]), np.integer)
+        top = np.iinfo(other.dtypes[band - 1]).max if whole else np.inf
+        # Between the largest number and the one before it.
+        largest = (top - 0.5) * other.scales[band - 1] + other.offsets[band - 1] if whole else np.inf
+        self._no_count = min(_NO_COUNT, largest)
         ours, theirs = system_of(source), system_of(other)
         self._areas = CellAreas(other) if per_km2 else None
         self._degrees = theirs.is_geographic  # then the same place lies 360 degrees further on as well
@@ -226,7 +232,7 @@ class People:
         if window.width < 1 or window.height < 1:
             return np.zeros((0, 0)), top, left
         numbers = read_values(self._other, value_bands(self._other), window)[0]
-        odd = (numbers < 0) | (numbers > _NO_COUNT)
+        odd = (numbers < 0) | (numbers > self._no_count)
         if odd.any():
             self._n_odd += int(odd.sum())
             self._least_odd = float(numbers[odd].min())

@@ -175,6 +175,24 @@ def test_blocks_keep_sums_whatever_the_order_of_cells(n):
     np.testing.assert_allclose(found, values.sum(axis=0) ** 2)
 
 
+@pytest.mark.parametrize("cell", [0.5, 3.0, 5.0, 20.0])
+@pytest.mark.parametrize("shape", [(17, 16), (40, 40), (9, 100)])
+def test_blocks_of_cells_hardly_change_the_variance(shape, cell):
+    """Against all pairs of cells, with ranges below and above the cells' width."""
+
+    def rho(distance):
+        return 0.5 * np.exp(-distance / 3) + 0.2 * np.exp(-distance / 60)
+
+    row, col = (place.ravel() for place in np.indices(shape))
+    blocks = BlockSums(1)
+    blocks.add(row, col, np.ones((row.size, 1)))
+    assert blocks.side > 1
+    places = np.column_stack([col, row]) * cell
+    centres = np.column_stack(blocks.centres()) * cell
+    (found,) = blocks.quadratic_forms(cdist(centres, centres), cell, [rho])
+    assert np.sqrt(found / rho(cdist(places, places)).sum()) == pytest.approx(1, abs=0.01)
+
+
 def test_a_card_without_places_takes_all_errors_as_shared(world, tmp_path):
     path, card, _, _ = world
     blind = card.model_copy(update={"spatial_errors": None})

@@ -162,6 +162,19 @@ def test_what_is_no_count_is_nobody(ramp, tmp_path, odd):
     assert found["imagery_share"].item() == 1
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint16", "int32", "uint32"])
+def test_the_largest_number_of_a_type_is_no_count(ramp, tmp_path, kind):
+    counts = np.full((10, 10), 50)
+    counts[0, 0] = np.iinfo(kind).max
+    right = zonal_mean(
+        ramp, ZONE, people(tmp_path / "nobody.tif", np.where(counts == 50, 50, 0), MAP["transform"])
+    )
+    path = people(tmp_path / "top.tif", counts, MAP["transform"], dtype=kind, nodata=None)
+    with pytest.warns(DataWarning, match=r"top\.tif: 1 of the numbers read are no weights"):
+        found = zonal_mean(ramp, ZONE, path)
+    assert found.equals(right)
+
+
 def test_where_people_are_not_known_is_said(ramp, tmp_path):
     path = people(tmp_path / "part.tif", np.ones((3, 10)), MAP["transform"])
     with pytest.warns(DataWarning, match=r"part\.tif: weights do not reach everywhere; 40.0% of the cells"):
