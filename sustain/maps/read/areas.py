@@ -19,6 +19,7 @@ from sustain.debias import CalibrationCard
 from sustain.errors import WeakCalibrationWarning
 from sustain.maps.correct.raster import require_corrected_with
 from sustain.maps.geotiff import OUTSIDE_SUPPORT, SUPPORT, WEALTH_RAW, open_raster
+from sustain.maps.places import read
 from sustain.maps.read.area_variance import AreaErrors, BlockSums
 from sustain.maps.read.people import open_people
 from sustain.maps.read.polygons import polygonal, read_polygons
@@ -124,6 +125,7 @@ def area_means(
     error of rho. That a country's mean error is drawn as those of the card's countries were is an assumption.
     Memory is bounded, however large an area is (`sustain.maps.read.area_variance.BlockSums`).
     """
+    read.require_telling_index("areas", areas)
     if isinstance(card, str | Path):
         card = CalibrationCard.load(card)
     if (doubt := _doubt(card)) is not None:

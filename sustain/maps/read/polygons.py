@@ -209,7 +209,8 @@ def _named(path: Path, polygons: gpd.GeoDataFrame, key: str) -> gpd.GeoDataFrame
     if key not in polygons.columns or key == polygons.geometry.name:
         names = [str(name) for name in polygons.columns if name != polygons.geometry.name]
         raise DataError(f"{path}: no column {key!r}; it has {', '.join(names)}.")
-    missing = polygons[key].isna().to_numpy()
+    blank = polygons[key].map(lambda name: isinstance(name, str) and not name.strip()).to_numpy(dtype=bool)
+    missing = polygons[key].isna().to_numpy() | blank
     if missing.any():
         raise DataError(
             f"{path}: column {key!r} must name every area once; {int(missing.sum())} of {missing.size} rows have no "

@@ -361,6 +361,8 @@ def test_what_is_not_a_corrected_map_with_this_card_is_refused(world, tmp_path):
         area_means(raw, area, card)
     with pytest.raises(DataError, match="polygons have no coordinate system"):
         area_means(path, gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)]), card)
+    with pytest.raises(DataError, match="areas: its index repeats"):
+        area_means(path, frame(rectangle(0, 5, 0, 5), rectangle(5, 9, 0, 5)).set_axis(["a", "a"]), card)
     saved = card.save(tmp_path / "card.json")
     assert CalibrationCard.load(saved).sha256 == card.sha256
     assert area_means(path, area, saved)["cells"].tolist() == [81 - 24]

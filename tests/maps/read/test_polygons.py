@@ -137,6 +137,7 @@ def test_geoparquet(tmp_path, named):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
+        (["a", "  ", ""], r"2 of 3 rows have no name, the first is row 1"),
         (["a", None, "c"], r"1 of 3 rows have no name, the first is row 1 \(counted from 0\)"),
         (["a", "b", "a"], "1 names are there more than once, such as 'a'"),
         ([1.0, 2.0, 1.0], "such as '1'"),
