@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sustain.data.catalogue.manifest import Manifest
 
 app = typer.Typer(help="Published data: list, fetch, add and verify.", no_args_is_help=True)
 
@@ -89,12 +93,27 @@ def fetch(
 ) -> None:
     """Fetch the files of a task or source and verify size and sha256; files already there and right are kept."""
     from sustain.data.fetch.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.lock import read_lock
     from sustain.data.fetch.published import fetch as fetch_files
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
+    locked = set(read_lock(manifest, folder).files)
     paths = fetch_files(manifest, folder, mirror=mirror, only=only, workers=workers)
-    typer.echo(f"{len(paths)} file(s) of {manifest.name} in {folder}, verified.")
+    typer.echo(
+        f"{len(paths)} file(s) of {manifest.name} in {folder}, {_checked(manifest, folder, paths, locked)}."
+    )
+
+
+def _checked(manifest: Manifest, folder: Path, paths: Sequence[Path], locked: Collection[str]) -> str:
+    """Say how many files were compared with a checksum, and how many are first copies with nothing to compare."""
+    published = {file.path for file in manifest.files if file.sha256 is not None}
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    first = sum(name not in published and name not in locked for name in names)
+    if not first:
+        return "verified"
+    recorded = "recorded (first copy; the publisher states no checksum)"
+    return recorded if first == len(names) else f"{len(names) - first} verified, {first} {recorded}"
 
 
 @app.command()
@@ -105,12 +124,16 @@ def add(
 ) -> None:
     """Verify files that were got by hand, put copies in place, and remember their checksums."""
     from sustain.data.fetch.inventory import manifest_of, raw_folder
+    from sustain.data.fetch.lock import read_lock
     from sustain.data.fetch.manual import add as add_files
 
     manifest = manifest_of(name)
     folder = out or raw_folder(manifest)
+    locked = set(read_lock(manifest, folder).files)
     placed, missing = add_files(manifest, source, folder)
-    typer.echo(f"{len(placed)} file(s) of {manifest.name} in {folder}, verified.")
+    typer.echo(
+        f"{len(placed)} file(s) of {manifest.name} in {folder}, {_checked(manifest, folder, placed, locked)}."
+    )
     if missing:
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         typer.echo(f"Still missing: {', '.join(missing[:8])}{more}.")
@@ -139,7 +162,9 @@ def verify(name: Name, out: Out = None) -> None:
         )
     good = len(known.files) - len(problems) - len(unknown)
     typer.echo(
-        f"{good} of {len(known.files)} file(s) of {manifest.name} are as published or as they first came."
+        f"{good} of {len(known.files)} file(s) of {manifest.name} are "
+        + ("as published or " if any(file.sha256 for file in manifest.files) else "")
+        + "as they first came."
     )
     if problems or not known.files:
         raise typer.Exit(1)

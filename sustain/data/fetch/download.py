@@ -18,6 +18,7 @@ from threading import Event
 from typing import BinaryIO
 
 from sustain.data.catalogue.manifest import ManifestFile
+from sustain.data.fetch.complete import problem_of_end
 from sustain.data.fetch.drive import DriveFile, open_drive
 from sustain.data.fetch.transport import (
     Interrupted,
@@ -184,6 +185,10 @@ class Download:
                 if resumed:  # perhaps the earlier part was of something else
                     raise Interrupted("what had arrived before did not fit the rest")
                 raise Refused(f"wrong checksum: sha256 {found} instead of {self.file.sha256}")
+            unstated = self.file.sha256 is None and self.file.size is None
+            if unstated and (problem := problem_of_end(self.part, self.file.path)) is not None:
+                self._start_over(target)
+                raise Refused(problem)
 
     def _opened(self, place: Place, start: int) -> AbstractContextManager[Stream]:
         if isinstance(place, DriveFile):

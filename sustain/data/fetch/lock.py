@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sustain.data.catalogue.manifest import Manifest, ManifestFile, RelativePath
+from sustain.data.fetch.complete import problem_of_end
 from sustain.data.fetch.download import Arrived
 from sustain.data.fetch.transport import Refused, refuse_html, refuse_other_kind
 from sustain.errors import DataError, FileFormatError
@@ -165,7 +166,7 @@ def record(lock: Lock, out: Path, files: Sequence[ManifestFile], arrived: Sequen
     Raises
     ------
     FileFormatError
-        When a file that somebody has put there is an HTML page, or not of the kind that its name says.
+        When a file that somebody has put there is an HTML page, not of the kind that its name says, or truncated.
     """
     new = {came.file.path: Locked(size=came.size, sha256=came.sha256) for came in arrived}
     recorded = dict(lock.files)
@@ -174,17 +175,19 @@ def record(lock: Lock, out: Path, files: Sequence[ManifestFile], arrived: Sequen
         if file.sha256 is not None or file.path in recorded or not place.is_file():
             continue
         if file.path not in new:  # put there by hand before this run
-            _check_kind(place)
+            _check_kind(place, ends=file.size is None)
         recorded[file.path] = new.get(file.path) or Locked(size=place.stat().st_size, sha256=sha256_of(place))
     if recorded != lock.files:
         write_lock(lock.model_copy(update={"files": recorded}), out)
 
 
-def _check_kind(place: Path) -> None:
+def _check_kind(place: Path, ends: bool) -> None:
     with place.open("rb") as content:
         head = content.read(1 << 12)
     try:
         refuse_html(head, False, place.name)
         refuse_other_kind(head, place.name)
+        if ends and (problem := problem_of_end(place, place.name)) is not None:
+            raise Refused(problem)
     except Refused as error:
         raise FileFormatError(f"{place}: {error}. Remove it and get it again.") from error

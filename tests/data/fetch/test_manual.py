@@ -2,7 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import json
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,39 @@ def test_fetching_finds_what_was_put_there_by_hand(tmp_path: Path) -> None:
     page = downloads(tmp_path / "page", **{"tiles.tar.gz": b"<!doctype html><html><title>Quota</title>"})
     with pytest.raises(FileFormatError, match=r'HTML page.*"Quota"'):
         fetch(manifest({"path": "tiles.tar.gz"}), page, attempts=QUICK)
+
+
+def _tar() -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    return content.getvalue()
+
+
+def _zip() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("a", b"tiles" * 100)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [("t.zip", _zip()), ("t.tar.gz", gzip.compress(b"tiles", mtime=0)), ("t.tar", _tar())]
+)
+def test_a_truncated_archive_is_neither_placed_nor_locked(name: str, whole: bytes, tmp_path: Path) -> None:
+    tiny, raw = manifest({"path": name}), tmp_path / "raw"
+    cut = downloads(tmp_path / "mirror" / "tiny", **{name: whole[:-12]})
+    with pytest.raises(DownloadError, match="truncated"):
+        fetch(tiny, raw, cut.parent, attempts=QUICK)
+    with pytest.raises(DownloadError, match="truncated"):
+        add(tiny, cut, raw)
+    with pytest.raises(FileFormatError, match="truncated"):
+        add(tiny, cut, cut)  # where it lies
+    assert not (raw / name).exists()
+    assert not lock_path(raw).exists()
+    assert not lock_path(cut).exists()
+    downloads(cut, **{name: whole})
+    assert fetch(tiny, raw, cut.parent, attempts=QUICK) == [raw / name]
 
 
 def test_a_published_checksum_needs_no_lock(tmp_path: Path) -> None:
