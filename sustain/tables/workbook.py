@@ -20,6 +20,10 @@ def workbook(data: pd.DataFrame) -> bytes:
     made, timeless = BytesIO(), BytesIO()
     with pd.ExcelWriter(made, engine="openpyxl") as writer:
         data.to_excel(writer, index=False)
+        for row in writer.book.worksheets[0].iter_rows():
+            for cell in row:
+                if cell.data_type == "f":  # a text that begins with "=" is a text, and nobody's formula
+                    cell.data_type = "s"
     with zipfile.ZipFile(made) as read, zipfile.ZipFile(timeless, "w", zipfile.ZIP_DEFLATED) as written:
         for item in read.infolist():
             held = read.read(item)

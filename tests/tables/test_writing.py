@@ -128,3 +128,9 @@ def test_only_measurements_are_rounded(tmp_path):
     assert (tmp_path / "t.csv").read_bytes() == b"key,mean\n3550301.0,0.333333\n3550304.0,\n"
     write_table(tmp_path / "t.csv", data)
     assert read_table(tmp_path / "t.csv")["mean"].tolist()[0] == 1 / 3
+
+
+def test_a_text_that_begins_like_a_formula_stays_text(tmp_path):
+    data = pd.DataFrame({"code": ["=1+1", "+5", "001"], "y": [1.5, 2.0, 3.0]})
+    write_table(tmp_path / "a.xlsx", data)
+    assert read_table(tmp_path / "a.xlsx")["code"].tolist() == ["=1+1", "+5", "001"]
