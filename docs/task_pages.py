@@ -42,11 +42,15 @@ def pages() -> dict[str, str]:
 def page(task: Task) -> str:
     """Text of one page."""
     name = task.variants[0] if task.name == "sdg2-croptype-africa" else task.name
+    manifest = load_manifest(task.source)
+    get = f"sustain data add {task.source} --from PATH"
+    if how_to_get(manifest) != "by hand":
+        get = f"sustain data fetch {task.source}     # or: {get}"
     use = f"""
 ## Use
 
 ```console
-$ sustain data fetch {task.source}     # or: sustain data add {task.source} --from PATH
+$ {get}
 $ sustain data ingest {task.source}
 ```
 
@@ -57,7 +61,7 @@ train = open_task("{name}", "data/sustainbench", split="train")
 train.plot(train[0])
 ```
 """
-    return task_card(task, load_manifest(task.source)) + use
+    return task_card(task, manifest) + use
 
 
 if __name__ == "__main__":

@@ -119,14 +119,15 @@ def bench(
 
 def _chosen(task: str, root: str | Path, split: str) -> list[str]:
     schemes = schemes_of(task, root)
+    patterns = LEAK_FREE[READERS[task].source]
+    chosen = [name for name in schemes if any(fnmatch(name, pattern) for pattern in patterns)]
     if split == "leak-free":
-        patterns = LEAK_FREE[READERS[task].source]
-        chosen = [name for name in schemes if any(fnmatch(name, pattern) for pattern in patterns)]
         if not chosen:
             raise DataError(f"{task} has no leak-free split; it has {', '.join(schemes)}.")
         return chosen
     if split not in schemes:
-        raise DataError(f"{task} has no split {split!r}; it has leak-free, {', '.join(schemes)}.")
+        offers = ", ".join([*(["leak-free"] if chosen else []), *schemes])
+        raise DataError(f"{task} has no split {split!r}; it has {offers}.")
     return [split]
 
 

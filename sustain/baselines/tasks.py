@@ -22,6 +22,7 @@ from sustain.baselines.tabular import (
     linear_probe,
     ridge,
 )
+from sustain.data.catalogue.registry import load_tasks
 from sustain.data.sustainbench.tasks import READERS
 from sustain.errors import DataError
 
@@ -115,7 +116,9 @@ def baselines_of(task: str) -> Mapping[str, Entry]:
         When there is no such task.
     """
     if task not in BASELINES:
-        raise DataError(f"no task {task!r} to predict; there are {', '.join(BASELINES)}.")
+        variants = load_tasks()[task].variants if task in load_tasks() else ()
+        meant = f" Did you mean {' or '.join(variants)}?" if variants else ""
+        raise DataError(f"no task {task!r} to predict.{meant} There are {', '.join(BASELINES)}.")
     return BASELINES[task]
 
 

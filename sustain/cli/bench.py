@@ -13,7 +13,13 @@ def bench(
     baseline: Annotated[
         str | None, typer.Option(help="Name of a baseline; without it, those of the task are listed.")
     ] = None,
-    split: Annotated[str, typer.Option(help="official, leak-free, or a scheme by its name.")] = "official",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="leak-free, or a scheme by its name; by default official, or the first proposed one where there is "
+            "none."
+        ),
+    ] = None,
     root: Annotated[Path, typer.Option(help="Folder of ingested sources.")] = Path("data/sustainbench"),
     out: Annotated[Path | None, typer.Option(help="Table to write, .csv or .parquet.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the baseline and of the intervals.")] = 0,
@@ -21,7 +27,7 @@ def bench(
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws of the intervals.")] = 1000,
 ) -> None:
     """Train a baseline on a task and judge it: the task's metrics with intervals, beside the published figures."""
-    from sustain.baselines.tasks import baselines_of
+    from sustain.baselines.tasks import baselines_of, find_baseline
 
     if baseline is None:
         typer.echo(f"{task}: {', '.join(baselines_of(task))}")
@@ -37,6 +43,10 @@ def bench(
 
     if out is not None:
         require_writable(out)
+    find_baseline(task, baseline)
+    if split is None:
+        schemes = schemes_of(task, root)
+        split = "official" if "official" in schemes else min(schemes)
     figures = run(task, baseline, root, split=split, seed=seed, epochs=epochs, n_draws=draws)
     table = Table(
         *("split", "metric", "estimate", "interval", "n", "groups", "published", "comparable", "note"),

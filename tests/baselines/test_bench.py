@@ -13,7 +13,7 @@ from sustain.cli import app
 from sustain.data.catalogue.registry import find_task
 from sustain.data.sustainbench.tasks import ingest, open_task, score
 from sustain.errors import DataError
-from tests.sustainbench_files import WRITERS
+from tests.sustainbench_files import WRITERS, cropland_patch
 
 KENYA, WATER = "sdg2-croptype-kenya", "sdg6-water-dhs"
 
@@ -74,14 +74,32 @@ def test_a_weak_label_is_compared_with_its_own_kind(root):
 def test_what_does_not_exist_is_named(root):
     with pytest.raises(DataError, match="no baseline 'gpt'; it has forest, temporal_cnn, constant"):
         bench(KENYA, "gpt", root)
-    with pytest.raises(DataError, match="no task 'sdg9' to predict; there are sdg1-asset-dhs"):
+    with pytest.raises(DataError, match=r"no task 'sdg9' to predict\. There are sdg1-asset-dhs"):
         bench("sdg9", "forest", root)
+    with pytest.raises(DataError, match="Did you mean sdg2-croptype-ghana or sdg2-croptype-southsudan"):
+        bench("sdg2-croptype-africa", "forest", root)
+    with pytest.raises(DataError, match="no split 'random'; it has official"):  # leak-free would be refused
+        bench("sdg2-croptype-ghana", "forest", root, split="random")
     with pytest.raises(DataError, match="no split 'random'; it has leak-free, official"):
         bench(KENYA, "forest", root, split="random")
     with pytest.raises(DataError, match="has no leak-free split"):
         bench("sdg2-croptype-ghana", "constant", root, split="leak-free")
     with pytest.raises(FileNotFoundError, match="Ingest the published files first"):
         bench(KENYA, "forest", root / "nowhere")
+
+
+def test_the_default_split_is_one_that_is_there(tmp_path):
+    for number in range(5):  # no folders train, val and test: no official split
+        patch, mask = cropland_patch(number, crop_rows=10 + 5 * number)
+        np.save(tmp_path / f"patch{number}.npy", patch)
+        np.save(tmp_path / f"mask_patch{number}.npy", mask)
+    ingest("cropland", tmp_path, tmp_path / "root")
+    arguments = ["bench", "sdg2-cropland-weak", "--baseline", "constant", "--root", str(tmp_path / "root")]
+    ran = CliRunner().invoke(app, [*arguments, "--draws", "5"])
+    assert ran.exit_code == 0, ran.exception
+    assert "proposed" in ran.output
+    with pytest.raises(DataError, match=r"no split 'official'; it has proposed\."):
+        bench("sdg2-cropland-weak", "constant", tmp_path / "root", split="official")
 
 
 def test_the_command_lists_baselines_and_writes_the_table(root, tmp_path):
