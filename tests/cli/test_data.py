@@ -150,3 +150,5 @@ def test_the_pages_of_the_tasks_say_what_the_registry_says() -> None:
     pages = runpy.run_path(str(folder / "task_pages.py"))["pages"]()
     assert {path.name: path.read_text() for path in (folder / "tasks").iterdir()} == pages
     assert len(pages) == 16
+    assert "$ sustain data add naip --from PATH\n" in pages["sdg15-landcover-repr.md"]
+    assert "data fetch naip" not in pages["sdg15-landcover-repr.md"].partition("## Use")[2]

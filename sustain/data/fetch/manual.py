@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def _find(manifest: Manifest, file: ManifestFile, source: Path) -> Path | None:
     inside = sorted(path for path in source.rglob("*") if path.name == name and path.is_file())
     if len(inside) > 1:
         raise DataError(f"--from {source}: {name} is there more than once: {', '.join(map(str, inside))}.")
+    return inside[0] if inside else _copy_of_browser(name, source)
+
+
+def _copy_of_browser(name: str, source: Path) -> Path | None:
+    """Find a download that a browser named apart from an earlier one: ``name (1).zip`` for ``name.zip``."""
+    endings = {Path(name).suffix} | ({".tar.gz"} if name.endswith(".tar.gz") else set())
+    forms = [rf"{re.escape(name.removesuffix(end))} ?\(\d+\){re.escape(end)}" for end in sorted(endings)]
+    pattern = re.compile("|".join(forms))
+    inside = sorted(path for path in source.rglob("*") if pattern.fullmatch(path.name) and path.is_file())
+    if len(inside) > 1:
+        raise DataError(
+            f"--from {source}: no {name}, but {len(inside)} copies of that name: {', '.join(map(str, inside))}. "
+            f"Rename the right one to {name}."
+        )
     return inside[0] if inside else None
 
 

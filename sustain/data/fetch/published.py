@@ -27,6 +27,8 @@ from sustain.errors import DataError, DownloadError, MirrorWarning
 __all__ = ["MIRROR_VARIABLE", "Attempts", "by_hand", "fetch"]
 
 MIRROR_VARIABLE = "SUSTAIN_MIRROR"
+# Notes, pages and half downloads that lie beside data.
+STRAY = frozenset({".txt", ".md", ".pdf", ".html", ".htm", ".doc", ".docx", ".ini", ".part", ".crdownload"})
 
 
 def fetch(
@@ -102,12 +104,19 @@ def fetch(
 
 
 def with_all_below(manifest: Manifest, folder: Path) -> Manifest:
-    """Add every file below a folder to a manifest whose publisher's list nobody has seen."""
+    """Add every file of data below a folder to a manifest whose publisher's list nobody has seen.
+
+    Hidden files, and files for people (`STRAY`), are not the source's.
+    """
     known = {file.path: file for file in manifest.files}
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    paths = [path.relative_to(folder).as_posix() for path in inside if not path.name.startswith(".")]
+    paths = [path.relative_to(folder).as_posix() for path in inside if not _is_stray(path)]
     here = {path: known.get(path) or ManifestFile(path=path) for path in paths}
     return manifest.model_copy(update={"files": tuple((known | here).values())})
+
+
+def _is_stray(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix.lower() in STRAY
 
 
 def _places(manifest: Manifest, file: ManifestFile, mirror: str | Path | None) -> list[Place]:

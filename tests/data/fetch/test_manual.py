@@ -83,6 +83,16 @@ def test_where_one_file_is_expected_its_name_does_not_matter(tmp_path: Path) -> 
     assert path == tmp_path / "raw" / "tiles.tar.gz"
 
 
+def test_the_name_that_a_browser_gives_a_second_download_is_known(tmp_path: Path) -> None:
+    source = downloads(tmp_path / "Downloads", **{"tiles.tar (1).gz": ARCHIVE, "labels (2).csv": TABLE})
+    placed, missing = add(manifest(), source, tmp_path / "raw")
+    assert [path.name for path in placed] == ["labels.csv", "tiles.tar.gz"]
+    assert missing == []
+    downloads(source, **{"labels (3).csv": TABLE})
+    with pytest.raises(DataError, match=r"labels \(2\)\.csv.*Rename the right one to labels\.csv"):
+        add(manifest(), source, tmp_path / "other")
+
+
 def test_files_already_in_place_are_verified_and_remembered(tmp_path: Path) -> None:
     raw = downloads(tmp_path / "raw")
     (raw / "deep").mkdir()
@@ -176,7 +186,9 @@ def test_a_source_of_unknown_files_takes_what_it_is_given(tmp_path: Path) -> Non
     unknown = load_manifest("naip")
     with pytest.raises(DownloadError, match=r"not known.*drive/folders/1BMLTD8rFMzMF.*data add naip --from"):
         fetch(unknown, tmp_path / "raw", attempts=QUICK)
-    source = downloads(tmp_path / "Downloads" / "sub", **{"tile.npz": b"PK", ".DS_Store": b"x"}).parent
+    source = downloads(
+        tmp_path / "Downloads" / "sub", **{"tile.npz": b"PK", ".DS_Store": b"x", "notes.txt": b"x"}
+    ).parent
     (source / "link").symlink_to("/etc/hostname")
     placed, _ = add(unknown, source, tmp_path / "raw")
     assert placed == [tmp_path / "raw/sub/tile.npz"]
