@@ -97,7 +97,7 @@ def correct_raster(
         When the raw band cannot be told, holds no finite value or codes instead of values, when `src` has no
         coordinate system, when a number lies so far outside the calibration sample's range (by 100 times its width)
         that it must be an undeclared nodata number, when `src` declares another unit, target or predictor than the
-        card's, or when `dst` is `src`.
+        card's, when the band is corrected already, or when `dst` is `src`.
     CardError, CalibrationError
         When the card is unreadable or lacks `method`.
     FileFormatError
@@ -127,6 +127,7 @@ def correct_raster(
             raise RasterError(f"{dst}: is the raw map itself. Write the corrected map to another path.")
         require_crs(source)
         index = value_band(source, band)
+        _refuse_corrected(source, index)
         _check_same_quantity(source, index, card)
         n_bytes = 4 * len(BANDS) * source.height * source.width
         require_free_space(dst.parent, 3 * n_bytes, f"correcting {source.height} x {source.width} cells")
@@ -301,6 +302,15 @@ def _read_raw(
     stored = read_window(source, [index], window)
     n_infinite = int(np.isinf(stored).sum()) if stored.dtype.kind == "f" else 0
     return values_of(source, [index], stored, window)[0], n_infinite
+
+
+def _refuse_corrected(source: rasterio.io.DatasetReader, index: int) -> None:
+    """Raise `RasterError` at a band of corrected values, also one cut out of its map, which keeps the map's tags."""
+    method = source.tags().get("SUSTAIN_METHOD", "none")
+    if method != "none" and source.descriptions[index - 1] == WEALTH:
+        raise RasterError(
+            f"{source.name}: band {WEALTH!r} is corrected already, by {method!r}. Give the raw band, {WEALTH_RAW!r}."
+        )
 
 
 def _check_same_quantity(source: rasterio.io.DatasetReader, index: int, card: CalibrationCard) -> None:

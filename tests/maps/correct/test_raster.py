@@ -165,6 +165,15 @@ def test_infinite_numbers_are_no_prediction_and_counted(tmp_path, card):
         np.testing.assert_array_equal(corrected.read(4), [[0, 2], [2, 2]])
 
 
+@pytest.mark.filterwarnings("ignore::sustain.errors.BandWarning")
+def test_a_corrected_band_cut_out_of_its_map_is_not_corrected_again(tmp_path, card):
+    path = write_raster(tmp_path / "cut.tif", [[[0.5, 0.25]]], ("wealth",))
+    with rasterio.open(path, "r+") as cut:
+        cut.update_tags(SUSTAIN_METHOD="linear")
+    with pytest.raises(RasterError, match=r"cut.tif: band 'wealth' is corrected already, by 'linear'"):
+        correct_raster(path, tmp_path / "map.tif", card)
+
+
 @pytest.mark.parametrize("number", [-9999, -3.4e38, 99999])
 def test_a_nodata_number_that_is_not_declared_is_refused(tmp_path, card, number):
     path = write_raster(tmp_path / "raw.tif", [[[0.5, number], [0.25, np.nan]]], ("wealth_raw",))
