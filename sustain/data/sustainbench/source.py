@@ -145,7 +145,8 @@ class SourceWriter:
         Warns
         -----
         DataWarning
-            For each reason why something was left out: how many, and the first of them.
+            For each reason why something was left out: how many, and the first of them; and for each scheme of which
+            the training or the test part is empty.
         """
         if not self.rows:
             raise DataError("no sample could be read, so there is nothing to store.")
@@ -157,6 +158,11 @@ class SourceWriter:
         for reason, names in description.get("counts", {}).items():
             if names:
                 warnings.warn(f"{reason.replace('_', ' ')}: {some_of(names)}", DataWarning, stacklevel=3)
+        for scheme in schemes:
+            parts = {row.get(f"split:{scheme}") for row in self.rows}
+            for part in ("train", "test"):
+                if part not in parts:
+                    warnings.warn(f"split {scheme}: no sample in part {part}", DataWarning, stacklevel=3)
 
 
 def write_tables(

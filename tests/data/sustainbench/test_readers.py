@@ -32,7 +32,7 @@ from sustain.data.sustainbench.channels import merge_moments, sample_moments
 from sustain.data.sustainbench.pictures import read_picture
 from sustain.data.sustainbench.source import Scheme, Source, StackSpec, write_source
 from sustain.data.sustainbench.tasks import ingest
-from sustain.errors import DataError, FileFormatError, SustainError
+from sustain.errors import DataError, DataWarning, FileFormatError, SustainError
 from tests import sustainbench_files as files
 from tests.dhs_files import npz_bytes, write_archive
 from tests.hdf5_files import write_hdf5
@@ -122,6 +122,14 @@ def test_a_member_that_leads_out_of_an_archive_is_refused(tmp_path):
 
 
 # --- cropland
+
+
+def test_an_empty_part_of_a_split_is_said(raws, tmp_path):
+    shutil.copytree(
+        raws / "cropland" / "train", tmp_path / "flat"
+    )  # three patches: none comes to the test part
+    with pytest.warns(DataWarning, match="split proposed: no sample in part test"):
+        cropland.ingest(tmp_path / "flat", tmp_path / "out")
 
 
 def test_the_weak_labels_hide_what_they_should(raws, tmp_path):
