@@ -98,11 +98,12 @@ def fit(
         sample["years"] = _listed_years(years)
     if countries:
         sample["countries"] = [name.strip() for name in countries.split(",")]
+    written = _predictor(data, table, predictor)
     card = build_card(
         **sample,
         methods=method or ("linear", "tweedie", "response"),
         target={"name": target, "unit": unit},
-        predictor={"id": predictor or _predictor(data), "sha256": predictor_sha256},
+        predictor={"id": predictor or written or "unknown", "sha256": predictor_sha256},
         licence=licence,
         citation=citation,
         target_noise_var=noise,
@@ -171,6 +172,12 @@ def correct(
     require_writable(out)
     loaded = CalibrationCard.load(card)
     data = read_table(source, [y_pred], sheet=sheet)
+    expected = loaded.predictor.id
+    if (found := _predictor(data, source, expected)) and found != expected:
+        raise DataError(
+            f"{source}: its predictor is {found!r}, but the card corrects predictions with predictor {expected!r}. "
+            "Use the card made for this table's model and label."
+        )
     part: dict[str, Any] = {"method": method, "stratum": stratum, "level": level}
     added = {
         f"{y_pred}_corrected": loaded.transform(data[y_pred], **part),
@@ -228,12 +235,29 @@ def diagnose(
     typer.echo(json_text(found.to_dict()) if as_json else str(found))
 
 
-def _predictor(data: pd.DataFrame) -> str:
-    """Model that `sustain predict` wrote into its table; "unknown" in any other table, or one of several models."""
+def _predictor(data: pd.DataFrame, table: Path, named: str | None = None) -> str | None:
+    """Model that `sustain predict` wrote into its table, of a cross-fit the main one; None in any other table.
+
+    Models of a cross-fit are of one kind, predict each place once, share no block; the test split is the main one's.
+    """
+    from sustain.errors import DataError
+
     if _PREDICTED not in data or "model" not in data:
-        return "unknown"
-    models = data["model"].dropna().unique()
-    return str(models[0]) if len(models) == 1 else "unknown"
+        return named
+    models = sorted(data["model"].dropna().astype(str).unique())
+    if len(models) <= 1:
+        return models[0] if models else named
+    folds = {"id", "block", "split"} <= set(data) and not data["id"].duplicated().any()
+    if folds and len({name.rpartition("-")[0] for name in models}) == 1:
+        main = data.loc[data["split"] == "test", "model"].unique()
+        if not data[["block", "model"]].drop_duplicates()["block"].duplicated().any() and (
+            named or len(main) == 1
+        ):
+            return str(main[0]) if len(main) == 1 else named
+    raise DataError(
+        f"{table}: column model names {len(models)} models ({', '.join(models[:5])}). A card is of one model: keep the "
+        "rows of one (model == its name); of a cross-fit, keep the test split's rows too, which name its main model."
+    )
 
 
 def _listed_years(text: str) -> list[int]:

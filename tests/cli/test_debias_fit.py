@@ -77,3 +77,33 @@ def test_what_is_no_fact_is_refused(table, options, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert not table.with_name("card.json").exists()
+
+
+def test_two_models_are_not_pooled_and_a_cross_fit_is_its_main_model(table):
+    data = pd.read_csv(table, keep_default_na=False).assign(out_of_sample=True)
+    data["id"] = data["block"] = np.arange(len(data))
+    data["split"] = np.where(data["id"] % 2, "test", "train")
+    data["model"] = np.where(data["id"] % 2, "resnet18-main", "resnet18-fold")
+    data.to_csv(table, index=False)
+    fit(table)
+    assert CalibrationCard.load(table.parent / "card.json").predictor.id == "resnet18-main"
+    pd.concat([data, data.assign(model="ridge-other")]).to_csv(table, index=False)
+    assert "column model names 3 models (resnet18-fold, resnet18-main, ridge-other)" in " ".join(
+        fit(table).stderr.split()
+    )
+
+
+def test_a_table_of_another_model_is_not_corrected(table):
+    data = pd.read_csv(table, keep_default_na=False).assign(out_of_sample=True, model="resnet18-0123")
+    data.to_csv(table, index=False)
+    fit(table)
+    data.assign(model="ridge-4567").to_csv(table, index=False)
+    out = table.parent / "corrected.csv"
+    result = sustain("debias", "correct", table, out, "--card", table.parent / "card.json")
+    told = " ".join(result.stderr.split())
+    assert (
+        "its predictor is 'ridge-4567', but the card corrects predictions with predictor 'resnet18-0123'"
+        in told
+    )
+    assert result.returncode != 0
+    assert not out.exists()
