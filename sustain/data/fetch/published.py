@@ -20,7 +20,7 @@ from urllib.parse import quote
 from sustain.data.catalogue.manifest import Manifest, ManifestFile
 from sustain.data.fetch.download import Attempts, Place
 from sustain.data.fetch.drive import DriveFile
-from sustain.data.fetch.lock import read_lock, record, with_lock
+from sustain.data.fetch.lock import read_lock, record, way_out, with_lock
 from sustain.data.fetch.transfer import transfer
 from sustain.errors import DataError, DownloadError, MirrorWarning
 
@@ -99,6 +99,8 @@ def fetch(
     if failed:
         advice = [_advice(known, file, out, why, base) for file, why in failed]
         left = f"\n\nand {len(advice) - 3} more files of {manifest.name!r}" if len(advice) > 3 else ""
+        if any(file.path in lock.files for file, _ in failed):
+            left += f"\n\n{way_out(manifest, out)}"
         raise DownloadError("\n\n".join(advice[:3]) + left)
     return [out / file.path for file in wanted]
 

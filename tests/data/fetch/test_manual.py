@@ -63,6 +63,10 @@ def test_what_came_first_is_what_is_expected_from_then_on(tmp_path: Path) -> Non
     with pytest.raises(DownloadError, match=r"(?s)wrong (checksum|size).*instead of.*delete its entry"):
         add(manifest(), other, tmp_path / "raw")
     assert (tmp_path / "raw/deep/tiles.tar.gz").read_bytes() == ARCHIVE
+    (tmp_path / "raw/labels.csv").write_bytes(b"damaged")
+    with pytest.raises(DownloadError, match=r"kept in .*raw\.lock\.json.*delete its entry"):
+        fetch(manifest({"path": "labels.csv"}), tmp_path / "raw", attempts=QUICK)
+    (tmp_path / "raw/labels.csv").write_bytes(TABLE)
     (tmp_path / "raw/deep/tiles.tar.gz").write_bytes(ARCHIVE[:-1] + b"x")
     known = with_lock(manifest(), read_lock(manifest(), tmp_path / "raw"))
     assert "sha256" in verify(known, tmp_path / "raw")["deep/tiles.tar.gz"]
