@@ -75,6 +75,7 @@ def read_sites(path: Path, params: TilesParams) -> pd.DataFrame:
             sites[name] = _finite(_numbers(table, column, path, whole=name in ("year", "n")), path)
             if name in _RANGES:
                 _require_range(sites[name], column, *_RANGES[name], path)
+    _refuse_fill_numbers(sites["label"], wanted["label"], path)
     sites = sites.astype({"year": "int32", "n": "int32"})
     refuse_duplicates(sites["id"], str(path), f"id {wanted['id']}")
     _refuse_null_island(sites, path)
@@ -108,6 +109,21 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, *, whole: bool) -> pd
             f"{path}: column {column} holds {values.iloc[row]!r} in data row {row + 1}; expected a whole number."
         )
     return found
+
+
+_FILL_NUMBERS = (-99.0, -999.0, -9999.0, -99999.0, -999999.0)
+
+
+def _refuse_fill_numbers(values: pd.Series[float], column: str, path: Path) -> None:
+    """Refuse numbers that commonly stand for a missing value, where all others are far closer to 0."""
+    filled = values.isin(_FILL_NUMBERS)
+    others = values[~filled].abs()
+    if filled.any() and len(others) and values[filled].abs().min() > 10 * others.max():
+        row = int(np.flatnonzero(filled)[0])
+        raise DataError(
+            f"{path}: column {column} holds {values.iloc[row]:.15g} in data row {row + 1}, and no other value is near: "
+            f"it seems to stand for a missing one ({int(filled.sum())} row(s)). Leave these rows out."
+        )
 
 
 _OUT_OF_RANGE = {

@@ -127,6 +127,11 @@ def change(folder, **columns):
         ),
         (lambda f: change(f, tile="site_01.tif"), DataError, r"id tile repeats \(29: site_01\.tif"),
         (lambda f: change(f, wealth=[np.nan, *range(29)]), DataError, "column wealth holds 1 value"),
+        (
+            lambda f: change(f, wealth=[0.5, -9999, *np.linspace(-2, 2, 28)]),
+            DataError,
+            r"column wealth holds -9999 in data row 2, .* missing one \(1 row",
+        ),
         (lambda f: change(f, lat="south"), DataError, "column lat holds 'south' in data row 1"),
         (
             lambda f: change(f, urban="city"),
