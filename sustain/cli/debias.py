@@ -291,12 +291,15 @@ def _sample(
     """Read a calibration table; the arguments that corrections and diagnoses share."""
     import numpy as np
 
+    from sustain.data.tiles.sites import refuse_fill_numbers
     from sustain.errors import DataError, InSampleWarning
     from sustain.stats.columns import ColumnReader
     from sustain.tables import read_table
 
     names = [*(name for name in (groups, strata, weight, lon, lat, country, year) if name), *(levels or ())]
     data = read_table(table, [y_pred, y_true, *names], sheet=sheet)
+    if data[y_true].dtype.kind in "if":
+        refuse_fill_numbers(data[y_true].astype(float), y_true, table)
     unseen = np.ones(len(data), dtype=bool)
     if _PREDICTED in data:
         unseen = ColumnReader(DataError).arms(f"{table}: column {_PREDICTED}", data[_PREDICTED]) == 1

@@ -107,3 +107,10 @@ def test_a_table_of_another_model_is_not_corrected(table):
     )
     assert result.returncode != 0
     assert not out.exists()
+
+
+def test_a_label_that_stands_for_a_missing_one_is_refused(table):
+    data = pd.read_csv(table, keep_default_na=False)
+    data.loc[3, "y_true"] = -9999
+    data.to_csv(table, index=False)
+    assert "column y_true holds -9999 in data row 4" in " ".join(fit(table).stderr.split())

@@ -14,7 +14,7 @@ from sustain.errors import DataError, FileFormatError
 from sustain.tables import read_table, read_text
 from sustain.tables.delimited import DELIMITED
 
-__all__ = ["read_sites"]
+__all__ = ["read_sites", "refuse_fill_numbers"]
 
 _RANGES = {"lat": (-90, 90), "lon": (-180, 180), "year": (1900, 2100), "n": (1, 2**31 - 1)}
 _DEFAULTS: dict[str, Any] = {"year": 0, "country": "", "urban": False, "n": 1}
@@ -75,7 +75,7 @@ def read_sites(path: Path, params: TilesParams) -> pd.DataFrame:
             sites[name] = _finite(_numbers(table, column, path, whole=name in ("year", "n")), path)
             if name in _RANGES:
                 _require_range(sites[name], column, *_RANGES[name], path)
-    _refuse_fill_numbers(sites["label"], wanted["label"], path)
+    refuse_fill_numbers(sites["label"], wanted["label"], path)
     sites = sites.astype({"year": "int32", "n": "int32"})
     refuse_duplicates(sites["id"], str(path), f"id {wanted['id']}")
     _refuse_null_island(sites, path)
@@ -114,7 +114,7 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, *, whole: bool) -> pd
 _FILL_NUMBERS = (-99.0, -999.0, -9999.0, -99999.0, -999999.0)
 
 
-def _refuse_fill_numbers(values: pd.Series[float], column: str, path: Path) -> None:
+def refuse_fill_numbers(values: pd.Series[float], column: str, path: Path) -> None:
     """Refuse numbers that commonly stand for a missing value, where all others are far closer to 0."""
     filled = values.isin(_FILL_NUMBERS)
     others = values[~filled].abs()
