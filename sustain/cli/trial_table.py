@@ -147,11 +147,17 @@ def _by_period(maps: Sequence[str], period: str | None, units: pd.DataFrame) -> 
 
 
 def _require_its_card(raster: Path, card: CalibrationCard | None) -> None:
-    """Raise `CardError` where the map says that it was corrected with another card."""
-    from sustain.maps.geotiff import open_raster
+    """Raise `CardError` where the map was corrected with another card, or has no uncorrected band left."""
+    from sustain.maps.geotiff import WEALTH_RAW, open_raster
 
     with open_raster(raster) as source:
-        stamped = source.tags().get("SUSTAIN_CARD_SHA256")
+        stamped, method = source.tags().get("SUSTAIN_CARD_SHA256"), source.tags().get("SUSTAIN_METHOD", "none")
+        raw = WEALTH_RAW in source.descriptions
+    if card is not None and method != "none" and not raw:
+        raise CardError(
+            f"--map: {raster} is corrected already (by {method}) and has no band {WEALTH_RAW!r}; with --card it would "
+            "be corrected twice. Use the whole corrected map, or leave out --card."
+        )
     if card is not None and stamped and stamped != card.sha256:
         raise CardError(
             f"--card: its hash is {card.sha256[:12]}..., but {raster} was corrected with card {stamped[:12]}.... "

@@ -18,6 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from sustain.errors import BandWarning, FileFormatError, RasterError
+from sustain.maps.fills import refuse_undeclared_fill
 from sustain.maps.remote import http_options
 from sustain.masks import missing_pixels
 
@@ -195,6 +196,8 @@ def read_values(
     indexes: Sequence[int],
     window: Window | None = None,
     shape: tuple[int, int] | None = None,
+    *,
+    fills: bool = False,
 ) -> npt.NDArray[np.float64]:
     """Read bands of a window as values: scale and offset applied, NaN where there is none.
 
@@ -208,11 +211,13 @@ def read_values(
     Raises
     ------
     RasterError
-        When the bands hold no values: complex numbers, or codes of a colour table.
+        When the bands hold no values: complex numbers, or codes of a colour table; and a number such as -9999 that
+        stands for no value without being declared (`sustain.maps.fills`), unless `fills` lets it pass.
     FileFormatError
         When the pixels cannot be decoded.
     """
-    return values_of(dataset, indexes, read_window(dataset, indexes, window, shape=shape), window)
+    stored = read_window(dataset, indexes, window, shape=shape)
+    return values_of(dataset, indexes, stored, window, fills=fills)
 
 
 def values_of(
@@ -220,11 +225,16 @@ def values_of(
     indexes: Sequence[int],
     stored: npt.NDArray[Any],
     window: Window | None = None,
+    *,
+    fills: bool = False,
 ) -> npt.NDArray[np.float64]:
     """Turn what `read_window` gave into values, as `read_values` does."""
     _require_values(dataset, indexes)
     with _decoding(dataset.name, window):
         missing = missing_pixels(dataset, indexes, stored, window)
+    if not fills:
+        for numbers, none, index in zip(stored, missing, indexes, strict=True):
+            refuse_undeclared_fill(dataset.name, index, dataset.nodatavals[index - 1], numbers, none)
     values = stored.astype(np.float64)
     for band, index in zip(values, indexes, strict=True):
         scale, offset = dataset.scales[index - 1], dataset.offsets[index - 1]

@@ -231,7 +231,7 @@ class People:
         window = Window(left, top, max(0, right - left), max(0, bottom - top))
         if window.width < 1 or window.height < 1:
             return np.zeros((0, 0)), top, left
-        numbers = read_values(self._other, value_bands(self._other), window)[0]
+        numbers = read_values(self._other, value_bands(self._other), window, fills=True)[0]
         odd = (numbers < 0) | (numbers > self._no_count)
         if odd.any():
             self._n_odd += int(odd.sum())
