@@ -151,7 +151,10 @@ def _require_its_card(raster: Path, card: CalibrationCard | None) -> None:
     from sustain.maps.geotiff import WEALTH_RAW, open_raster
 
     with open_raster(raster) as source:
-        stamped, method = source.tags().get("SUSTAIN_CARD_SHA256"), source.tags().get("SUSTAIN_METHOD", "none")
+        stamped, method = (
+            source.tags().get("SUSTAIN_CARD_SHA256"),
+            source.tags().get("SUSTAIN_METHOD", "none"),
+        )
         raw = WEALTH_RAW in source.descriptions
     if card is not None and method != "none" and not raw:
         raise CardError(

@@ -67,7 +67,7 @@ def refuse_undeclared_fill(
         n = int((numbers == fill).sum())
         raise RasterError(
             f"{name}: band {index} holds {fill:g} in {n} cells{beside}, and declares no nodata number. If it stands "
-            f"for no value, declare it (gdal_edit.py -a_nodata {fill:g} {name}); if it is a value, declare another number."
+            f"for no value, declare it (gdal_edit.py -a_nodata {fill:g} {name}); if it is a value, declare another."
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyproj import Transformer
+from rasterio.transform import from_origin
 
 from sustain.causal import estimate_effect, table
 from sustain.cli import main
@@ -592,3 +593,21 @@ class TestFiles:
         _, full, _ = sustain(*base, "--details")
         assert "Both ends are reported" in " ".join(full.split())
         assert len(full) > len(short)
+
+
+def test_a_band_that_is_corrected_already_is_not_corrected_again(folder, tmp_path, sustain):
+    """The band `wealth` of a corrected map, cut out with its tags, is no raw map."""
+    path = tmp_path / "cut.tif"
+    tags = {
+        "SUSTAIN_METHOD": "linear",
+        "SUSTAIN_CARD_SHA256": CalibrationCard.load(folder / "card.json").sha256,
+    }
+    values = np.random.default_rng(0).normal(size=(9, 9))
+    layout = {"crs": "EPSG:4326", "transform": from_origin(0, 9, 1, 1)}
+    write_raster(path, [values], ("wealth",), tags=tags, **layout)
+    make_trial().drop(columns="wealth_raw").to_csv(tmp_path / "trial.csv", index=False)
+    typed = (tmp_path / "trial.csv", "--map", path, "--treatment", "given", "--outcome", "wealth_raw")
+    code, _, said = sustain(*typed, "--card", folder / "card.json", "--assumption", "measurement")
+    assert code != 0
+    assert "corrected already (by linear)" in f"{code}{said}"
+    assert sustain(*typed)[0] in (0, None)
