@@ -18,7 +18,7 @@ USUAL_FILLS = (
 )
 """Numbers by which programs mark what is missing, and which no index, rate or count of people is."""
 
-_FAR = 10.0  # ranges of the other numbers
+_FAR = 1.0  # ranges of the other numbers
 _SURE = 9999.0  # of this size and more a fill is one even where nothing else was read
 _LEAST, _MOST = -999.0, 1e20
 
@@ -57,7 +57,7 @@ def refuse_undeclared_fill(
         if others.size:
             low, high = others.min(), others.max()
             away = min(abs(fill - low), abs(fill - high)) if not low <= fill <= high else 0.0
-            if away <= _FAR * max(high - low, abs(high), 1e-300):
+            if away <= _FAR * (high - low):
                 continue
             beside = f", far from all other numbers there ({low:g} to {high:g})"
         elif abs(fill) < _SURE:

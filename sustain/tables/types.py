@@ -30,6 +30,9 @@ _FRACTION = (
 )
 _INFINITE = r"-?(?i:inf|infinity)"
 _TRUTH = r"(?i:true|false)"
+# Where commas are known to mark decimals, points can only mark thousands: 1.852 beside 600, or 1.234,56.
+_GROUPED = r"-?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|0|[1-9][0-9]{0,2})(?:,[0-9]+)?"
+_GROUPED_FRACTION = r"-?[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+"
 # 1,234 may be a thousand and more or one and a bit; 0,234 and 12,5 can only be the one.
 _THOUSANDS = r"-?[1-9][0-9]{0,2},[0-9]{3}"
 
@@ -40,7 +43,8 @@ def typed_columns(columns: Mapping[int, Column], delimiter: str) -> tuple[dict[i
     """Give numbers, booleans or text for each column of text, and the mark of decimals.
 
     A comma marks decimals where it does not delimit, some column shows that it does (``0,5``), and no column of numbers
-    has points. Where ``1,234`` is all there is, it may mean thousands, and the column stays text.
+    has points that mark decimals. Then points mark thousands: ``1.852`` beside ``600`` is 1852. Where ``1,234`` is all
+    there is, it may mean thousands, and the column stays text.
 
     Parameters
     ----------
@@ -58,9 +62,12 @@ def typed_columns(columns: Mapping[int, Column], delimiter: str) -> tuple[dict[i
     if delimiter != ",":
         held = list(columns.values())
         comma = any(
-            _has_decimals(column, ",") and not _all(column, _plain(",", _THOUSANDS)) for column in held
+            (_has_decimals(column, ",") and not _all(column, _plain(",", _THOUSANDS)))
+            or (_is_grouped(column) and _some(_matches(column, _GROUPED_FRACTION)))
+            for column in held
         )
-        mark = "," if comma and not any(_has_decimals(column, ".") for column in held) else "."
+        points = any(_has_decimals(column, ".") and not _is_grouped(column) for column in held)
+        mark = "," if comma and not points else "."
     return {place: _typed(column, mark) for place, column in columns.items()}, mark
 
 
@@ -69,8 +76,15 @@ def _has_decimals(column: Column, mark: str) -> bool:
     return bool(pc.any(pc.match_substring(column, mark)).as_py()) and _all(column, _plain(mark))
 
 
+def _is_grouped(column: Column) -> bool:
+    """Whether a column may be numbers whose points mark thousands."""
+    return bool(pc.any(pc.match_substring(column, ".")).as_py()) and _all(column, f"{_GROUPED}|{MISSING}")
+
+
 def _typed(column: Column, mark: str) -> Any:
     nothing = pa.scalar(None, pa.string())
+    if mark == "," and _is_grouped(column):
+        column = pc.replace_substring(column, ".", "")
     number = _matches(column, _number(mark))
     if (
         _every(number)

@@ -40,6 +40,15 @@ def test_a_scaled_fill_that_looks_like_a_value_is_refused(tmp_path, fill):
         read_values(raster, [1])
 
 
+def test_a_third_of_cells_in_whole_numbers_is_a_fill_too(tmp_path):
+    values = np.where(
+        np.arange(400).reshape(20, 20) % 3 == 0, -9999, np.linspace(-2000, 1999, 400).reshape(20, 20)
+    )
+    path = write_raster(tmp_path / "a.tif", [values], ("wealth",), dtype="int16", nodata=None)
+    with rasterio.open(path) as raster, pytest.raises(RasterError, match=r"-9999 in 134 cells, far from"):
+        read_values(raster, [1])
+
+
 def test_a_declared_fill_is_no_value(tmp_path):
     with rasterio.open(with_fill(tmp_path / "a.tif", -9999, nodata=-9999)) as raster:
         assert np.isnan(read_values(raster, [1])).sum() == 8

@@ -224,3 +224,37 @@ def test_numbers_come_back_to_the_last_bit(tmp_path_factory, rows, comma):
     np.testing.assert_array_equal(table["y"], data["y"])
     assert table["n"].tolist() == data["n"].tolist()
     assert table["flag"].tolist() == data["flag"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("hh", "right"),
+    [
+        (["1.770", "600", "1.852"], [1770, 600, 1852]),
+        (["1.234.567", "NA", "12"], [1_234_567, np.nan, 12]),
+        (["1.234,5", "600", "0,5"], [1234.5, 600, 0.5]),
+        (["-1.852", "0", ""], [-1852, 0, np.nan]),
+    ],
+)
+def test_points_mark_thousands_where_commas_mark_decimals(tmp_path, hh, right):
+    lines = [
+        f"{place:03d};{x};{count}"
+        for place, (x, count) in enumerate(zip(["-1,3717", "2,5", "0"], hh, strict=True))
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["code;x;hh", *lines]) + "\n", encoding="utf-8")
+    found = read_table(tmp_path / "a.csv")
+    np.testing.assert_array_equal(found["hh"].astype(float), right)
+    assert found["x"].tolist() == [-1.3717, 2.5, 0.0]
+    assert found["code"].tolist() == ["000", "001", "002"]
+
+
+def test_points_mark_decimals_where_no_comma_does(tmp_path):
+    (tmp_path / "a.csv").write_text("x;y\n1.852;2.5\n600;1\n", encoding="utf-8")
+    assert read_table(tmp_path / "a.csv")["x"].tolist() == [1.852, 600]
+
+
+def test_both_marks_of_decimals_in_one_file_are_not_guessed(tmp_path):
+    """A column that only points can make numbers, and one that only commas can: neither is read as the other."""
+    (tmp_path / "a.csv").write_text("x;y\n1.5;2,5\n600;1\n", encoding="utf-8")
+    found = read_table(tmp_path / "a.csv")
+    assert found["x"].tolist() == [1.5, 600]
+    assert found["y"].tolist() == ["2,5", "1"]
