@@ -195,3 +195,10 @@ def test_is_drawn_with_a_card_that_has_no_levels():
     labels = axes.get_legend_handles_labels()[1]
     assert "as the card's levels" not in labels
     assert "no differential error (corrected)" in labels
+
+
+def test_a_card_may_be_named_by_its_file(card, trial, tmp_path):
+    """As everywhere else."""
+    result = effect_of(trial, card, method="linear")
+    path = card.save(tmp_path / "card.json")
+    assert repr(result.sensitivity(str(path))) == repr(result.sensitivity(card))

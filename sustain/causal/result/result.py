@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sustain.causal.correction.card import load_card
 from sustain.causal.estimate import Estimate
 from sustain.causal.result.conley_cutoffs import conley_profile
 from sustain.causal.result.estimates import BRACKET, EffectEstimates, end_labels
@@ -21,6 +22,8 @@ from sustain.spelling import argument
 from sustain.stats.covariance import p_value
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -35,13 +38,13 @@ _AT_THE_END = ("p_value", "share_calibration")  # of a table of coefficients
 class EffectResult(EffectEstimates):
     """The effect of a treatment on an outcome that was read off a map; see `EffectEstimates` for its attributes."""
 
-    def sensitivity(self, card: CalibrationCard | None = None) -> Sensitivity:
+    def sensitivity(self, card: CalibrationCard | str | Path | None = None) -> Sensitivity:
         """How wrong the assumption must be before the conclusion falls; for linear corrections.
 
         Parameters
         ----------
-        card : CalibrationCard, optional
-            The card that was used; its residual standard deviation scales differential errors.
+        card : CalibrationCard, str or Path, optional
+            The card that was used, or its file; its residual standard deviation scales differential errors.
 
         Raises
         ------
@@ -54,7 +57,8 @@ class EffectResult(EffectEstimates):
                 f"an effect with a linear correction. Estimate with {argument('method', 'linear')} and "
                 f"{argument('assumption', 'measurement', 'bracket')}, or none named."
             )
-        residual_sd = math.nan if card is None else card.residual_sd
+        opened = load_card(card)
+        residual_sd = math.nan if opened is None else opened.residual_sd
         return Sensitivity.of(self.term, self.naive, self.corrected, self.level, residual_sd)
 
     def conley_profile(

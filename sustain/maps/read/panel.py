@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sustain.errors import DataError
@@ -15,6 +17,8 @@ from sustain.maps.read.trial_units import MapReading, read_map_at_units
 from sustain.stats.columns import label_text
 
 __all__ = ["panel_from_maps", "read_maps_at_units"]
+
+_MOST_RATIO = 10.0  # of standard deviations between maps of one model
 
 
 def panel_from_maps(
@@ -36,8 +40,8 @@ def panel_from_maps(
     time : str
         Column of periods.
     started : str, optional
-        Column of the first treated period, missing for units never treated. The panel then has the column ``treated``,
-        1 from that period on, which is the status that ``estimator="did"`` needs.
+        Column of the first treated period, missing (not 0) for units never treated. The panel then has the column
+        ``treated``, 1 from that period on, which is the status that ``estimator="did"`` needs.
     **reading
         As of `sustain.maps.read.read_map_at_units`: ``lon``, ``lat``, ``buffer_m``, ``displaced``, ``polygons`` and
         ``key``, ``weights``, ``band``.
@@ -72,9 +76,20 @@ def panel_from_maps(
         if "treated" in units:
             raise DataError("units: column 'treated' would be written over. Rename it, or leave started out.")
         first = read.vector(f"started: column {started!r}", rows[started], missing=True)
+        _refuse_codes(first, started)
         now = read.vector(f"time: column {time!r}", rows[time])
         rows = rows.assign(treated=(now >= first).astype(int))  # a missing start is never reached
     return read_maps_at_units(maps, rows, time, **reading).table
+
+
+def _refuse_codes(first: npt.NDArray[np.float64], started: str) -> None:
+    """Raise where a start is one of the codes by which other packages say "never": it would be read as "always"."""
+    codes = np.unique(first[first <= 0])
+    if codes.size:
+        raise DataError(
+            f"started: column {started!r} holds {codes[0]:g}, which is no period. For units that were never treated "
+            "leave it missing (NaN), as pandas' replace(0, float('nan')) does."
+        )
 
 
 def read_maps_at_units(
@@ -104,6 +119,7 @@ def read_maps_at_units(
                     f"maps: they differ in their {name} ({ours!r} and {theirs!r}), so that a change between them "
                     "is no change of the outcome. Use maps of one model."
                 )
+    _refuse_other_scales({label: part.table[part.outcome] for label, part in found.items() if part.outcome})
     # Row by row, not by label: an index may repeat.
     place = pd.Series(range(len(units)))
     order = pd.concat([place[(labels == label).to_numpy()] for label in found]).to_numpy().argsort()
@@ -112,3 +128,18 @@ def read_maps_at_units(
     each = ", ".join(f"{label} {files[label].name}" for label in found)
     how = f"{first.how} Each period is read from a map of its own ({each})."
     return replace(first, table=whole, how=how)
+
+
+def _refuse_other_scales(values: Mapping[str, pd.Series]) -> None:
+    """Raise where one map's numbers are in another unit than another's, such as thousandths, and no map says so."""
+    spread = {label: float(column.std()) for label, column in values.items()}
+    known = {label: sd for label, sd in spread.items() if np.isfinite(sd) and sd > 0}
+    if not known:
+        return
+    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    if known[most] > _MOST_RATIO * known[least]:
+        raise DataError(
+            f"maps: the values at the units spread by {known[least]:.3g} (standard deviation) in {least} and by "
+            f"{known[most]:.3g} in {most}: they seem to be in different units, so that a change between them is no "
+            "change of the outcome. Bring them into one unit, or declare the scale (gdal_edit.py -scale)."
+        )

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from pyproj import Transformer
 
 from sustain.errors import BandWarning, DataError
@@ -96,6 +97,26 @@ class TestPanel:
             panel_from_maps({2010: folder / "a.tif"}, units.assign(year=2020), **PLACES)
         with pytest.raises(DataError, match="'treated' would be written over"):
             panel_from_maps({2010: folder / "a.tif"}, units.assign(treated=1), started="since", **PLACES)
+
+    @pytest.mark.parametrize("never", [0, -1])
+    def test_a_code_for_never_treated_is_not_read_as_always(self, world, never):
+        folder, units, *_ = world
+        coded = units.assign(since=units["since"].fillna(never))
+        with pytest.raises(DataError, match=f"'since' holds {never}, which is no period.*missing"):
+            panel_from_maps(
+                {2010: folder / "a.tif", 2015: folder / "b.tif"}, coded, started="since", **PLACES
+            )
+
+    def test_maps_in_different_units_are_refused(self, world, tmp_path):
+        folder, units, *_ = world
+        with rasterio.open(folder / "b.tif") as raster:
+            values = raster.read()
+        write_raster(
+            tmp_path / "thousandths.tif", np.round(1000 * values), ("prediction",), dtype="int16", nodata=None
+        )
+        maps = {2010: folder / "a.tif", 2015: tmp_path / "thousandths.tif"}
+        with pytest.raises(DataError, match=r"in 2010 and by .* in 2015: they seem to be in different units"):
+            panel_from_maps(maps, units, **PLACES)
 
 
 class TestCommand:
