@@ -230,7 +230,7 @@ def drip(content: bytes) -> Callable[[Handler], None]:
         for byte in content:
             handler.wfile.write(bytes([byte]))
             handler.wfile.flush()
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     return answer
 
@@ -247,7 +247,7 @@ def test_a_server_that_drips_is_given_up(
     server: Server, tmp_path: Path, content: bytes, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Silence is borne for longer than slowness here: on a busy machine the drops come late.
-    monkeypatch.setattr("sustain.data.fetch.transport.PATIENCE", 0.1)
+    monkeypatch.setattr("sustain.data.fetch.transport.PATIENCE", 0.25)
     server.answers["/f"] = drip(content)
     attempts = Attempts(limit=2, pause=0.01, timeout=20)
     out = tmp_path / "raw"
@@ -631,7 +631,7 @@ def test_a_full_disk_ends_the_other_files_too(
         going.set()
         for _ in range(100):
             handler.wfile.write(b"x" * 1000)
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def full(handler: Handler) -> None:
         going.wait(20)
