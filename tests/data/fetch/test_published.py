@@ -607,7 +607,7 @@ def test_what_can_be_had_is_in_place_beside_what_cannot(server: Server, tmp_path
     server.answers |= {f"/{name}": rangeless for name in names[:2]}
     with pytest.raises(DownloadError, match="and 1 more files of 'many'") as caught:
         fetch(manifest_of(server, names), tmp_path / "raw", attempts=QUICK)
-    assert str(caught.value).count("404") == 3
+    assert str(caught.value).count("answers 404") == 3  # a port may have these digits too
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == names[:2]
     assert [place.name for place in leftovers(tmp_path / "raw")] == ["raw.lock.json"]
 
